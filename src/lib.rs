@@ -1,0 +1,15 @@
+//! An embedded, ordered, crash-safe key-value database.
+
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod options;
+
+mod checksum;
+mod coding;
+mod cursor;
+mod internal_key;
+mod key;
+mod sequence;
+
+pub use error::{Error, Result};

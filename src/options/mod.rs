@@ -1,0 +1,15 @@
+//! Plain data: what a caller chooses, with units, defaults and validation.
+
+/// How much a commit survives once it is acknowledged, from weak to strong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DurabilityMode {
+    /// Handed to the operating system.
+    #[default]
+    Buffered,
+    /// As `Buffered`, with every user-space buffer flushed.
+    Flush,
+    /// Survives power loss: the log's data is synced (`fdatasync` class).
+    SyncData,
+    /// Survives power loss: the log's data and metadata are synced (`fsync` class).
+    SyncAll,
+}
