@@ -10,6 +10,7 @@ mod coding;
 mod cursor;
 mod internal_key;
 mod key;
+mod range_tombstone;
 mod sequence;
 
 pub use error::{Error, Result};

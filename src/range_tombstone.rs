@@ -1,0 +1,159 @@
+//! Range tombstones, fragmented: sorted, non-overlapping spans, each with the sequences that cover it.
+//!
+//! - A tombstone `[start, end)` at sequence S hides entries with a sequence strictly below S. At S
+//!   itself a point entry wins: it came later in the same batch (an earlier one was dropped when applied).
+//! - Fragments touch but never overlap, so the tombstones over a key are found by one binary search.
+
+use std::collections::BTreeMap;
+
+use crate::sequence::Sequence;
+
+/// One deletion of `[start, end)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RangeTombstone {
+    pub(crate) start: Vec<u8>,
+    pub(crate) end: Vec<u8>,
+    pub(crate) sequence: Sequence,
+}
+
+/// A span and the tombstones over it, newest first, without repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    pub(crate) start: Vec<u8>,
+    pub(crate) end: Vec<u8>,
+    pub(crate) sequences: Vec<Sequence>,
+}
+
+/// Fragments in key order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fragments(Vec<Fragment>);
+
+impl Fragments {
+    /// Fragments whatever is given, in any order. Empty and inverted ranges hide nothing.
+    pub(crate) fn build(tombstones: impl IntoIterator<Item = RangeTombstone>) -> Self {
+        // At each boundary: which sequences begin and end to cover.
+        let mut edges: BTreeMap<Vec<u8>, Vec<(Sequence, bool)>> = BTreeMap::new();
+        for tombstone in tombstones {
+            if tombstone.start < tombstone.end {
+                edges
+                    .entry(tombstone.start)
+                    .or_default()
+                    .push((tombstone.sequence, true));
+                edges
+                    .entry(tombstone.end)
+                    .or_default()
+                    .push((tombstone.sequence, false));
+            }
+        }
+        let mut fragments = Vec::new();
+        let mut active: BTreeMap<Sequence, usize> = BTreeMap::new();
+        let mut edges = edges.into_iter().peekable();
+        while let Some((start, changes)) = edges.next() {
+            for (sequence, begins) in changes {
+                let count = active.entry(sequence).or_default();
+                // Ends may come before begins at one boundary, so the count may pass through zero.
+                *count = if begins {
+                    count.wrapping_add(1)
+                } else {
+                    count.wrapping_sub(1)
+                };
+            }
+            active.retain(|_, count| *count != 0);
+            if let Some((end, _)) = edges.peek()
+                && !active.is_empty()
+            {
+                let sequences = active.keys().rev().copied().collect();
+                fragments.push(Fragment {
+                    start,
+                    end: end.clone(),
+                    sequences,
+                });
+            }
+        }
+        Self(fragments)
+    }
+
+    /// Takes fragments that a decoder has checked to be sorted and disjoint.
+    pub(crate) fn from_sorted(fragments: Vec<Fragment>) -> Self {
+        Self(fragments)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Fragment] {
+        &self.0
+    }
+
+    /// The newest tombstone not above `at` that covers `key`.
+    pub(crate) fn covering(&self, key: &[u8], at: Sequence) -> Option<Sequence> {
+        let after = self
+            .0
+            .partition_point(|fragment| fragment.start.as_slice() <= key);
+        let fragment = self.0.get(after.checked_sub(1)?)?;
+        if key >= fragment.end.as_slice() {
+            return None;
+        }
+        let first = fragment
+            .sequences
+            .partition_point(|sequence| *sequence > at);
+        fragment.sequences.get(first).copied()
+    }
+
+    /// Every fragment as one tombstone per sequence, to be fragmented again together with others.
+    pub(crate) fn tombstones(&self) -> impl Iterator<Item = RangeTombstone> + '_ {
+        self.0.iter().flat_map(|fragment| {
+            fragment.sequences.iter().map(|sequence| RangeTombstone {
+                start: fragment.start.clone(),
+                end: fragment.end.clone(),
+                sequence: *sequence,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tombstone(start: u8, end: u8, sequence: u64) -> RangeTombstone {
+        RangeTombstone {
+            start: vec![start],
+            end: vec![end],
+            sequence: Sequence::new(sequence),
+        }
+    }
+
+    #[test]
+    fn adjacent_and_inverted_ranges_do_not_cover_each_other() {
+        let fragments =
+            Fragments::build([tombstone(1, 3, 5), tombstone(3, 4, 6), tombstone(9, 7, 7)]);
+        let at = Sequence::new(9);
+        assert_eq!(fragments.covering(&[0], at), None);
+        assert_eq!(fragments.covering(&[1], at), Some(Sequence::new(5)));
+        assert_eq!(fragments.covering(&[3], at), Some(Sequence::new(6)));
+        assert_eq!(fragments.covering(&[4], at), None);
+        assert_eq!(fragments.covering(&[8], at), None);
+        assert_eq!(fragments.covering(&[3], Sequence::new(5)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn fragments_answer_as_the_list_they_were_built_from(
+            ranges in proptest::collection::vec((0u8..24, 0u8..24, 1u64..12), 0..24),
+            key in 0u8..24, at in 0u64..14,
+        ) {
+            let list: Vec<_> = ranges.iter().map(|&(start, end, sequence)| tombstone(start, end, sequence)).collect();
+            let fragments = Fragments::build(list.clone());
+            let expected = list.iter()
+                .filter(|t| t.start.as_slice() <= &[key][..] && &[key][..] < t.end.as_slice() && t.sequence.get() <= at)
+                .map(|t| t.sequence)
+                .max();
+            prop_assert_eq!(fragments.covering(&[key], Sequence::new(at)), expected);
+            prop_assert_eq!(&Fragments::build(fragments.tombstones()).tombstones().count(), &fragments.tombstones().count());
+            prop_assert!(fragments.as_slice().windows(2).all(|pair| pair[0].end <= pair[1].start));
+        }
+    }
+}
