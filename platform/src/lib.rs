@@ -1,9 +1,31 @@
-//! What a host gives the database: time, threads, wake-ups. No storage, no engine words.
+//! What a host gives the database: time, randomness, threads, wake-ups, positional file access and a
+//! directory lock. No storage interface, no engine words.
+//!
+//! | primitive | unix | windows | wasi | elsewhere (browser) |
+//! |---|---|---|---|---|
+//! | [`clock`] | monotonic and wall clock | same | same | a counter; wall time reads 0 |
+//! | [`random`] | seeded by the host | same | same | seed repeats from run to run |
+//! | [`thread`] | yes | yes | none, spawning fails | none, spawning fails |
+//! | [`block_on`](mod@block_on), [`event`], [`baton`] | yes | yes | yes, if nothing pends | yes, if nothing pends |
+//! | [`target`] positional I/O | `pread`, `pwrite` | `seek_read`, `seek_write` | `pread`, `pwrite` | `Unsupported` |
+//! | [`target`] directory sync | `fsync` | the file system's own journal | where the host can | `Unsupported` |
+//! | [`lock`] | `flock`, dies with the process | share mode and lock, die with the process | this process only | `Unsupported` |
+//!
+//! Nothing else in the workspace asks which operating system it runs on. The lowest of three crates:
+//! anyone may call it.
 
 #![deny(unsafe_code)]
 
+pub mod baton;
 pub mod block_on;
+pub mod clock;
 pub mod event;
+pub mod lock;
+pub mod random;
+mod sync;
+pub mod target;
 pub mod thread;
 
+pub use baton::{Baton, Holder};
 pub use block_on::block_on;
+pub use lock::{DirectoryLock, LockError};

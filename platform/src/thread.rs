@@ -1,5 +1,15 @@
 //! Named background threads, where the host has them.
 
+/// Whether this host has threads at all. Where it has, starting one may still fail.
+pub const fn available() -> bool {
+    cfg!(any(not(target_family = "wasm"), target_os = "emscripten"))
+}
+
+/// How many threads can run at once here; 1 where nobody can tell.
+pub fn available_parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Starts a named thread.
 ///
 /// # Errors
@@ -11,4 +21,21 @@ pub fn spawn(
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thread_carries_its_name() {
+        let thread = spawn("trine-test", || {
+            assert_eq!(std::thread::current().name(), Some("trine-test"));
+        });
+        assert_eq!(thread.is_ok(), available());
+        if let Ok(thread) = thread {
+            thread.join().unwrap();
+        }
+        assert!(available_parallelism() >= 1);
+    }
 }
