@@ -27,5 +27,11 @@ mod sequence;
     reason = "its caller comes with a later merge"
 )]
 mod table;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its caller comes with a later merge"
+)]
+mod wal;
 
 pub use error::{Error, Result};

@@ -35,6 +35,7 @@
 //! a file must be new, or zeroed and synced, before it becomes a log.
 
 mod header;
+mod poison;
 mod reader;
 mod writer;
 
@@ -42,6 +43,7 @@ mod writer;
 mod tests;
 
 pub(crate) use header::{FILE_HEADER_BYTES, FileHeader};
+pub(crate) use poison::Poison;
 pub(crate) use reader::{End, Next, RecordReader, Torn};
 pub(crate) use writer::RecordWriter;
 
