@@ -13,6 +13,12 @@ mod cursor;
 mod file_name;
 mod internal_key;
 mod key;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its caller comes with a later merge"
+)]
+mod manifest;
 mod range_tombstone;
 #[allow(
     dead_code,
