@@ -4,13 +4,40 @@
 
 pub mod error;
 pub mod options;
+pub mod prefix;
 
 mod checksum;
 mod coding;
 mod cursor;
+#[allow(dead_code, reason = "its caller comes with a later merge")]
+mod file_name;
 mod internal_key;
 mod key;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its caller comes with a later merge"
+)]
+mod manifest;
 mod range_tombstone;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its caller comes with a later merge"
+)]
+mod record;
 mod sequence;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its caller comes with a later merge"
+)]
+mod table;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its caller comes with a later merge"
+)]
+mod wal;
 
 pub use error::{Error, Result};

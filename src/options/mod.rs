@@ -1,5 +1,12 @@
 //! Plain data: what a caller chooses, with units, defaults and validation.
 
+mod bucket;
+
+pub use bucket::{
+    BlobLevelMergePolicy, BucketOptions, CompressionProfile, FilterPolicy, IndexSearchPolicy,
+    PrefixFilterPolicy,
+};
+
 /// How much a commit survives once it is acknowledged, from weak to strong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DurabilityMode {

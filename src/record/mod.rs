@@ -1,0 +1,105 @@
+//! The framing that the WAL and the manifest share, and the rule that tells a torn tail from corruption.
+//!
+//! A log file is a [`FileHeader`] and then records, appended and never rewritten. Seen from the disk
+//! it is a row of 512-byte *sectors*, which reach it whole or not at all, in any order until a sync.
+//!
+//! - The first sector starts with the file header. Every other sector that anything was written to
+//!   starts with [`MARK`], two bytes that are not zero. The mark is no part of any record's content.
+//! - A record is a header of 12 bytes { content length u32 | header crc u32 | payload crc u32 } and
+//!   its payload, which runs on through as many sectors as it needs. A header never crosses a sector's
+//!   end: where less than 12 bytes are left, they stay zero and the record starts in the next sector.
+//! - Both checksums cover the kind and number of the file and the header's offset in it, so bytes of
+//!   another file, of an earlier life of this one, or at another place never parse. A payload has at
+//!   least one byte, so zeros never parse.
+//!
+//! From this follows what no power loss can counterfeit: **the part of a record in any sector it
+//! touches holds at least two bytes that are not zero** (a header, or a mark). So a sector that
+//! never arrived reads as zeros, and one changed byte can never read as a sector that never arrived.
+//!
+//! # The torn-tail rule
+//!
+//! Reading stops at the first offset where no valid record starts:
+//!
+//! 1. Zeros from there to the end of the file: a clean end (a tail filled ahead).
+//! 2. The file ends inside the header, or inside the payload that a valid header claims: torn (cut).
+//! 3. A sector of the record is missing: from the record's header to the sector's end, or a whole
+//!    later sector, there is nothing but zeros. Torn, *unless* a valid record further on proves that
+//!    this place had been synced (a WAL `SyncMark`; in a manifest every later record), or a later
+//!    WAL segment was written to. With such proof it is corruption. Valid records without it were
+//!    unsynced too, written out of order before the power went: they are dropped with the torn one,
+//!    so that recovery yields a prefix.
+//! 4. Anything else is corruption, the last record included: a checksum that does not match while
+//!    all the record's sectors are there, a byte in what must be zero, a sector without its mark.
+//!
+//! `docs/decisions/0001-torn-tail.md` has the reasons. The rule needs lost sectors to read as zeros:
+//! a file must be new, or zeroed and synced, before it becomes a log.
+
+mod header;
+mod poison;
+mod reader;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use header::{FILE_HEADER_BYTES, FileHeader};
+pub(crate) use poison::Poison;
+pub(crate) use reader::{End, Next, RecordReader, Torn};
+pub(crate) use writer::RecordWriter;
+
+use crate::checksum::crc32c;
+use crate::error::{Corruption, Error, Fault};
+
+/// What reaches the disk whole or not at all.
+pub(crate) const SECTOR_BYTES: usize = 512;
+/// How every sector but a file's first begins once it is written to. Neither byte is zero.
+pub(crate) const MARK: [u8; 2] = [0xa7, 0x5e];
+/// A record's header.
+pub(crate) const RECORD_HEADER_BYTES: usize = 12;
+/// The longest payload.
+pub(crate) const MAX_RECORD_BYTES: u64 = (1 << 30) - 1;
+
+/// Which file a record belongs to; part of every checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Salt {
+    kind: LogKind,
+    number: u64,
+}
+
+/// The kinds of log files. The numbers reach the disk, in checksums: never renumber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum LogKind {
+    Wal = 1,
+    Manifest = 2,
+}
+
+impl Salt {
+    pub(crate) fn new(kind: LogKind, number: u64) -> Self {
+        Self { kind, number }
+    }
+
+    /// What both checksums of the record at `offset` start with.
+    fn place(self, offset: u64) -> [u8; 17] {
+        let mut place = [self.kind as u8; 17];
+        let (_, rest) = place.split_at_mut(1);
+        let (number, at) = rest.split_at_mut(8);
+        number.copy_from_slice(&self.number.to_le_bytes());
+        at.copy_from_slice(&offset.to_le_bytes());
+        place
+    }
+
+    fn header_crc(self, offset: u64, length: u32) -> u32 {
+        crc32c(&[&self.place(offset), &length.to_le_bytes()])
+    }
+}
+
+/// Damage in a log is always `Corruption`, whichever check found it; only an unknown version is not.
+pub(crate) fn log_error(damage: Corruption) -> Error {
+    match damage.fault {
+        Fault::Version(_) => damage.into(),
+        _ => Error::Corruption {
+            message: damage.to_string(),
+        },
+    }
+}

@@ -1,0 +1,268 @@
+//! Walks the records of a log file and decides how it ends, by the rule in [`crate::record`]. Pure.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use crate::checksum::crc32c;
+use crate::coding::Reader;
+use crate::error::Fault;
+use crate::record::{MARK, MAX_RECORD_BYTES, RECORD_HEADER_BYTES, SECTOR_BYTES, Salt};
+
+/// How far the file was known to be synced when the record at this offset, with this payload, was
+/// written: every byte below had reached the disk. Zero if the record says nothing of it.
+pub(crate) type Proof = fn(offset: u64, payload: &[u8]) -> u64;
+
+/// How a log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nothing but zeros follows.
+    Clean,
+    /// What follows was never promised to anyone; cut the file at `RecordReader::offset`.
+    Torn(Torn),
+}
+
+/// What a torn tail looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Torn {
+    /// The file ends inside a record.
+    Cut,
+    /// A sector of a record never reached the disk.
+    LostSector,
+}
+
+/// One step of a reader.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next<'r> {
+    Record { offset: u64, payload: &'r [u8] },
+    End(End),
+}
+
+/// Reads a whole log file, record by record.
+#[derive(Debug)]
+pub(crate) struct RecordReader<'a> {
+    file: &'a [u8],
+    salt: Salt,
+    proof: Proof,
+    offset: usize,
+    payload: Vec<u8>,
+}
+
+/// A record whose header is valid.
+struct Claim {
+    header_at: usize,
+    payload_crc: u32,
+    length: usize,
+}
+
+/// What became of a claimed payload.
+enum Payload {
+    /// It is valid, and the record ends here.
+    Valid { end: usize },
+    /// The file ends before it does.
+    Cut,
+    /// One of its sectors is missing; it was to end here.
+    LostSector { end: usize },
+    /// All its sectors are there and it is not what was written; it was to end here.
+    Damaged { end: usize, fault: Fault },
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<64>();
+    chunks.iter().all(|chunk| chunk == &[0; 64]) && rest.iter().all(|&byte| byte == 0)
+}
+
+fn sector_start(at: usize) -> usize {
+    at.saturating_sub(at % SECTOR_BYTES)
+}
+
+/// The end of the sector that `at` lies in.
+fn sector_end(at: usize) -> usize {
+    sector_start(at).saturating_add(SECTOR_BYTES)
+}
+
+impl<'a> RecordReader<'a> {
+    /// `file` is the whole file; the first record starts at `offset`.
+    pub(crate) fn new(file: &'a [u8], salt: Salt, offset: usize, proof: Proof) -> Self {
+        Self {
+            file,
+            salt,
+            proof,
+            offset,
+            payload: Vec::new(),
+        }
+    }
+
+    /// The end of the last record it yielded: the file's valid length.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset as u64
+    }
+
+    /// The next record or the end; for corruption, where it is and what.
+    /// After an end or an error the reader stays where it is.
+    pub(crate) fn next(&mut self) -> Result<Next<'_>, (u64, Fault)> {
+        let start = self.offset;
+        if is_zero(self.slice(start, self.file.len())) {
+            return Ok(Next::End(End::Clean));
+        }
+        // Where the record's part of its first sector starts: here, or past what is too short for a header.
+        let left = sector_end(start).saturating_sub(start);
+        let part = if left < RECORD_HEADER_BYTES {
+            sector_end(start)
+        } else {
+            start
+        };
+        if !is_zero(self.slice(start, part)) {
+            return Err((start as u64, Fault::Field("padding: it is not zero")));
+        }
+        if is_zero(self.slice(part, sector_end(part))) {
+            return self.torn(Torn::LostSector, part, sector_end(part));
+        }
+        let header_at = if part == sector_start(part) {
+            self.check_mark(part)?;
+            part.saturating_add(MARK.len())
+        } else {
+            part
+        };
+        let Some(claim) = self.claim(header_at)? else {
+            return Ok(Next::End(End::Torn(Torn::Cut)));
+        };
+        match self.read_payload(&claim)? {
+            Payload::Valid { end } => {
+                self.offset = end;
+                Ok(Next::Record {
+                    offset: header_at as u64,
+                    payload: &self.payload,
+                })
+            }
+            Payload::Cut => Ok(Next::End(End::Torn(Torn::Cut))),
+            Payload::LostSector { end } => self.torn(Torn::LostSector, header_at, end),
+            Payload::Damaged { fault, .. } => Err((header_at as u64, fault)),
+        }
+    }
+
+    /// The bytes from `start` to `end`, or to the end of the file.
+    fn slice(&self, start: usize, end: usize) -> &'a [u8] {
+        self.file
+            .get(start..end.min(self.file.len()))
+            .unwrap_or_default()
+    }
+
+    /// Checks a sector's mark, as much of it as the file has.
+    fn check_mark(&self, sector: usize) -> Result<(), (u64, Fault)> {
+        let found = self.slice(sector, sector.saturating_add(MARK.len()));
+        if MARK.starts_with(found) {
+            Ok(())
+        } else {
+            Err((sector as u64, Fault::Field("sector mark")))
+        }
+    }
+
+    /// Reads and checks the header at `header_at`; `None` if the file ends inside it.
+    fn claim(&self, header_at: usize) -> Result<Option<Claim>, (u64, Fault)> {
+        let fail = |fault| (header_at as u64, fault);
+        let mut reader =
+            Reader::new(self.slice(header_at, header_at.saturating_add(RECORD_HEADER_BYTES)));
+        let (Ok(length), Ok(stored), Ok(payload_crc)) = (reader.u32(), reader.u32(), reader.u32())
+        else {
+            return Ok(None);
+        };
+        let computed = self.salt.header_crc(header_at as u64, length);
+        if stored != computed {
+            return Err(fail(Fault::Checksum { stored, computed }));
+        }
+        match usize::try_from(length) {
+            Ok(bytes) if length > 0 && u64::from(length) <= MAX_RECORD_BYTES => Ok(Some(Claim {
+                header_at,
+                payload_crc,
+                length: bytes,
+            })),
+            _ => Err(fail(Fault::Length {
+                claimed: u64::from(length),
+                available: MAX_RECORD_BYTES,
+            })),
+        }
+    }
+
+    /// Gathers a claimed payload from its sectors into `self.payload` and checks it.
+    fn read_payload(&mut self, claim: &Claim) -> Result<Payload, (u64, Fault)> {
+        // No more than the file holds, whatever the header claims.
+        self.payload.clear();
+        self.payload.reserve(claim.length.min(self.file.len()));
+        let mut at = claim.header_at.saturating_add(RECORD_HEADER_BYTES);
+        let mut lost = false;
+        let mut wanted = claim.length;
+        while wanted > 0 {
+            if at >= self.file.len() {
+                return Ok(Payload::Cut);
+            }
+            if at == sector_start(at) {
+                if is_zero(self.slice(at, sector_end(at))) {
+                    lost = true;
+                } else {
+                    self.check_mark(at)?;
+                }
+                at = at.saturating_add(MARK.len());
+            }
+            let end = sector_end(at).min(at.saturating_add(wanted));
+            let piece = self.slice(at, end);
+            if piece.len() < end.saturating_sub(at) {
+                return Ok(Payload::Cut);
+            }
+            self.payload.extend_from_slice(piece);
+            wanted = wanted.saturating_sub(piece.len());
+            at = end;
+        }
+        if lost {
+            return Ok(Payload::LostSector { end: at });
+        }
+        let computed = crc32c(&[&self.salt.place(claim.header_at as u64), &self.payload]);
+        if computed != claim.payload_crc {
+            let stored = claim.payload_crc;
+            let fault = Fault::Checksum { stored, computed };
+            return Ok(Payload::Damaged { end: at, fault });
+        }
+        Ok(Payload::Valid { end: at })
+    }
+
+    /// A sector of the record at `damage` is missing: torn, unless something from `resume` on
+    /// proves that it had been synced, or is nothing that a power loss leaves behind.
+    fn torn(&mut self, why: Torn, damage: usize, resume: usize) -> Result<Next<'_>, (u64, Fault)> {
+        let mut at = resume;
+        while at < self.file.len() {
+            let end = sector_end(at);
+            if is_zero(self.slice(at, end)) {
+                at = end;
+                continue;
+            }
+            if at == sector_start(at) {
+                self.check_mark(at)?;
+                at = at.saturating_add(MARK.len());
+            }
+            let Some(claim) = self.find_header(at, end) else {
+                at = end;
+                continue;
+            };
+            // A header alone makes no record, but it does say where to look next: so this scan
+            // reads each byte about twice, whatever values hold bytes that look like headers.
+            at = match self.read_payload(&claim)? {
+                Payload::Valid { end } => {
+                    if (self.proof)(claim.header_at as u64, &self.payload) > damage as u64 {
+                        return Err((
+                            damage as u64,
+                            Fault::Field("record: bytes that had been synced are gone"),
+                        ));
+                    }
+                    end
+                }
+                Payload::LostSector { end } | Payload::Damaged { end, .. } => end,
+                Payload::Cut => break,
+            };
+        }
+        Ok(Next::End(End::Torn(why)))
+    }
+
+    /// The first valid header between `from` and `end`, the end of that sector.
+    fn find_header(&self, from: usize, end: usize) -> Option<Claim> {
+        (from..end.saturating_sub(RECORD_HEADER_BYTES.saturating_sub(1)))
+            .find_map(|header_at| self.claim(header_at).ok().flatten())
+    }
+}

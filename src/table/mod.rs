@@ -1,0 +1,5 @@
+//! The immutable sorted file.
+
+mod meta;
+
+pub(crate) use meta::TableMeta;

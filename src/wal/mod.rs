@@ -1,0 +1,41 @@
+//! The write-ahead log: commits in sequence order, in a row of segment files numbered without gaps.
+//!
+//! - A segment is a [`crate::record::FileHeader`] and records; each payload is a kind byte and then
+//!   `1` a commit { sequence u64, batch } or `2` a sync mark { synced through u64 }.
+//! - Sequences are dense from the first segment's header on, across records and segments.
+//! - A segment is synced in full before anything is written to the next, so something in a later
+//!   segment proves that all of the earlier one had been on disk.
+//! - A segment is written by one process life only. After a replay the log goes on in a new segment:
+//!   whatever the last life left behind its last valid record is cut off and never written over,
+//!   and no offset is ever used by two lives.
+
+mod replay;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use replay::{Replayed, Tail, cut_tail, replay};
+pub(crate) use writer::SegmentWriter;
+
+use crate::file_name::{FileName, wal_name};
+
+/// The longest segment that is read or written.
+pub(crate) const MAX_SEGMENT_BYTES: u64 = 4 << 30;
+
+/// Payload kinds. They reach the disk: never renumber.
+const COMMIT: u8 = 1;
+const SYNC_MARK: u8 = 2;
+
+/// The file name of a segment.
+pub(crate) fn segment_name(number: u64) -> String {
+    wal_name(number)
+}
+
+/// The number of the segment that a file name names.
+pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
+    match FileName::parse(name) {
+        FileName::Wal(number) => Some(number),
+        _ => None,
+    }
+}
