@@ -4,13 +4,23 @@
 
 pub mod error;
 pub mod options;
+pub mod prefix;
 
 mod checksum;
 mod coding;
+#[expect(dead_code, reason = "the tables that call it come next")]
+mod compression;
 mod cursor;
+#[expect(dead_code, reason = "the tables that call it come next")]
+mod filter;
+#[expect(dead_code, reason = "the tables that call it come next")]
+mod hash;
 mod internal_key;
 mod key;
 mod range_tombstone;
 mod sequence;
+#[cfg(test)]
+mod testing;
 
 pub use error::{Error, Result};
+pub use prefix::PrefixExtractor;
