@@ -6,14 +6,14 @@ pub mod error;
 pub mod options;
 pub mod prefix;
 
+#[expect(dead_code, reason = "the tables that call it come next")]
+mod block;
 mod checksum;
 mod coding;
-#[expect(dead_code, reason = "the tables that call it come next")]
 mod compression;
 mod cursor;
 #[expect(dead_code, reason = "the tables that call it come next")]
 mod filter;
-#[expect(dead_code, reason = "the tables that call it come next")]
 mod hash;
 mod internal_key;
 mod key;
