@@ -8,9 +8,12 @@ pub mod prefix;
 
 #[expect(dead_code, reason = "the table reader that calls it comes next")]
 mod block;
+#[expect(dead_code, reason = "the table reader that calls it comes next")]
+mod cache;
 mod checksum;
 mod coding;
 mod compression;
+mod counter;
 mod cursor;
 mod filter;
 mod hash;
