@@ -1,43 +1,27 @@
 //! An embedded, ordered, crash-safe key-value database.
-
 #![deny(unsafe_code)]
-
 pub mod error;
 pub mod options;
 pub mod prefix;
-
+mod block;
+mod cache;
 mod checksum;
 mod coding;
+mod compression;
+mod counter;
 mod cursor;
-#[allow(dead_code, reason = "its caller comes with a later merge")]
 mod file_name;
+mod filter;
+mod hash;
 mod internal_key;
 mod key;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "its caller comes with a later merge"
-)]
 mod manifest;
 mod range_tombstone;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "its caller comes with a later merge"
-)]
 mod record;
 mod sequence;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "its caller comes with a later merge"
-)]
 mod table;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "its caller comes with a later merge"
-)]
+#[cfg(test)]
+mod testing;
 mod wal;
-
 pub use error::{Error, Result};
+pub use prefix::PrefixExtractor;

@@ -1,13 +1,22 @@
-//! Prefixes of keys, by which whole tables or partitions can be skipped.
+//! Which leading part of a key counts as its prefix, for filters over prefixes.
 
-/// How a bucket finds the prefix of a key. Never changes what a scan returns, only what it skips.
+/// Takes the prefix of a key. It only lets scans skip work; it never changes what they return.
+///
+/// # Examples
+/// ```
+/// use trine_kv::PrefixExtractor;
+///
+/// let extractor = PrefixExtractor::Separator(b':');
+/// assert_eq!(extractor.extract(b"user:7:name"), Some(&b"user:"[..]));
+/// assert_eq!(extractor.extract(b"user"), None);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PrefixExtractor {
-    /// The first so many bytes; a shorter key has no prefix.
+    /// The first so many bytes; shorter keys have no prefix.
     FixedLen(usize),
-    /// Everything through the first occurrence of this byte, inclusive.
+    /// Everything through the first occurrence of this byte; keys without it have no prefix.
     Separator(u8),
-    /// A scheme that only its name is known of: no key has a prefix.
+    /// A name that only the caller gives a meaning; no key has a prefix.
     Custom(String),
     /// No key has a prefix.
     #[default]
@@ -17,7 +26,7 @@ pub enum PrefixExtractor {
 impl PrefixExtractor {
     /// Whether this is anything but [`PrefixExtractor::Disabled`].
     #[must_use]
-    pub fn is_enabled(&self) -> bool {
+    pub const fn is_enabled(&self) -> bool {
         !matches!(self, Self::Disabled)
     }
 
@@ -27,8 +36,8 @@ impl PrefixExtractor {
         match self {
             Self::FixedLen(length) => key.get(..*length),
             Self::Separator(separator) => {
-                let at = key.iter().position(|byte| byte == separator)?;
-                key.get(..=at)
+                let position = key.iter().position(|byte| byte == separator)?;
+                key.get(..=position)
             }
             Self::Custom(_) | Self::Disabled => None,
         }
@@ -40,24 +49,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_are_extracted_as_documented() {
+    fn prefixes_are_as_the_table_of_the_contract() {
         let keys: [&[u8]; 3] = [b"a", b"ab:cd:", b""];
         for (extractor, expected) in [
-            (PrefixExtractor::Disabled, [None, None, None]),
+            (PrefixExtractor::Disabled, [None; 3]),
             (PrefixExtractor::FixedLen(2), [None, Some(&b"ab"[..]), None]),
-            (
-                PrefixExtractor::FixedLen(0),
-                [Some(&b""[..]), Some(&b""[..]), Some(&b""[..])],
-            ),
+            (PrefixExtractor::FixedLen(0), [Some(&b""[..]); 3]),
             (
                 PrefixExtractor::Separator(b':'),
                 [None, Some(&b"ab:"[..]), None],
             ),
-            (PrefixExtractor::Custom("x".to_owned()), [None, None, None]),
+            (PrefixExtractor::Custom("x".to_owned()), [None; 3]),
         ] {
             assert_eq!(keys.map(|key| extractor.extract(key)), expected);
+            assert_eq!(
+                extractor.is_enabled(),
+                extractor != PrefixExtractor::Disabled
+            );
         }
-        assert!(PrefixExtractor::Custom(String::new()).is_enabled());
-        assert!(!PrefixExtractor::default().is_enabled());
+        assert_eq!(PrefixExtractor::default(), PrefixExtractor::Disabled);
+    }
+
+    #[test]
+    fn every_key_that_continues_a_prefix_has_that_prefix() {
+        for extractor in [
+            PrefixExtractor::FixedLen(2),
+            PrefixExtractor::Separator(b':'),
+        ] {
+            for key in [&b"ab:"[..], b"ab:c", b"ab:c:d"] {
+                assert_eq!(extractor.extract(key), extractor.extract(b"ab:"));
+            }
+        }
     }
 }

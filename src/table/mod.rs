@@ -1,5 +1,22 @@
-//! The immutable sorted file.
+//! The immutable sorted file: entries of one tree, newest version of a key first.
+//!
+//! ```text
+//! header | data blocks | filter | prefix filter | range tombstones | fence index | properties | footer
+//! ```
+//! - Each part between header and footer is a frame of [`crate::block::frame`]. Those behind the data
+//!   blocks start on 64-byte boundaries and are stored uncompressed, to be used in place.
+//! - A table is written front to back once, and never changes.
+//! - Versions of one key may go on in the next block; nothing else of a key is ever elsewhere.
+//! - Reading is a step over what is resident. Only [`Table::open`], [`Table::verify`] and
+//!   [`Missing::load`] touch the file.
+//!
+//! docs/format.md, "Tables".
 
+mod footer;
+mod index;
 mod meta;
+mod properties;
+mod tombstones;
+pub(crate) mod writer;
 
 pub(crate) use meta::TableMeta;

@@ -1,0 +1,438 @@
+//! Sorted entries in one block, used in place.
+//!
+//! ```text
+//! entries | offsets | hash index | base sequence u64 | count u32 | flags u8 | width u8 | 0 u16
+//! entry   = [shared varint] | unshared varint | value_bytes varint | mark | key suffix | value
+//! mark    = (sequence - base sequence) * 2 + kind, in `width` bytes
+//! ```
+//! - Entries are in the engine's order, one after the other, and there is at least one.
+//! - Sixteen entries make a group. Its first, the restart point, holds its full key; the others share
+//!   a prefix with *it*, so that an entry decodes from its own offset and its restart point alone.
+//! - Blocks that would save less than an eighth by sharing do not: their entries hold full keys, have no
+//!   `shared` field, and a point read touches a single one.
+//! - What is wrong is a [`Fault`] at the access that meets it. Parsing looks at the trailer only.
+//!
+//! docs/format.md, "Blocks".
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+pub(crate) mod builder;
+pub(crate) mod frame;
+pub(crate) mod hash_index;
+pub(crate) mod iter;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
+
+use crate::coding::Reader;
+use crate::error::Fault;
+use crate::hash::KeyHash;
+use crate::internal_key::Kind;
+use crate::sequence::Sequence;
+
+/// Entries of a group.
+pub(crate) const GROUP_ENTRIES: u32 = 16;
+
+/// Bytes of the fixed part at a block's end.
+pub(crate) const TRAILER_BYTES: usize = 16;
+
+// Flags of the trailer. They reach the disk: never renumber.
+const SHARES: u8 = 1;
+const WIDE_OFFSETS: u8 = 2;
+const INDEXED: u8 = 4;
+
+/// The fixed part at a block's end, as its two words. Never both zero, since `count` is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    pub(crate) base: u64,
+    pub(crate) shape: u64,
+}
+
+/// Where the parts of a block are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    base: u64,
+    count: u32,
+    buckets: usize,
+    entries_end: usize,
+    width: usize,
+    shares: bool,
+    wide: bool,
+}
+
+impl Trailer {
+    /// Reads the trailer of a whole block.
+    pub(crate) fn of(block: &[u8]) -> Result<Self, Fault> {
+        match block.split_last_chunk::<TRAILER_BYTES>() {
+            Some((_, bytes)) => {
+                let [base, shape] = bytes.as_chunks::<8>().0 else {
+                    return Err(Fault::Field("block trailer"));
+                };
+                Ok(Self {
+                    base: u64::from_le_bytes(*base),
+                    shape: u64::from_le_bytes(*shape),
+                })
+            }
+            None => Err(Fault::Length {
+                claimed: TRAILER_BYTES as u64,
+                available: block.len() as u64,
+            }),
+        }
+    }
+
+    /// Where the parts of the block of `length` bytes with this trailer are.
+    pub(crate) fn layout(self, length: usize) -> Result<Layout, Fault> {
+        let [c0, c1, c2, c3, flags, width, zero0, zero1] = self.shape.to_le_bytes();
+        let count = u32::from_le_bytes([c0, c1, c2, c3]);
+        let indexed = flags & INDEXED != 0;
+        if count == 0
+            || flags & !(SHARES | WIDE_OFFSETS | INDEXED) != 0
+            || !(1..=8).contains(&width)
+            || zero0 | zero1 != 0
+            || indexed && count > hash_index::INDEXED_ENTRIES_MAX
+        {
+            return Err(Fault::Field("block trailer"));
+        }
+        let wide = flags & WIDE_OFFSETS != 0;
+        let buckets = if indexed {
+            hash_index::buckets_for(count) as usize
+        } else {
+            0
+        };
+        let tail = (count as usize)
+            .saturating_mul(if wide { 4 } else { 2 })
+            .saturating_add(buckets.saturating_mul(hash_index::BUCKET_BYTES))
+            .saturating_add(TRAILER_BYTES);
+        match length.checked_sub(tail) {
+            Some(entries_end) => Ok(Layout {
+                base: self.base,
+                count,
+                buckets,
+                entries_end,
+                width: usize::from(width),
+                shares: flags & SHARES != 0,
+                wide,
+            }),
+            None => Err(Fault::Length {
+                claimed: tail as u64,
+                available: length as u64,
+            }),
+        }
+    }
+}
+
+/// A decoded entry, as places in its block: the key's suffix at `key`, the value right behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntryAt {
+    pub(crate) sequence: Sequence,
+    pub(crate) kind: Kind,
+    shared: usize,
+    key: usize,
+    value: usize,
+    end: usize,
+}
+
+/// What a block says of a key at a sequence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// Its newest version not above the sequence.
+    Found(EntryAt),
+    /// It has none here, and none in the next block.
+    Absent,
+    /// All that the block holds from the key on is newer: if versions continue, they do so in the next block.
+    Newer,
+}
+
+/// A block in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockRef<'a> {
+    bytes: &'a [u8],
+    layout: Layout,
+}
+
+/// Reading blocks.
+#[derive(Debug)]
+pub(crate) enum Block {}
+
+impl Block {
+    /// Finds the parts of a block by its trailer.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<BlockRef<'_>, Fault> {
+        Ok(BlockRef {
+            bytes,
+            layout: Trailer::of(bytes)?.layout(bytes.len())?,
+        })
+    }
+}
+
+fn outside() -> Fault {
+    Fault::Field("block entry")
+}
+
+/// The varint at `at`, which moves behind it.
+#[inline]
+fn varint(bytes: &[u8], at: &mut usize) -> Result<usize, Fault> {
+    // Short keys and values, nearly all of them, need one byte or two.
+    let rest = bytes.get(*at..).unwrap_or_default();
+    match rest {
+        [low @ 0..0x80, ..] => {
+            *at = at.wrapping_add(1);
+            Ok(usize::from(*low))
+        }
+        [low, high @ 1..0x80, ..] => {
+            *at = at.wrapping_add(2);
+            Ok(usize::from(low & 0x7f) | usize::from(*high) << 7)
+        }
+        _ => {
+            let mut reader = Reader::new(rest);
+            let value = reader.varint_usize()?;
+            *at = bytes.len().saturating_sub(reader.rest().len());
+            Ok(value)
+        }
+    }
+}
+
+impl<'a> BlockRef<'a> {
+    /// A block whose layout was found before.
+    pub(crate) fn new(bytes: &'a [u8], layout: Layout) -> Self {
+        Self { bytes, layout }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// How many entries it holds; at least one.
+    pub(crate) fn count(&self) -> u32 {
+        self.layout.count
+    }
+
+    /// Decodes the entry with this ordinal.
+    pub(crate) fn entry(&self, ordinal: u32) -> Result<EntryAt, Fault> {
+        self.decode(self.offset(ordinal)?)
+    }
+
+    fn offset(&self, ordinal: u32) -> Result<usize, Fault> {
+        // Checked here, since what follows the offsets would decode as some too.
+        if ordinal >= self.layout.count {
+            return Err(outside());
+        }
+        let ordinal = ordinal as usize;
+        let offsets = self
+            .bytes
+            .get(self.layout.entries_end..)
+            .unwrap_or_default();
+        if self.layout.wide {
+            let (offsets, _) = offsets.as_chunks::<4>();
+            let offset = offsets.get(ordinal).ok_or_else(outside)?;
+            Ok(u32::from_le_bytes(*offset) as usize)
+        } else {
+            let (offsets, _) = offsets.as_chunks::<2>();
+            let offset = offsets.get(ordinal).ok_or_else(outside)?;
+            Ok(usize::from(u16::from_le_bytes(*offset)))
+        }
+    }
+
+    /// Decodes the entry that starts at `offset`.
+    fn decode(&self, offset: usize) -> Result<EntryAt, Fault> {
+        let mut at = offset;
+        let shared = if self.layout.shares {
+            varint(self.bytes, &mut at)?
+        } else {
+            0
+        };
+        let unshared = varint(self.bytes, &mut at)?;
+        let value_bytes = varint(self.bytes, &mut at)?;
+        // Eight bytes can always be read: the trailer lies behind the entries.
+        let mark = self
+            .bytes
+            .get(at..)
+            .and_then(|rest| rest.first_chunk::<8>())
+            .ok_or_else(outside)?;
+        let unused_bits = 64usize.wrapping_sub(self.layout.width.wrapping_mul(8));
+        let mark = u64::from_le_bytes(*mark) & (u64::MAX >> (unused_bits & 63));
+        let kind = if mark & 1 == 0 {
+            Kind::Tombstone
+        } else {
+            Kind::Value
+        };
+        let sequence = self
+            .layout
+            .base
+            .checked_add(mark >> 1)
+            .ok_or_else(outside)?;
+        let key = at.wrapping_add(self.layout.width);
+        let value = key.checked_add(unshared).ok_or_else(outside)?;
+        let end = value.checked_add(value_bytes).ok_or_else(outside)?;
+        if end > self.layout.entries_end {
+            return Err(outside());
+        }
+        Ok(EntryAt {
+            sequence: Sequence::new(sequence),
+            kind,
+            shared,
+            key,
+            value,
+            end,
+        })
+    }
+
+    /// What the entry holds of its key: all of it, unless it shares a prefix.
+    pub(crate) fn suffix(&self, entry: &EntryAt) -> &'a [u8] {
+        self.bytes.get(entry.key..entry.value).unwrap_or_default()
+    }
+
+    pub(crate) fn value(&self, entry: &EntryAt) -> &'a [u8] {
+        self.bytes.get(entry.value..entry.end).unwrap_or_default()
+    }
+
+    /// The key of the restart point of the group that `ordinal` is in.
+    fn restart_key(&self, ordinal: u32) -> Result<&'a [u8], Fault> {
+        let restart = self.entry(ordinal & !(GROUP_ENTRIES.wrapping_sub(1)))?;
+        if restart.shared != 0 {
+            return Err(Fault::Field("restart point"));
+        }
+        Ok(self.suffix(&restart))
+    }
+
+    /// What the entry shares of its group's restart key.
+    fn shared_part(&self, ordinal: u32, entry: &EntryAt) -> Result<&'a [u8], Fault> {
+        if entry.shared == 0 {
+            return Ok(&[]);
+        }
+        self.restart_key(ordinal)?
+            .get(..entry.shared)
+            .ok_or_else(outside)
+    }
+
+    /// Compares the key `shared` + suffix of `entry` with `key`.
+    fn compare_key(&self, shared: &[u8], entry: &EntryAt, key: &[u8]) -> Ordering {
+        if shared.is_empty() {
+            return self.suffix(entry).cmp(key);
+        }
+        match key.split_at_checked(shared.len()) {
+            Some((head, rest)) => shared.cmp(head).then_with(|| self.suffix(entry).cmp(rest)),
+            // A key that is a prefix of what is shared sorts before it.
+            None => shared.cmp(key),
+        }
+    }
+
+    /// The newest entry of `key` and its ordinal. Blocks without an index do not know.
+    fn newest(&self, key: &[u8], hash: KeyHash) -> Result<Option<(u32, EntryAt)>, Fault> {
+        let end = self
+            .bytes
+            .len()
+            .checked_sub(TRAILER_BYTES)
+            .ok_or_else(outside)?;
+        let start = end
+            .checked_sub(self.layout.buckets.wrapping_mul(hash_index::BUCKET_BYTES))
+            .ok_or_else(outside)?;
+        let (buckets, _) = self.bytes.get(start..end).unwrap_or_default().as_chunks();
+        for ordinal in hash_index::candidates(buckets, self.layout.count, hash) {
+            let entry = self.entry(ordinal)?;
+            if self.suffix(&entry).len().wrapping_add(entry.shared) == key.len() {
+                let shared = self.shared_part(ordinal, &entry)?;
+                if self.compare_key(shared, &entry, key).is_eq() {
+                    return Ok(Some((ordinal, entry)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_indexed(&self) -> bool {
+        self.layout.buckets != 0
+    }
+
+    /// The newest version of `key` not above `sequence`.
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        hash: KeyHash,
+        sequence: Sequence,
+    ) -> Result<Answer, Fault> {
+        if self.is_indexed() {
+            match self.newest(key, hash)? {
+                None => return Ok(Answer::Absent),
+                Some((_, entry)) if entry.sequence <= sequence => return Ok(Answer::Found(entry)),
+                Some(_) => {}
+            }
+        }
+        let ordinal = self.lower_bound(key, sequence)?;
+        if ordinal == self.layout.count {
+            return Ok(Answer::Newer);
+        }
+        let entry = self.entry(ordinal)?;
+        let shared = self.shared_part(ordinal, &entry)?;
+        Ok(if self.compare_key(shared, &entry, key).is_eq() {
+            Answer::Found(entry)
+        } else {
+            Answer::Absent
+        })
+    }
+
+    /// The ordinal of the first entry at or after `(key, sequence)`; `count` if there is none.
+    pub(crate) fn seek(&self, key: &[u8], hash: KeyHash, sequence: Sequence) -> Result<u32, Fault> {
+        // A key that is there is found by two or three lines; the search below touches one per halving.
+        if self.is_indexed()
+            && let Some((ordinal, entry)) = self.newest(key, hash)?
+            && entry.sequence <= sequence
+        {
+            return Ok(ordinal);
+        }
+        self.lower_bound(key, sequence)
+    }
+
+    fn lower_bound(&self, key: &[u8], sequence: Sequence) -> Result<u32, Fault> {
+        let count = self.layout.count;
+        let is_before = |shared: &[u8], ordinal: u32, entry: &EntryAt| {
+            let shared = shared.get(..entry.shared).ok_or_else(outside)?;
+            debug_assert!(ordinal < count);
+            Ok::<bool, Fault>(
+                self.compare_key(shared, entry, key)
+                    .then_with(|| sequence.cmp(&entry.sequence))
+                    .is_lt(),
+            )
+        };
+        // Restart points first: their keys need nothing else.
+        let groups = count.div_ceil(GROUP_ENTRIES);
+        let group = partition_point(0, groups, |group| {
+            let ordinal = group.wrapping_mul(GROUP_ENTRIES);
+            is_before(&[], ordinal, &self.entry(ordinal)?)
+        })?;
+        let Some(group) = group.checked_sub(1) else {
+            return Ok(0);
+        };
+        let start = group.wrapping_mul(GROUP_ENTRIES);
+        let restart_key = if self.layout.shares {
+            self.restart_key(start)?
+        } else {
+            &[]
+        };
+        partition_point(
+            start.wrapping_add(1),
+            start.wrapping_add(GROUP_ENTRIES).min(count),
+            |ordinal| is_before(restart_key, ordinal, &self.entry(ordinal)?),
+        )
+    }
+}
+
+/// The first of `low..high` that is not before, given that all before come first; `high` if none is.
+fn partition_point(
+    mut low: u32,
+    mut high: u32,
+    mut is_before: impl FnMut(u32) -> Result<bool, Fault>,
+) -> Result<u32, Fault> {
+    while low < high {
+        let middle = low.midpoint(high);
+        if is_before(middle)? {
+            low = middle.wrapping_add(1);
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}

@@ -1,0 +1,464 @@
+//! Decoded blocks in memory, within a byte budget.
+//!
+//! Each table has its own slots, block number to block: a hit is one load, with no lock and no hash
+//! map. Budget and eviction are the cache's, over all tables: a ring of resident blocks with second
+//! chances (CLOCK; Corbató 1968, "A Paging Experiment with the Multics System").
+//!
+//! Contract of the unsafe code:
+//! 1. A pointer in a slot comes from `Arc::into_raw` and owns one strong count.
+//! 2. Slots are written under the ring's lock only; readers load them under an epoch guard.
+//! 3. Who takes a pointer out of its slot gives its count back through a deferred function of the
+//!    epoch collector, hence after every guard that was pinned when it was taken out.
+//! 4. A [`Loan`] has the lifetime of a guard that was pinned while the pointer was in its slot, or
+//!    before its count was deferred: while the loan lives the count is above zero.
+//!
+//! The lock is a leaf. In particular nothing is retired under it: that may run what others deferred,
+//! and with it the drop of a table, which takes the lock.
+
+#![expect(
+    unsafe_code,
+    reason = "epoch-protected pointers to shared blocks; the contract is above"
+)]
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_epoch::{Atomic, Guard, Shared};
+
+use crate::block::{BlockRef, Layout, Trailer};
+use crate::counter::Counter;
+use crate::error::Fault;
+
+/// What a resident block costs beyond its bytes, about: itself, its allocations, its place in the ring.
+const OVERHEAD_BYTES: usize = 160;
+
+/// A verified, decoded block.
+#[derive(Debug)]
+pub(crate) struct CachedBlock {
+    layout: Layout,
+    bytes: Box<[u8]>,
+    table: u64,
+    number: u32,
+    /// Used since the clock's hand last came by.
+    referenced: AtomicBool,
+}
+
+impl CachedBlock {
+    /// Takes the decoded bytes of block `number` of table `table`.
+    pub(crate) fn new(table: u64, number: u32, bytes: Vec<u8>) -> Result<Arc<Self>, Fault> {
+        Ok(Arc::new(Self {
+            layout: Trailer::of(&bytes)?.layout(bytes.len())?,
+            bytes: bytes.into_boxed_slice(),
+            table,
+            number,
+            referenced: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether it is block `number` of table `table`.
+    pub(crate) fn is(&self, table: u64, number: u32) -> bool {
+        self.table == table && self.number == number
+    }
+
+    pub(crate) fn table(&self) -> u64 {
+        self.table
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    #[inline]
+    pub(crate) fn block(&self) -> BlockRef<'_> {
+        BlockRef::new(&self.bytes, self.layout)
+    }
+
+    fn weight(&self) -> usize {
+        self.bytes.len() + OVERHEAD_BYTES
+    }
+}
+
+/// A block that an epoch guard keeps from being freed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loan<'g>(Shared<'g, CachedBlock>, &'g CachedBlock);
+
+impl<'g> Loan<'g> {
+    /// Point 4 of the contract must hold for `pointer`, which is not null.
+    fn new(pointer: Shared<'g, CachedBlock>) -> Option<Self> {
+        // SAFETY: 4: the count is above zero while 'g lasts, so the block is alive and never changes but for its atomic.
+        let block = unsafe { pointer.as_ref() }?;
+        Some(Self(pointer, block))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> &'g CachedBlock {
+        self.1
+    }
+
+    /// A count of one's own: the block outlives the guard.
+    pub(crate) fn share(&self) -> Arc<CachedBlock> {
+        let pointer = self.0.as_raw();
+        // SAFETY: 1 and 4: the pointer comes from `Arc::into_raw`, and its count is above zero.
+        unsafe { Arc::increment_strong_count(pointer) };
+        // SAFETY: 1: the pointer comes from `Arc::into_raw`; the count taken above becomes this Arc's.
+        unsafe { Arc::from_raw(pointer) }
+    }
+}
+
+type SlotArray = Arc<[Atomic<CachedBlock>]>;
+
+/// The cache of a database. Tables take part in it through [`Slots`].
+pub(crate) struct BlockCache {
+    budget_bytes: usize,
+    /// Guards the ring, the byte count, and every write of a slot.
+    ring: Mutex<Ring>,
+    hits: Counter,
+    misses: Counter,
+}
+
+#[derive(Default)]
+struct Ring {
+    /// One place for each block in a slot, the next to be looked at in front; and places of blocks
+    /// that left with their table.
+    places: VecDeque<Place>,
+    left: usize,
+    bytes: usize,
+}
+
+struct Place {
+    slots: SlotArray,
+    number: u32,
+}
+
+impl fmt::Debug for BlockCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockCache")
+            .field("budget_bytes", &self.budget_bytes)
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BlockCache {
+    /// A cache of at most `budget_bytes`. Zero is a budget: nothing stays.
+    pub(crate) fn new(budget_bytes: usize) -> Self {
+        Self {
+            budget_bytes,
+            ring: Mutex::default(),
+            hits: Counter::default(),
+            misses: Counter::default(),
+        }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of the blocks that are resident.
+    pub(crate) fn bytes(&self) -> usize {
+        self.ring().bytes
+    }
+
+    /// Lookups of blocks that were ready to be read.
+    pub(crate) fn hits(&self) -> u64 {
+        self.hits.get()
+    }
+
+    /// Lookups of blocks that had to be read, verified or decoded first.
+    pub(crate) fn misses(&self) -> u64 {
+        self.misses.get()
+    }
+
+    #[inline]
+    pub(crate) fn count_hit(&self) {
+        self.hits.add(1);
+    }
+
+    pub(crate) fn count_miss(&self) {
+        self.misses.add(1);
+    }
+}
+
+impl Ring {
+    /// Takes blocks out until `budget` holds.
+    fn evict<'g>(&mut self, budget: usize, guard: &'g Guard) -> Vec<Shared<'g, CachedBlock>> {
+        let mut evicted = Vec::new();
+        // Readers may set bits as fast as the hand clears them: no block is spared twice in one call.
+        let mut spares = self.places.len();
+        while self.bytes > budget {
+            let Some(place) = self.places.pop_front() else {
+                break;
+            };
+            let Some(slot) = place.slots.get(place.number as usize) else {
+                continue;
+            };
+            let pointer = slot.load(Ordering::Relaxed, guard);
+            let Some(loan) = Loan::new(pointer) else {
+                self.left = self.left.saturating_sub(1);
+                continue;
+            };
+            if loan.get().referenced.swap(false, Ordering::Relaxed) && spares > 0 {
+                spares -= 1;
+                self.places.push_back(place);
+                continue;
+            }
+            slot.store(Shared::null(), Ordering::Relaxed);
+            self.bytes = self.bytes.saturating_sub(loan.get().weight());
+            evicted.push(pointer);
+        }
+        evicted
+    }
+}
+
+/// Gives the count of a pointer that is in no slot any more back, once no guard can see it.
+fn retire(pointer: Shared<'_, CachedBlock>, guard: &Guard) {
+    let pointer = pointer.as_raw();
+    let give_back = move || {
+        // SAFETY: 1: the pointer comes from `Arc::into_raw`, and this is the slot's own count.
+        drop(unsafe { Arc::from_raw(pointer) });
+    };
+    // SAFETY: 3: it owns what it drops, and blocks are `Send` and `Sync`: any thread may run it.
+    unsafe { guard.defer_unchecked(give_back) };
+}
+
+/// The slots of one table. Dropping them takes the table's blocks out of the cache.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    cache: Arc<BlockCache>,
+    array: SlotArray,
+}
+
+impl Slots {
+    /// Empty slots for the blocks `0..count` of a table.
+    pub(crate) fn new(cache: &Arc<BlockCache>, count: u32) -> Self {
+        Self {
+            cache: Arc::clone(cache),
+            array: (0..count).map(|_| Atomic::null()).collect(),
+        }
+    }
+
+    pub(crate) fn cache(&self) -> &BlockCache {
+        &self.cache
+    }
+
+    /// The block in slot `number`.
+    #[inline]
+    pub(crate) fn get<'g>(&self, number: u32, guard: &'g Guard) -> Option<Loan<'g>> {
+        let slot = self.array.get(number as usize)?;
+        let loan = Loan::new(slot.load(Ordering::Acquire, guard))?;
+        // Looking first keeps the line shared between readers.
+        let referenced = &loan.get().referenced;
+        if !referenced.load(Ordering::Relaxed) {
+            referenced.store(true, Ordering::Relaxed);
+        }
+        Some(loan)
+    }
+
+    /// Puts `block` into its slot, and others out as the budget demands. If the slot is taken, that
+    /// block is returned instead. A block that does not stay is alive all the same while `guard` is.
+    pub(crate) fn insert<'g>(&self, block: Arc<CachedBlock>, guard: &'g Guard) -> Loan<'g> {
+        let weight = block.weight();
+        let slot = self.array.get(block.number as usize);
+        let mut ring = self.cache.ring();
+        if let Some(slot) = slot
+            && let Some(present) = Loan::new(slot.load(Ordering::Relaxed, guard))
+        {
+            return present;
+        }
+        let number = block.number;
+        let pointer = Shared::from(Arc::into_raw(block));
+        // Point 4: the count was not deferred yet, and `guard` is pinned.
+        let loan = Loan::new(pointer);
+        match slot {
+            Some(slot) if weight <= self.cache.budget_bytes => {
+                slot.store(pointer, Ordering::Release);
+                ring.bytes += weight;
+                ring.places.push_back(Place {
+                    slots: Arc::clone(&self.array),
+                    number,
+                });
+                let evicted = ring.evict(self.cache.budget_bytes, guard);
+                drop(ring);
+                for pointer in evicted {
+                    retire(pointer, guard);
+                }
+            }
+            _ => {
+                drop(ring);
+                retire(pointer, guard);
+                // Blocks that do not stay are often large: do not let them gather.
+                guard.flush();
+            }
+        }
+        loan.unwrap_or_else(|| unreachable!("a pointer from an Arc is not null"))
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        let guard = &crossbeam_epoch::pin();
+        let mut taken = Vec::new();
+        let mut ring = self.cache.ring();
+        for slot in &*self.array {
+            let pointer = slot.load(Ordering::Relaxed, guard);
+            if let Some(loan) = Loan::new(pointer) {
+                slot.store(Shared::null(), Ordering::Relaxed);
+                ring.bytes = ring.bytes.saturating_sub(loan.get().weight());
+                ring.left += 1;
+                taken.push(pointer);
+            }
+        }
+        // The hand may not come by for long: sweep once half of the ring is empty places.
+        if ring.left * 2 > ring.places.len() {
+            ring.places.retain(|place| {
+                place
+                    .slots
+                    .get(place.number as usize)
+                    .is_some_and(|slot| !slot.load(Ordering::Relaxed, guard).is_null())
+            });
+            ring.left = 0;
+        }
+        drop(ring);
+        for pointer in taken {
+            retire(pointer, guard);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::builder::BlockBuilder;
+    use crate::hash::KeyHash;
+    use crate::internal_key::{Entry, Kind};
+    use crate::sequence::Sequence;
+    use std::sync::Weak;
+
+    /// A block whose only value is its number, `bytes` times.
+    fn block(table: u64, number: u32, bytes: usize) -> Arc<CachedBlock> {
+        let mut builder = BlockBuilder::default();
+        let entry = Entry {
+            key: b"key",
+            sequence: Sequence::new(1),
+            kind: Kind::Value,
+            value: &vec![number.to_le_bytes()[0]; bytes],
+        };
+        builder.add(&entry, KeyHash::of(b"key"), true);
+        CachedBlock::new(table, number, builder.finish()).unwrap()
+    }
+
+    fn value(loan: Loan<'_>) -> Vec<u8> {
+        let block = loan.get().block();
+        block.value(&block.entry(0).unwrap()).to_vec()
+    }
+
+    /// Runs what was deferred, as far as no other test's guard is in the way.
+    fn until_freed(block: &Weak<CachedBlock>) {
+        while block.strong_count() > 0 {
+            crossbeam_epoch::pin().flush();
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn blocks_stay_within_the_budget_and_leave_with_their_table() {
+        let cache = Arc::new(BlockCache::new(10_000));
+        let slots = Slots::new(&cache, 100);
+        let other = Slots::new(&cache, 1);
+        let guard = &crossbeam_epoch::pin();
+        other.insert(block(2, 0, 100), guard);
+        let alone = cache.bytes();
+        for number in 0..100 {
+            assert!(slots.get(number, guard).is_none());
+            let loan = slots.insert(block(1, number, 500), guard);
+            assert_eq!(value(loan), vec![number.to_le_bytes()[0]; 500]);
+            assert!(cache.bytes() <= 10_000);
+            assert!(other.get(0, guard).is_some(), "used blocks are spared");
+        }
+        let resident = (0..100).filter(|n| slots.get(*n, guard).is_some()).count();
+        assert!((5..20).contains(&resident), "{resident}");
+        drop(slots);
+        assert_eq!(cache.bytes(), alone);
+        assert_eq!(cache.ring().places.len(), 1);
+    }
+
+    #[test]
+    fn a_slot_keeps_its_first_block() {
+        let cache = Arc::new(BlockCache::new(10_000));
+        let slots = Slots::new(&cache, 1);
+        let guard = &crossbeam_epoch::pin();
+        let first = slots.insert(block(1, 0, 10), guard).share();
+        let second = slots.insert(block(1, 0, 10), guard).share();
+        assert!(Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn without_a_budget_a_block_lives_as_long_as_its_guard_or_its_shares() {
+        let cache = Arc::new(BlockCache::new(0));
+        let slots = Slots::new(&cache, 1);
+        let guard = crossbeam_epoch::pin();
+        let loan = slots.insert(block(1, 0, 10), &guard);
+        assert!(slots.get(0, &guard).is_none());
+        assert_eq!(value(loan), [0; 10]);
+        let shared = loan.share();
+        let weak = Arc::downgrade(&shared);
+        drop(guard);
+        assert_eq!(shared.block().count(), 1);
+        drop(shared);
+        until_freed(&weak);
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn evicted_blocks_are_freed() {
+        let cache = Arc::new(BlockCache::new(1_000));
+        let slots = Slots::new(&cache, 10);
+        let blocks: Vec<_> = (0..10)
+            .map(|number| {
+                let block = block(1, number, 500);
+                let weak = Arc::downgrade(&block);
+                slots.insert(block, &crossbeam_epoch::pin());
+                weak
+            })
+            .collect();
+        drop(slots);
+        blocks.iter().for_each(until_freed);
+    }
+
+    #[test]
+    fn threads_that_read_insert_and_drop_tables_see_only_whole_blocks() {
+        let cache = Arc::new(BlockCache::new(8_000));
+        let shared = Slots::new(&cache, 64);
+        std::thread::scope(|scope| {
+            for thread in 0..4u32 {
+                let (cache, shared) = (&cache, &shared);
+                scope.spawn(move || {
+                    for round in 0..2_000u32 {
+                        let guard = &crossbeam_epoch::pin();
+                        let number = (round * 7 + thread * 13) % 64;
+                        let loan = shared
+                            .get(number, guard)
+                            .unwrap_or_else(|| shared.insert(block(1, number, 300), guard));
+                        assert!(loan.get().is(1, number));
+                        assert_eq!(value(loan), vec![number.to_le_bytes()[0]; 300]);
+                        if round % 64 == 0 {
+                            let own = Slots::new(cache, 4);
+                            for number in 0..4 {
+                                own.insert(block(2, number, 200), guard);
+                            }
+                        }
+                        if round % 3 == 0 {
+                            let kept = loan.share();
+                            assert!(kept.is(1, number));
+                        }
+                    }
+                });
+            }
+        });
+        assert!(cache.bytes() <= 8_000);
+        drop(shared);
+        assert_eq!(cache.bytes(), 0);
+    }
+}

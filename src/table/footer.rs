@@ -1,0 +1,282 @@
+//! The first and the last bytes of a table: what it is, and where its parts are.
+//!
+//! The footer's length, and where its version, checksum and magic are, hold for every version, so
+//! that damage is told from a version that this build does not know. docs/format.md, "Tables".
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+use std::ops::Range;
+
+use crate::block::frame::BlockHandle;
+use crate::checksum::crc32c;
+use crate::coding::Reader;
+use crate::error::Fault;
+
+pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const HEADER_BYTES: usize = 24;
+pub(crate) const FOOTER_BYTES: usize = 96;
+
+/// Parts behind the data blocks start on multiples of this, so that a filter line is one cache line.
+pub(crate) const SECTION_ALIGNMENT: u64 = 64;
+
+const HEADER_MAGIC: [u8; 8] = *b"TRINETBL";
+const FOOTER_MAGIC: [u8; 8] = *b"TRINETFT";
+
+/// The next multiple of [`SECTION_ALIGNMENT`].
+pub(crate) fn aligned(offset: u64) -> Option<u64> {
+    offset.checked_next_multiple_of(SECTION_ALIGNMENT)
+}
+
+pub(crate) fn encode_header(number: u64) -> [u8; HEADER_BYTES] {
+    let mut out = [0; HEADER_BYTES];
+    let fields = [
+        HEADER_MAGIC,
+        // The version, then four bytes of zero.
+        u64::from(FORMAT_VERSION).to_le_bytes(),
+        number.to_le_bytes(),
+    ];
+    for (to, from) in out.as_chunks_mut().0.iter_mut().zip(fields) {
+        *to = from;
+    }
+    out
+}
+
+/// Fails unless `bytes` are the header of table `number` in a version that this build reads.
+pub(crate) fn check_header(bytes: &[u8], number: u64) -> Result<(), Fault> {
+    let mut reader = Reader::new(bytes);
+    if reader.take(8)? != HEADER_MAGIC {
+        return Err(Fault::Magic);
+    }
+    let version = reader.u32()?;
+    if version != FORMAT_VERSION {
+        return Err(Fault::Version(version));
+    }
+    if reader.u32()? != 0 {
+        return Err(Fault::Field("header"));
+    }
+    if reader.u64()? != number {
+        return Err(Fault::Field("file number"));
+    }
+    reader.finish()
+}
+
+/// Where the parts behind the data blocks are. A zero handle: the table has no such part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) filter: BlockHandle,
+    pub(crate) prefix_filter: BlockHandle,
+    pub(crate) tombstones: BlockHandle,
+    pub(crate) index: BlockHandle,
+    pub(crate) properties: BlockHandle,
+}
+
+impl Footer {
+    /// In file order.
+    fn sections(&self) -> [BlockHandle; 5] {
+        [
+            self.filter,
+            self.prefix_filter,
+            self.tombstones,
+            self.index,
+            self.properties,
+        ]
+    }
+
+    /// The footer of table `number` whose whole file is `bytes` long.
+    pub(crate) fn encode(&self, number: u64, bytes: u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FOOTER_BYTES);
+        for handle in self.sections() {
+            out.extend_from_slice(&handle.offset.to_le_bytes());
+            out.extend_from_slice(&handle.length.to_le_bytes());
+        }
+        out.extend_from_slice(&bytes.to_le_bytes());
+        out.extend_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&crc32c(&[&out]).to_le_bytes());
+        out.extend_from_slice(&FOOTER_MAGIC);
+        out
+    }
+
+    /// Reads the last [`FOOTER_BYTES`] of a file that should be table `number`, `bytes` long. Whatever
+    /// passes has every part inside the file, in order and without gaps beyond alignment.
+    pub(crate) fn decode(encoded: &[u8], number: u64, bytes: u64) -> Result<Self, Fault> {
+        let mut reader = Reader::new(encoded);
+        let covered = reader.take(FOOTER_BYTES.wrapping_sub(12))?;
+        let stored = reader.u32()?;
+        if reader.take(8)? != FOOTER_MAGIC {
+            return Err(Fault::Magic);
+        }
+        reader.finish()?;
+        let computed = crc32c(&[covered]);
+        if stored != computed {
+            return Err(Fault::Checksum { stored, computed });
+        }
+        let mut reader = Reader::new(covered);
+        let mut handles = [BlockHandle::default(); 5];
+        for handle in &mut handles {
+            handle.offset = reader.u64()?;
+            handle.length = reader.u32()?;
+        }
+        let [filter, prefix_filter, tombstones, index, properties] = handles;
+        let stored_bytes = reader.u64()?;
+        let stored_number = reader.u64()?;
+        let zero = reader.u32()?;
+        let version = reader.u32()?;
+        if version != FORMAT_VERSION {
+            return Err(Fault::Version(version));
+        }
+        if stored_number != number {
+            return Err(Fault::Field("file number"));
+        }
+        if stored_bytes != bytes {
+            return Err(Fault::Length {
+                claimed: stored_bytes,
+                available: bytes,
+            });
+        }
+        let footer = Self {
+            filter,
+            prefix_filter,
+            tombstones,
+            index,
+            properties,
+        };
+        if zero == 0 && footer.is_plausible(bytes) {
+            Ok(footer)
+        } else {
+            Err(Fault::Field("footer"))
+        }
+    }
+
+    fn is_plausible(&self, bytes: u64) -> bool {
+        let present = |handle: &BlockHandle| *handle != BlockHandle::default();
+        if !present(&self.index) || !present(&self.properties) {
+            return false;
+        }
+        let mut end = None;
+        for handle in self.sections().iter().filter(|handle| present(handle)) {
+            let starts_well = match end {
+                // The data blocks' own end is only known to the index.
+                None => {
+                    handle.offset >= HEADER_BYTES as u64
+                        && handle.offset.is_multiple_of(SECTION_ALIGNMENT)
+                }
+                Some(end) => aligned(end) == Some(handle.offset),
+            };
+            if !starts_well {
+                return false;
+            }
+            match handle.end() {
+                Some(handle_end) => end = Some(handle_end),
+                None => return false,
+            }
+        }
+        end.and_then(|end| end.checked_add(FOOTER_BYTES as u64)) == Some(bytes)
+    }
+
+    /// The part of the file that holds everything behind the data blocks and before the footer.
+    pub(crate) fn tail(&self, bytes: u64) -> Range<u64> {
+        let start = self
+            .sections()
+            .iter()
+            .find(|handle| **handle != BlockHandle::default())
+            .map_or(bytes, |handle| handle.offset);
+        start..bytes.saturating_sub(FOOTER_BYTES as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::hex;
+
+    fn footer() -> (Footer, u64) {
+        let footer = Footer {
+            filter: BlockHandle {
+                offset: 64,
+                length: 32,
+            },
+            index: BlockHandle {
+                offset: 128,
+                length: 33,
+            },
+            properties: BlockHandle {
+                offset: 192,
+                length: 20,
+            },
+            ..Footer::default()
+        };
+        (footer, 192 + 20 + 9 + 96)
+    }
+
+    /// Also the worked example of docs/format.md, "Tables".
+    #[test]
+    fn header_and_footer_are_as_documented() {
+        assert_eq!(
+            hex(&encode_header(7)),
+            "5452494e4554424c01000000000000000700000000000000"
+        );
+        let (footer, bytes) = footer();
+        assert_eq!(
+            hex(&footer.encode(7, bytes)),
+            concat!(
+                "400000000000000020000000", // filter: 32 bytes at 64
+                "000000000000000000000000", // no prefix filter
+                "000000000000000000000000", // no range tombstones
+                "800000000000000021000000", // fence index: 33 bytes at 128
+                "c00000000000000014000000", // properties: 20 bytes at 192
+                "3d01000000000000",         // file length 317
+                "0700000000000000",         // file number 7
+                "00000000",
+                "01000000", // version
+                "96c57ffa",
+                "5452494e45544654",
+            )
+        );
+    }
+
+    #[test]
+    fn every_flip_of_header_and_footer_is_a_fault() {
+        let (footer, bytes) = footer();
+        let encoded = footer.encode(7, bytes);
+        assert_eq!(Footer::decode(&encoded, 7, bytes), Ok(footer));
+        for place in 0..encoded.len() {
+            let mut damaged = encoded.clone();
+            damaged[place] ^= 1;
+            assert!(Footer::decode(&damaged, 7, bytes).is_err());
+            assert!(Footer::decode(&encoded[..place], 7, bytes).is_err());
+        }
+        let header = encode_header(7);
+        assert_eq!(check_header(&header, 7), Ok(()));
+        for place in 0..header.len() {
+            let mut damaged = header;
+            damaged[place] ^= 1;
+            assert!(check_header(&damaged, 7).is_err());
+        }
+    }
+
+    #[test]
+    fn parts_out_of_place_are_refused_though_the_checksum_holds() {
+        let (good, bytes) = footer();
+        let changes: [fn(&mut Footer); 6] = [
+            |footer| footer.filter.offset = 0,
+            |footer| footer.filter.length = 60,
+            |footer| footer.index.offset = u64::MAX - 63,
+            |footer| footer.properties.length = 21,
+            |footer| footer.index = BlockHandle::default(),
+            |footer| footer.prefix_filter = footer.filter,
+        ];
+        for change in changes {
+            let mut footer = good;
+            change(&mut footer);
+            assert_eq!(
+                Footer::decode(&footer.encode(7, bytes), 7, bytes),
+                Err(Fault::Field("footer"))
+            );
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a table counts about itself. docs/format.md, "Tables".
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+use crate::coding::{Reader, put_bytes, put_varint};
+use crate::error::Fault;
+use crate::filter::prefix::{decode_extractor, encode_extractor};
+use crate::prefix::PrefixExtractor;
+use crate::sequence::Sequence;
+use crate::table::TableMeta;
+
+/// The properties of a table, counted while it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Properties {
+    /// Point entries, tombstones among them.
+    pub(crate) entries: u64,
+    pub(crate) point_tombstones: u64,
+    /// One for each sequence of each fragment.
+    pub(crate) range_tombstones: u64,
+    /// Bytes of user keys and of values, over all point entries.
+    pub(crate) key_bytes: u64,
+    pub(crate) value_bytes: u64,
+    pub(crate) blocks: u32,
+    /// Bytes of the data blocks before compression, and as stored, without their frames.
+    pub(crate) raw_data_bytes: u64,
+    pub(crate) stored_data_bytes: u64,
+    pub(crate) smallest_sequence: Sequence,
+    pub(crate) largest_sequence: Sequence,
+    /// As in [`TableMeta`].
+    pub(crate) smallest: Vec<u8>,
+    pub(crate) largest: Vec<u8>,
+    pub(crate) largest_exclusive: bool,
+    /// What the prefix filter was built with; `Disabled` where there is none.
+    pub(crate) extractor: PrefixExtractor,
+}
+
+impl Properties {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for number in [
+            self.entries,
+            self.point_tombstones,
+            self.range_tombstones,
+            self.key_bytes,
+            self.value_bytes,
+            u64::from(self.blocks),
+            self.raw_data_bytes,
+            self.stored_data_bytes,
+            self.smallest_sequence.get(),
+            self.largest_sequence.get(),
+        ] {
+            put_varint(&mut out, number);
+        }
+        put_bytes(&mut out, &self.smallest);
+        put_bytes(&mut out, &self.largest);
+        out.push(u8::from(self.largest_exclusive));
+        encode_extractor(&self.extractor, &mut out);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
+        let mut reader = Reader::new(bytes);
+        let properties = Self {
+            entries: reader.varint()?,
+            point_tombstones: reader.varint()?,
+            range_tombstones: reader.varint()?,
+            key_bytes: reader.varint()?,
+            value_bytes: reader.varint()?,
+            blocks: u32::try_from(reader.varint()?).map_err(|_| Fault::Field("block count"))?,
+            raw_data_bytes: reader.varint()?,
+            stored_data_bytes: reader.varint()?,
+            smallest_sequence: Sequence::new(reader.varint()?),
+            largest_sequence: Sequence::new(reader.varint()?),
+            smallest: reader.bytes()?.to_vec(),
+            largest: reader.bytes()?.to_vec(),
+            largest_exclusive: match reader.u8()? {
+                0 => false,
+                1 => true,
+                tag => return Err(Fault::Tag(tag)),
+            },
+            extractor: decode_extractor(&mut reader)?,
+        };
+        reader.finish()?;
+        Ok(properties)
+    }
+
+    /// What the manifest records of the table with these properties.
+    pub(crate) fn meta(&self, number: u64, bytes: u64) -> TableMeta {
+        TableMeta {
+            number,
+            bytes,
+            entries: self.entries,
+            tombstones: self.point_tombstones.saturating_add(self.range_tombstones),
+            smallest: self.smallest.clone(),
+            largest: self.largest.clone(),
+            largest_exclusive: self.largest_exclusive,
+            smallest_sequence: self.smallest_sequence,
+            largest_sequence: self.largest_sequence,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_round_trip_and_no_shorter_or_longer_bytes_pass() {
+        let properties = Properties {
+            entries: 300,
+            point_tombstones: 2,
+            range_tombstones: 1,
+            key_bytes: u64::MAX,
+            blocks: u32::MAX,
+            largest_sequence: Sequence::new(9),
+            smallest: b"a".to_vec(),
+            largest: b"z".to_vec(),
+            largest_exclusive: true,
+            extractor: PrefixExtractor::FixedLen(4),
+            ..Properties::default()
+        };
+        let bytes = properties.encode();
+        assert_eq!(Properties::decode(&bytes), Ok(properties));
+        for length in 0..bytes.len() {
+            assert!(Properties::decode(&bytes[..length]).is_err());
+        }
+        assert!(Properties::decode(&[bytes, vec![0]].concat()).is_err());
+    }
+}
