@@ -12,5 +12,8 @@ mod internal_key;
 mod key;
 mod range_tombstone;
 mod sequence;
+mod sync;
+#[allow(dead_code, reason = "the engine that calls it comes next")]
+mod tree;
 
 pub use error::{Error, Result};
