@@ -13,7 +13,11 @@ mod key;
 mod range_tombstone;
 mod sequence;
 mod sync;
-#[allow(dead_code, reason = "the engine that calls it comes next")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the engine that calls it comes next"
+)]
 mod tree;
 
 pub use error::{Error, Result};

@@ -39,7 +39,6 @@ impl Order {
         (0..count).fold(Self(0), Self::insert)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "four bits")]
     #[inline]
     fn bits(self, shift: usize) -> usize {
         (self.0 >> shift & 15) as usize
