@@ -19,9 +19,11 @@ mod manifest;
 mod range_tombstone;
 mod record;
 mod sequence;
+mod sync;
 mod table;
 #[cfg(test)]
 mod testing;
+mod tree;
 mod wal;
 pub use error::{Error, Result};
 pub use prefix::PrefixExtractor;
