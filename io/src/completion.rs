@@ -1,4 +1,7 @@
 //! The result of a storage operation: ready at once, or an event that a backend will set.
+//!
+//! A completion finishes by itself, whether it is polled or not, and wakes its waker from whatever thread
+//! finished it. It needs no runtime, and holds nothing that the operation still uses.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,14 +11,16 @@ use trine_platform::event::Event;
 
 use crate::{Error, Result};
 
-/// A future of a storage operation's result. Dropping it abandons the answer, never the operation.
-#[derive(Debug)]
+/// A future of a storage operation's result.
+///
+/// # Cancellation
+/// Dropping it abandons the answer, never the operation.
+#[must_use = "the operation runs anyway, but its error would be lost"]
 pub struct Completion<T>(Inner<T>);
 
-#[derive(Debug)]
 enum Inner<T> {
     Ready(Option<Result<T>>),
-    Pending(Event<Result<T>>, fn() -> Error),
+    Pending(Event<Result<T>>, Box<dyn Fn() -> Error + Send + Sync>),
 }
 
 impl<T> Completion<T> {
@@ -25,14 +30,27 @@ impl<T> Completion<T> {
     }
 
     /// An operation that a backend finishes; `lost` is the error if the backend goes away first.
-    pub fn pending(event: Event<Result<T>>, lost: fn() -> Error) -> Self {
-        Self(Inner::Pending(event, lost))
+    pub fn pending(
+        event: Event<Result<T>>,
+        lost: impl Fn() -> Error + Send + Sync + 'static,
+    ) -> Self {
+        Self(Inner::Pending(event, Box::new(lost)))
+    }
+}
+
+impl<T> std::fmt::Debug for Completion<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Inner::Ready(_) => "Completion(ready)",
+            Inner::Pending(..) => "Completion(pending)",
+        })
     }
 }
 
 impl<T: Unpin> Future for Completion<T> {
     type Output = Result<T>;
 
+    /// Once it was ready a completion has nothing more to give: one that finished inline pends for ever.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         match &mut self.0 {
             Inner::Ready(result) => match result.take() {

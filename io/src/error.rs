@@ -1,8 +1,11 @@
 //! What failed: the operation, the file, the offset, and the host's own error.
 
 use std::fmt;
+use std::sync::Arc;
 
-/// A storage operation, named as the statistics name it.
+use trine_platform::LockError;
+
+/// A storage operation, as errors and statistics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
@@ -36,6 +39,44 @@ pub enum Operation {
     SyncDirectory,
     /// Take the writer's lock.
     Lock,
+    /// A caller's own work, given to `Storage::offload`.
+    Job,
+}
+
+impl Operation {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 16] = [
+        Self::CreateDirectory,
+        Self::Create,
+        Self::Open,
+        Self::Len,
+        Self::Read,
+        Self::Write,
+        Self::SyncData,
+        Self::SyncAll,
+        Self::SetLen,
+        Self::Map,
+        Self::Rename,
+        Self::Remove,
+        Self::List,
+        Self::SyncDirectory,
+        Self::Lock,
+        Self::Job,
+    ];
+
+    /// Its place in [`Operation::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why a lock could not be had, where that is no failure of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockRefusal {
+    /// Somebody holds it, here or in another process. The error's kind is `WouldBlock`.
+    Held,
+    /// Something that we did not write has the lock file's name. The error's kind is `InvalidData`.
+    Foreign,
 }
 
 /// A failed storage operation.
@@ -49,6 +90,51 @@ pub struct Error {
     pub offset: Option<u64>,
     /// What the host said.
     pub source: std::io::Error,
+}
+
+impl Error {
+    /// Whether this is a lock that was refused, and why; `None` for every other failure.
+    pub fn lock_refusal(&self) -> Option<LockRefusal> {
+        match self.source.get_ref()?.downcast_ref::<LockError>()? {
+            LockError::Held => Some(LockRefusal::Held),
+            LockError::Foreign => Some(LockRefusal::Foreign),
+            LockError::Io(_) => None,
+        }
+    }
+}
+
+/// What is being attempted, from which an error is made if it fails.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) operation: Operation,
+    pub(crate) name: Arc<str>,
+    pub(crate) offset: Option<u64>,
+}
+
+impl Attempt {
+    pub(crate) fn new(operation: Operation, name: &str) -> Self {
+        Self {
+            operation,
+            name: name.into(),
+            offset: None,
+        }
+    }
+
+    pub(crate) fn failed(&self, source: std::io::Error) -> Error {
+        Error {
+            operation: self.operation,
+            name: (*self.name).to_owned(),
+            offset: self.offset,
+            source,
+        }
+    }
+
+    /// Nobody is left to finish it.
+    pub(crate) fn lost(&self) -> Error {
+        self.failed(std::io::Error::other(
+            "the thread that ran the operation panicked; its outcome is unknown",
+        ))
+    }
 }
 
 /// `std::result::Result` of this crate's error.
@@ -67,5 +153,29 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_its_own_place() {
+        for (place, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation.index(), place);
+        }
+    }
+
+    #[test]
+    fn message_names_operation_file_and_offset() {
+        let mut attempt = Attempt::new(Operation::Read, "table-000001");
+        attempt.offset = Some(4096);
+        let error = attempt.failed(std::io::ErrorKind::UnexpectedEof.into());
+        let text = error.to_string();
+        assert_eq!(
+            text,
+            "Read of table-000001 at offset 4096: unexpected end of file"
+        );
     }
 }

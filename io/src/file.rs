@@ -1,8 +1,14 @@
 //! An open file. Clones share it.
+//!
+//! Calls on one file may run at the same time, from any thread; those that overlap have no order.
 
+use std::io;
 use std::sync::Arc;
 
-use crate::{Bytes, Completion, Mode, memory::MemoryFile, portable::PortableFile};
+use crate::error::Attempt;
+use crate::memory::MemoryFile;
+use crate::portable::PortableFile;
+use crate::{Bytes, Completion, Mode, Operation};
 
 /// An open file of a [`crate::Storage`].
 #[derive(Clone, Debug)]
@@ -14,73 +20,111 @@ pub(crate) enum Backend {
     Portable(Arc<PortableFile>),
 }
 
+/// A finished operation in memory.
+fn finished<T>(
+    file: &MemoryFile,
+    operation: Operation,
+    offset: Option<u64>,
+    result: io::Result<T>,
+) -> Completion<T> {
+    file.metrics.count(operation);
+    Completion::ready(result.map_err(|error| {
+        let name = Arc::clone(&file.name);
+        Attempt {
+            operation,
+            name,
+            offset,
+        }
+        .failed(error)
+    }))
+}
+
 impl File {
-    /// The name it was opened by.
+    /// The name it was created or opened by. A later rename does not change it.
     pub fn name(&self) -> &str {
         match &self.0 {
-            Backend::Memory(file) => file.name(),
-            Backend::Portable(file) => file.name(),
+            Backend::Memory(file) => &file.name,
+            Backend::Portable(file) => &file.name,
         }
     }
 
-    /// Its length now, in bytes.
+    /// Its length now, in bytes. Inline in either mode: no disk is asked.
     pub fn len(&self, _mode: Mode) -> Completion<u64> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(file) => Ok(file.len()),
+        match &self.0 {
+            Backend::Memory(file) => finished(file, Operation::Len, None, Ok(file.len())),
             Backend::Portable(file) => file.len(),
-        })
+        }
     }
 
     /// Reads exactly `length` bytes at `offset`; `UnexpectedEof` where the file ends before.
-    pub fn read_at(&self, _mode: Mode, offset: u64, length: usize) -> Completion<Vec<u8>> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(file) => file.read_at(offset, length),
-            Backend::Portable(file) => file.read_at(offset, length),
-        })
+    pub fn read_at(&self, mode: Mode, offset: u64, length: usize) -> Completion<Vec<u8>> {
+        match &self.0 {
+            Backend::Memory(file) => {
+                let read = file.read_at(offset, length);
+                finished(file, Operation::Read, Some(offset), read)
+            }
+            Backend::Portable(file) => file.read_at(mode, offset, length),
+        }
     }
 
     /// Writes all of `bytes` at `offset`, extending the file as needed, and gives the buffer back.
+    ///
+    /// A gap before `offset` reads as zeros. Writing nothing extends nothing.
+    ///
+    /// # Durability
     /// With the OS when it returns: survives the process, not a power loss.
-    pub fn write_at(&self, _mode: Mode, offset: u64, bytes: Vec<u8>) -> Completion<Vec<u8>> {
-        Completion::ready(
-            match &self.0 {
-                Backend::Memory(file) => file.write_at(offset, &bytes),
-                Backend::Portable(file) => file.write_at(offset, &bytes),
+    ///
+    /// # Cancellation
+    /// The bytes may be written after the completion was dropped.
+    pub fn write_at(&self, mode: Mode, offset: u64, bytes: Vec<u8>) -> Completion<Vec<u8>> {
+        match &self.0 {
+            Backend::Memory(file) => {
+                let written = file.write_at(offset, &bytes).map(|()| bytes);
+                finished(file, Operation::Write, Some(offset), written)
             }
-            .map(|()| bytes),
-        )
+            Backend::Portable(file) => file.write_at(mode, offset, bytes),
+        }
     }
 
     /// Makes the bytes written before this call (and the length they need) survive power loss.
-    pub fn sync_data(&self, _mode: Mode) -> Completion<()> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(_) => Ok(()),
-            Backend::Portable(file) => file.sync_data(),
-        })
+    ///
+    /// After it failed they may be lost for good. Do not try again on the same file: the host may have
+    /// forgotten what it could not write, and then calls that a success.
+    pub fn sync_data(&self, mode: Mode) -> Completion<()> {
+        match &self.0 {
+            Backend::Memory(file) => finished(file, Operation::SyncData, None, file.sync()),
+            Backend::Portable(file) => file.sync_data(mode),
+        }
     }
 
     /// As `sync_data`, with all metadata.
-    pub fn sync_all(&self, _mode: Mode) -> Completion<()> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(_) => Ok(()),
-            Backend::Portable(file) => file.sync_all(),
-        })
+    pub fn sync_all(&self, mode: Mode) -> Completion<()> {
+        match &self.0 {
+            Backend::Memory(file) => finished(file, Operation::SyncAll, None, file.sync()),
+            Backend::Portable(file) => file.sync_all(mode),
+        }
     }
 
     /// Cuts or zero-extends the file.
-    pub fn set_len(&self, _mode: Mode, length: u64) -> Completion<()> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(file) => file.set_len(length),
-            Backend::Portable(file) => file.set_len(length),
-        })
+    pub fn set_len(&self, mode: Mode, length: u64) -> Completion<()> {
+        match &self.0 {
+            Backend::Memory(file) => finished(file, Operation::SetLen, None, file.set_len(length)),
+            Backend::Portable(file) => file.set_len(mode, length),
+        }
     }
 
-    /// The whole file as shared bytes, if the backend can map it. The file must be sealed: nobody
-    /// writes or cuts it again. `length` must be the file's exact length. `None`: use `read_at`.
-    pub fn map(&self, _mode: Mode, length: u64) -> Completion<Option<Bytes>> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(file) => file.map(length),
-            Backend::Portable(_) => Ok(None),
-        })
+    /// The whole file as shared bytes, if the backend can map it. `None`: use `read_at`; always for an
+    /// empty file.
+    ///
+    /// The file must be sealed: nobody writes or cuts it again, in this process or another, as long as the
+    /// bytes live. Where somebody does all the same the bytes may change, and touching those beyond a new
+    /// end kills the process. Renaming and removing it is harmless.
+    ///
+    /// `length` must be the file's exact length; `UnexpectedEof` if it is not.
+    pub fn map(&self, mode: Mode, length: u64) -> Completion<Option<Bytes>> {
+        match &self.0 {
+            Backend::Memory(file) => finished(file, Operation::Map, None, file.map(length)),
+            Backend::Portable(file) => file.map(mode, length),
+        }
     }
 }

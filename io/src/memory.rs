@@ -1,146 +1,224 @@
-//! Files in memory.
+//! Files in memory, for databases that keep nothing and for tests.
+//!
+//! - A mapped file's bytes are shared, never copied again: reads serve them too. A write to such a file takes a
+//!   copy first, so that bytes once handed out never change.
+//! - Every call finishes inline. Lock order: the directory's files, or one file's bytes; never both.
 
-use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Bytes, Error, File, Operation, Result};
+use trine_platform::LockError;
 
+use crate::Bytes;
+use crate::metrics::Metrics;
+
+/// A flat directory.
 #[derive(Debug, Default)]
-pub(crate) struct MemoryDirectory(Mutex<BTreeMap<String, Arc<MemoryFile>>>);
-
-#[derive(Debug)]
-pub(crate) struct MemoryFile {
-    name: String,
-    bytes: Mutex<Vec<u8>>,
+pub(crate) struct MemoryDirectory {
+    files: Mutex<BTreeMap<String, Arc<Content>>>,
+    locks: Mutex<BTreeSet<String>>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
-fn error(operation: Operation, name: &str, offset: Option<u64>, kind: ErrorKind) -> Error {
-    Error {
-        operation,
-        name: name.to_owned(),
-        offset,
-        source: kind.into(),
+/// An open file. A rename of the entry leaves it as it is.
+#[derive(Debug)]
+pub(crate) struct MemoryFile {
+    pub(crate) name: Arc<str>,
+    pub(crate) metrics: Arc<Metrics>,
+    content: Arc<Content>,
+    is_writable: bool,
+}
+
+/// A file's bytes, shared by its entry and all who have it open.
+#[derive(Debug, Default)]
+struct Content(Mutex<Stored>);
+
+#[derive(Debug)]
+enum Stored {
+    Growing(Vec<u8>),
+    /// Handed out by `map`: must not change.
+    Shared(Arc<[u8]>),
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        Self::Growing(Vec::new())
+    }
+}
+
+impl Stored {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Growing(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        if let Self::Shared(bytes) = self {
+            *self = Self::Growing(bytes.to_vec());
+        }
+        match self {
+            Self::Growing(bytes) => bytes,
+            Self::Shared(_) => unreachable!("replaced above"),
+        }
+    }
+
+    fn share(&mut self) -> Arc<[u8]> {
+        if let Self::Growing(bytes) = self {
+            *self = Self::Shared(std::mem::take(bytes).into());
+        }
+        match self {
+            Self::Shared(bytes) => Arc::clone(bytes),
+            Self::Growing(_) => unreachable!("replaced above"),
+        }
     }
 }
 
 impl MemoryDirectory {
-    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Arc<MemoryFile>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Content>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn create(&self, name: &str) -> Result<File> {
+    fn locks(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, name: &str, content: Arc<Content>, is_writable: bool) -> MemoryFile {
+        MemoryFile {
+            name: name.into(),
+            metrics: Arc::clone(&self.metrics),
+            content,
+            is_writable,
+        }
+    }
+
+    pub(crate) fn create(&self, name: &str) -> io::Result<MemoryFile> {
         let mut files = self.files();
         if files.contains_key(name) {
-            return Err(error(
-                Operation::Create,
-                name,
-                None,
-                ErrorKind::AlreadyExists,
-            ));
+            return Err(ErrorKind::AlreadyExists.into());
         }
-        let file = Arc::new(MemoryFile {
-            name: name.to_owned(),
-            bytes: Mutex::default(),
-        });
-        files.insert(name.to_owned(), Arc::clone(&file));
-        Ok(File(crate::file::Backend::Memory(file)))
+        let content = Arc::<Content>::default();
+        files.insert(name.to_owned(), Arc::clone(&content));
+        Ok(self.handle(name, content, true))
     }
 
-    pub(crate) fn open(&self, name: &str) -> Result<File> {
+    pub(crate) fn open(&self, name: &str, is_writable: bool) -> io::Result<MemoryFile> {
         match self.files().get(name) {
-            Some(file) => Ok(File(crate::file::Backend::Memory(Arc::clone(file)))),
-            None => Err(error(Operation::Open, name, None, ErrorKind::NotFound)),
+            Some(content) => Ok(self.handle(name, Arc::clone(content), is_writable)),
+            None => Err(ErrorKind::NotFound.into()),
         }
     }
 
-    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut files = self.files();
-        let Some(file) = files.remove(from) else {
-            return Err(error(Operation::Rename, from, None, ErrorKind::NotFound));
-        };
-        files.insert(to.to_owned(), file);
+        let content = files.remove(from).ok_or(ErrorKind::NotFound)?;
+        files.insert(to.to_owned(), content);
         Ok(())
     }
 
-    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         match self.files().remove(name) {
             Some(_) => Ok(()),
-            None => Err(error(Operation::Remove, name, None, ErrorKind::NotFound)),
+            None => Err(ErrorKind::NotFound.into()),
         }
     }
 
     pub(crate) fn list(&self) -> Vec<String> {
         self.files().keys().cloned().collect()
     }
+
+    pub(crate) fn lock(&self, name: &str) -> Result<(), LockError> {
+        if self.locks().insert(name.to_owned()) {
+            Ok(())
+        } else {
+            Err(LockError::Held)
+        }
+    }
+
+    pub(crate) fn unlock(&self, name: &str) {
+        self.locks().remove(name);
+    }
+}
+
+/// Where `length` bytes from `offset` lie, if addresses go that far.
+fn range(offset: u64, length: usize) -> Option<std::ops::Range<usize>> {
+    let start = usize::try_from(offset).ok()?;
+    Some(start..start.checked_add(length)?)
+}
+
+/// Resizes without aborting where memory does not suffice.
+fn resize(bytes: &mut Vec<u8>, length: usize) -> io::Result<()> {
+    bytes
+        .try_reserve(length.saturating_sub(bytes.len()))
+        .map_err(|_| ErrorKind::OutOfMemory)?;
+    bytes.resize(length, 0);
+    Ok(())
 }
 
 impl MemoryFile {
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stored(&self) -> MutexGuard<'_, Stored> {
+        self.content
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    fn check_writable(&self) -> io::Result<()> {
+        if self.is_writable {
+            Ok(())
+        } else {
+            Err(ErrorKind::PermissionDenied.into())
+        }
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.bytes().len() as u64
+        self.stored().bytes().len() as u64
     }
 
-    pub(crate) fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
-        let bytes = self.bytes();
-        usize::try_from(offset)
-            .ok()
-            .and_then(|start| bytes.get(start..start.checked_add(length)?))
-            .map(<[u8]>::to_vec)
-            .ok_or_else(|| {
-                error(
-                    Operation::Read,
-                    &self.name,
-                    Some(offset),
-                    ErrorKind::UnexpectedEof,
-                )
-            })
+    pub(crate) fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        let stored = self.stored();
+        let bytes = range(offset, length).and_then(|range| stored.bytes().get(range));
+        Ok(bytes.ok_or(ErrorKind::UnexpectedEof)?.to_vec())
     }
 
-    pub(crate) fn write_at(&self, offset: u64, source: &[u8]) -> Result<()> {
-        let range = usize::try_from(offset)
-            .ok()
-            .and_then(|start| Some(start..start.checked_add(source.len())?))
-            .ok_or_else(|| {
-                error(
-                    Operation::Write,
-                    &self.name,
-                    Some(offset),
-                    ErrorKind::FileTooLarge,
-                )
-            })?;
-        let mut bytes = self.bytes();
+    pub(crate) fn write_at(&self, offset: u64, source: &[u8]) -> io::Result<()> {
+        self.check_writable()?;
+        if source.is_empty() {
+            return Ok(());
+        }
+        let range = range(offset, source.len()).ok_or(ErrorKind::FileTooLarge)?;
+        let mut stored = self.stored();
+        let bytes = stored.bytes_mut();
         if bytes.len() < range.end {
-            bytes.resize(range.end, 0);
+            resize(bytes, range.end)?;
         }
         bytes[range].copy_from_slice(source);
         Ok(())
     }
 
-    pub(crate) fn set_len(&self, length: u64) -> Result<()> {
-        let length = usize::try_from(length)
-            .map_err(|_| error(Operation::SetLen, &self.name, None, ErrorKind::FileTooLarge))?;
-        self.bytes().resize(length, 0);
-        Ok(())
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.check_writable()
     }
 
-    pub(crate) fn map(&self, length: u64) -> Result<Option<Bytes>> {
-        let bytes = self.bytes();
-        if bytes.len() as u64 != length {
-            return Err(error(
-                Operation::Map,
-                &self.name,
-                None,
-                ErrorKind::UnexpectedEof,
-            ));
+    pub(crate) fn set_len(&self, length: u64) -> io::Result<()> {
+        self.check_writable()?;
+        let length = usize::try_from(length).map_err(|_| ErrorKind::FileTooLarge)?;
+        resize(self.stored().bytes_mut(), length)
+    }
+
+    pub(crate) fn map(&self, length: u64) -> io::Result<Option<Bytes>> {
+        let mut stored = self.stored();
+        if stored.bytes().len() as u64 != length {
+            return Err(ErrorKind::UnexpectedEof.into());
         }
-        Ok(Some(Bytes::from_owner(bytes.clone())))
+        if length == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Bytes::from_shared(stored.share())))
     }
 }

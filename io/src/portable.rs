@@ -1,173 +1,355 @@
-//! `std::fs`.
+//! `std::fs`, through `trine_platform::target`.
+//!
+//! Blocking calls run here and now. Cooperative ones go to the storage's offload threads; what they need
+//! (the file, the buffer) goes along, so that a dropped completion leaves nothing dangling.
 
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{Error, File, Operation, Result};
+use trine_platform::target::{self, Access};
+use trine_platform::{DirectoryLock, LockError};
 
-#[derive(Debug)]
-pub(crate) struct PortableDirectory(PathBuf);
+use crate::error::Attempt;
+use crate::file::Backend;
+use crate::lock::Held;
+use crate::metrics::{Metrics, Stats};
+use crate::offload::Offload;
+use crate::{Bytes, Completion, File, Lock, Mode, Operation, mapped};
 
+/// Longer reads are compared with the file's length before memory is taken for them, so that a length
+/// from damaged bytes fails instead of exhausting memory.
+const UNCHECKED_READ_BYTES_MAX: usize = 1 << 20;
+
+/// What a directory and its files share: where work runs, and how it is counted.
 #[derive(Debug)]
-pub(crate) struct PortableFile {
-    name: String,
-    file: std::fs::File,
+pub(crate) struct Host {
+    metrics: Arc<Metrics>,
+    offload: Offload,
 }
 
-fn at(
-    operation: Operation,
-    name: &str,
-    offset: Option<u64>,
-) -> impl FnOnce(std::io::Error) -> Error {
-    move |source| Error {
-        operation,
-        name: name.to_owned(),
-        offset,
-        source,
+impl Host {
+    pub(crate) fn new(operation_threads: usize, job_threads: usize) -> Self {
+        Self {
+            metrics: Arc::default(),
+            offload: Offload::new(operation_threads, job_threads),
+        }
     }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.metrics.stats();
+        stats.offloaded_operations = self.offload.operations.stats();
+        stats.offloaded_jobs = self.offload.jobs.stats();
+        stats
+    }
+
+    pub(crate) fn is_cooperative(&self) -> bool {
+        self.offload.operations.exists()
+    }
+
+    /// Runs a caller's whole job.
+    pub(crate) fn job<T: Send + 'static>(
+        &self,
+        mode: Mode,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Completion<T> {
+        if mode == Mode::Blocking || !self.offload.jobs.is_usable_here() {
+            return Completion::ready(Ok(self.metrics.time_inline(Operation::Job, work)));
+        }
+        let metrics = Arc::clone(&self.metrics);
+        self.offload.jobs.run(
+            move || Ok(metrics.time(Operation::Job, work)),
+            || Attempt::new(Operation::Job, "a job").lost(),
+        )
+    }
+
+    /// Runs one operation on `owner`.
+    fn operation<O, T>(
+        &self,
+        mode: Mode,
+        attempt: Attempt,
+        owner: &Arc<O>,
+        work: impl FnOnce(&O) -> io::Result<T> + Send + 'static,
+    ) -> Completion<T>
+    where
+        O: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let operation = attempt.operation;
+        if mode == Mode::Blocking || !self.offload.operations.is_usable_here() {
+            let result = self.metrics.time_inline(operation, || work(owner));
+            return Completion::ready(result.map_err(|error| attempt.failed(error)));
+        }
+        let (metrics, owner) = (Arc::clone(&self.metrics), Arc::clone(owner));
+        let if_lost = attempt.clone();
+        self.offload.operations.run(
+            move || {
+                let result = metrics.time(operation, || work(&owner));
+                // Before the answer: whoever gets it may close everything and expect it closed.
+                drop(owner);
+                result.map_err(|error| attempt.failed(error))
+            },
+            move || if_lost.lost(),
+        )
+    }
+}
+
+/// A directory of the host.
+#[derive(Debug)]
+pub(crate) struct PortableDirectory {
+    path: PathBuf,
+    pub(crate) host: Arc<Host>,
+}
+
+/// An open file of the host.
+#[derive(Debug)]
+pub(crate) struct PortableFile {
+    pub(crate) name: Arc<str>,
+    file: fs::File,
+    is_writable: bool,
+    host: Arc<Host>,
 }
 
 impl PortableDirectory {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self(path.to_owned())
+    pub(crate) fn new(path: &Path, host: Host) -> Self {
+        Self {
+            path: path.to_owned(),
+            host: Arc::new(host),
+        }
     }
 
-    pub(crate) fn exists(&self) -> Result<bool> {
-        self.0
-            .try_exists()
-            .map_err(at(Operation::Open, &self.0.to_string_lossy(), None))
+    /// An operation on the file `name`.
+    fn on_file<T: Send + 'static>(
+        self: &Arc<Self>,
+        mode: Mode,
+        operation: Operation,
+        name: &str,
+        work: impl FnOnce(&Self, &str) -> io::Result<T> + Send + 'static,
+    ) -> Completion<T> {
+        let attempt = Attempt::new(operation, name);
+        let name = Arc::clone(&attempt.name);
+        self.host
+            .operation(mode, attempt, self, move |directory| work(directory, &name))
     }
 
-    pub(crate) fn create_directory(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.0).map_err(at(
-            Operation::CreateDirectory,
-            &self.0.to_string_lossy(),
-            None,
-        ))
+    /// An operation on the directory itself.
+    fn on_directory<T: Send + 'static>(
+        self: &Arc<Self>,
+        mode: Mode,
+        operation: Operation,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Completion<T> {
+        let attempt = Attempt::new(operation, &self.path.to_string_lossy());
+        self.host
+            .operation(mode, attempt, self, |directory| work(&directory.path))
     }
 
-    fn file(&self, name: &str, file: std::fs::File) -> File {
-        let _ = self;
-        File(crate::file::Backend::Portable(Arc::new(PortableFile {
-            name: name.to_owned(),
+    fn file(&self, name: &str, file: fs::File, is_writable: bool) -> File {
+        File(Backend::Portable(Arc::new(PortableFile {
+            name: name.into(),
             file,
+            is_writable,
+            host: Arc::clone(&self.host),
         })))
     }
 
-    pub(crate) fn create(&self, name: &str) -> Result<File> {
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(self.0.join(name));
-        Ok(self.file(name, file.map_err(at(Operation::Create, name, None))?))
+    pub(crate) fn exists(self: &Arc<Self>, mode: Mode) -> Completion<bool> {
+        self.on_directory(mode, Operation::Open, Path::try_exists)
     }
 
-    pub(crate) fn open(&self, name: &str, write: bool) -> Result<File> {
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(write)
-            .open(self.0.join(name));
-        Ok(self.file(name, file.map_err(at(Operation::Open, name, None))?))
+    pub(crate) fn create_directory(self: &Arc<Self>, mode: Mode) -> Completion<()> {
+        self.on_directory(mode, Operation::CreateDirectory, create_directory)
     }
 
-    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+    pub(crate) fn create(self: &Arc<Self>, mode: Mode, name: &str) -> Completion<File> {
+        self.on_file(mode, Operation::Create, name, |directory, name| {
+            let file = target::create_new_regular(&directory.path.join(name))?;
+            Ok(directory.file(name, file, true))
+        })
+    }
+
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        mode: Mode,
+        name: &str,
+        access: Access,
+    ) -> Completion<File> {
+        self.on_file(mode, Operation::Open, name, move |directory, name| {
+            let file = target::open_regular(&directory.path.join(name), access)?;
+            Ok(directory.file(name, file, access == Access::Write))
+        })
+    }
+
+    pub(crate) fn rename(self: &Arc<Self>, mode: Mode, from: &str, to: &str) -> Completion<()> {
+        let to = to.to_owned();
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the place the lint points to"
         )]
-        std::fs::rename(self.0.join(from), self.0.join(to)).map_err(at(
-            Operation::Rename,
-            from,
-            None,
-        ))
+        self.on_file(mode, Operation::Rename, from, move |directory, from| {
+            fs::rename(directory.path.join(from), directory.path.join(to))
+        })
     }
 
-    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+    pub(crate) fn remove(self: &Arc<Self>, mode: Mode, name: &str) -> Completion<()> {
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the place the lint points to"
         )]
-        std::fs::remove_file(self.0.join(name)).map_err(at(Operation::Remove, name, None))
+        self.on_file(mode, Operation::Remove, name, |directory, name| {
+            fs::remove_file(directory.path.join(name))
+        })
     }
 
-    pub(crate) fn list(&self) -> Result<Vec<String>> {
-        let failed = |source| at(Operation::List, &self.0.to_string_lossy(), None)(source);
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.0).map_err(failed)? {
-            if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
-                names.push(name);
+    pub(crate) fn list(self: &Arc<Self>, mode: Mode) -> Completion<Vec<String>> {
+        self.on_directory(mode, Operation::List, |path| {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(path)? {
+                names.extend(entry?.file_name().into_string());
             }
-        }
-        Ok(names)
+            Ok(names)
+        })
     }
 
-    pub(crate) fn sync_directory(&self) -> Result<()> {
-        std::fs::OpenOptions::new()
-            .read(true)
-            .open(&self.0)
-            .and_then(|directory| directory.sync_all())
-            .map_err(at(
-                Operation::SyncDirectory,
-                &self.0.to_string_lossy(),
-                None,
-            ))
+    pub(crate) fn sync_directory(self: &Arc<Self>, mode: Mode) -> Completion<()> {
+        self.on_directory(mode, Operation::SyncDirectory, target::sync_directory)
+    }
+
+    pub(crate) fn lock(self: &Arc<Self>, mode: Mode, name: &str) -> Completion<Lock> {
+        self.on_file(mode, Operation::Lock, name, |directory, name| {
+            let lock = DirectoryLock::acquire(&directory.path.join(name)).map_err(lock_refused)?;
+            Ok(Lock(Held::Portable(lock)))
+        })
     }
 }
 
-impl PortableFile {
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
+/// A refused lock as an error that `Error::lock_refusal` recognises.
+pub(crate) fn lock_refused(error: LockError) -> io::Error {
+    let kind = match error {
+        LockError::Held => ErrorKind::WouldBlock,
+        LockError::Foreign => ErrorKind::InvalidData,
+        LockError::Io(error) => return error,
+    };
+    io::Error::new(kind, error)
+}
 
-    pub(crate) fn len(&self) -> Result<u64> {
-        self.file
-            .metadata()
-            .map(|metadata| metadata.len())
-            .map_err(at(Operation::Len, &self.name, None))
+/// Creates `path` and what is missing above it, each new name durable before the next is made in it.
+fn create_directory(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() {
+        return Err(ErrorKind::NotFound.into());
     }
-
-    pub(crate) fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
-        use std::os::unix::fs::FileExt;
-        let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, offset).map_err(at(
-            Operation::Read,
-            &self.name,
-            Some(offset),
-        ))?;
-        Ok(bytes)
-    }
-
-    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        use std::os::unix::fs::FileExt;
-        self.file.write_all_at(bytes, offset).map_err(at(
-            Operation::Write,
-            &self.name,
-            Some(offset),
-        ))
-    }
-
-    pub(crate) fn sync_data(&self) -> Result<()> {
-        self.file
-            .sync_data()
-            .map_err(at(Operation::SyncData, &self.name, None))
-    }
-
-    pub(crate) fn sync_all(&self) -> Result<()> {
-        self.file
-            .sync_all()
-            .map_err(at(Operation::SyncAll, &self.name, None))
-    }
-
-    pub(crate) fn set_len(&self, length: u64) -> Result<()> {
-        if length > i64::MAX.cast_unsigned() {
-            return Err(at(Operation::SetLen, &self.name, None)(
-                ErrorKind::FileTooLarge.into(),
-            ));
+    let mut missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|above| !above.as_os_str().is_empty() && !above.is_dir())
+        .collect();
+    while let Some(next) = missing.pop() {
+        match fs::create_dir(next) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            Err(_) if !next.is_dir() => return Err(ErrorKind::NotADirectory.into()),
+            // Made by us, or by someone else just now, who may not have got to its sync.
+            _ => target::sync_directory(target::parent(next))?,
         }
-        self.file
-            .set_len(length)
-            .map_err(at(Operation::SetLen, &self.name, None))
     }
+    Ok(())
+}
+
+impl PortableFile {
+    fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        mode: Mode,
+        operation: Operation,
+        offset: Option<u64>,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> Completion<T> {
+        let attempt = Attempt {
+            operation,
+            name: Arc::clone(&self.name),
+            offset,
+        };
+        self.host.operation(mode, attempt, self, work)
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.is_writable {
+            Ok(())
+        } else {
+            Err(ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    /// Inline in either mode: what is open has its length in memory.
+    pub(crate) fn len(self: &Arc<Self>) -> Completion<u64> {
+        self.run(Mode::Blocking, Operation::Len, None, |file| {
+            Ok(file.file.metadata()?.len())
+        })
+    }
+
+    pub(crate) fn read_at(
+        self: &Arc<Self>,
+        mode: Mode,
+        offset: u64,
+        length: usize,
+    ) -> Completion<Vec<u8>> {
+        self.run(mode, Operation::Read, Some(offset), move |file| {
+            if length == 0 {
+                return Ok(Vec::new());
+            }
+            let end = end(offset, length).ok_or(ErrorKind::UnexpectedEof)?;
+            if length > UNCHECKED_READ_BYTES_MAX && end > file.file.metadata()?.len() {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            let mut bytes = vec![0; length];
+            target::read_exact_at(&file.file, &mut bytes, offset)?;
+            Ok(bytes)
+        })
+    }
+
+    pub(crate) fn write_at(
+        self: &Arc<Self>,
+        mode: Mode,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Completion<Vec<u8>> {
+        self.run(mode, Operation::Write, Some(offset), move |file| {
+            file.check_writable()?;
+            end(offset, bytes.len()).ok_or(ErrorKind::FileTooLarge)?;
+            target::write_all_at(&file.file, &bytes, offset)?;
+            Ok(bytes)
+        })
+    }
+
+    pub(crate) fn sync_data(self: &Arc<Self>, mode: Mode) -> Completion<()> {
+        self.run(mode, Operation::SyncData, None, |file| {
+            file.check_writable()?;
+            target::sync_data(&file.file)
+        })
+    }
+
+    pub(crate) fn sync_all(self: &Arc<Self>, mode: Mode) -> Completion<()> {
+        self.run(mode, Operation::SyncAll, None, |file| {
+            file.check_writable()?;
+            target::sync_all(&file.file)
+        })
+    }
+
+    pub(crate) fn set_len(self: &Arc<Self>, mode: Mode, length: u64) -> Completion<()> {
+        self.run(mode, Operation::SetLen, None, move |file| {
+            file.check_writable()?;
+            end(length, 0).ok_or(ErrorKind::FileTooLarge)?;
+            file.file.set_len(length)
+        })
+    }
+
+    pub(crate) fn map(self: &Arc<Self>, mode: Mode, length: u64) -> Completion<Option<Bytes>> {
+        self.run(mode, Operation::Map, None, move |file| {
+            Ok(mapped::map(&file.file, length)?.map(Bytes::from_map))
+        })
+    }
+}
+
+/// Where a range ends, if a host's signed offsets go that far.
+fn end(offset: u64, length: usize) -> Option<u64> {
+    let end = offset.checked_add(u64::try_from(length).ok()?)?;
+    (end <= i64::MAX.cast_unsigned()).then_some(end)
 }

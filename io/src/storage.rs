@@ -1,9 +1,17 @@
 //! A directory of files, on one of the backends.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Completion, File, Result, memory::MemoryDirectory, portable::PortableDirectory};
+use trine_platform::target::{self, Access};
+
+use crate::error::Attempt;
+use crate::file::Backend as FileBackend;
+use crate::lock::{Held, MemoryLock};
+use crate::memory::MemoryDirectory;
+use crate::portable::{Host, PortableDirectory, lock_refused};
+use crate::{Completion, File, Lock, Operation, Result, Stats, mapped, name};
 
 /// How an operation may complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +33,30 @@ pub struct Capabilities {
     pub cooperative: bool,
 }
 
-/// A directory that holds one database. Names are plain file names, never paths.
+/// How a portable storage runs cooperative calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortableOptions {
+    /// Threads for single operations, started when needed. 0: they run on the caller's thread. Default 4.
+    pub offload_threads: usize,
+    /// Threads for whole jobs, started when needed. 0: they run on the caller's thread. Default 2.
+    pub job_threads: usize,
+}
+
+impl Default for PortableOptions {
+    fn default() -> Self {
+        Self {
+            offload_threads: 4,
+            job_threads: 2,
+        }
+    }
+}
+
+/// A directory that holds one database. Names are plain file names, never paths. Clones share it.
+///
+/// Every call that takes a name fails with `InvalidInput` for one that is empty, `.`, `..`, or contains a
+/// separator of any host (`/`, `\`, `:`) or a zero.
+///
+/// The last clone to go, files included, waits until offloaded work has finished.
 #[derive(Clone, Debug)]
 pub struct Storage(Backend);
 
@@ -35,15 +66,56 @@ enum Backend {
     Portable(Arc<PortableDirectory>),
 }
 
+/// A finished operation in memory.
+fn finished<T>(
+    directory: &MemoryDirectory,
+    operation: Operation,
+    name: &str,
+    result: io::Result<T>,
+) -> Completion<T> {
+    directory.metrics.count(operation);
+    Completion::ready(result.map_err(|error| Attempt::new(operation, name).failed(error)))
+}
+
+fn memory_file(file: io::Result<crate::memory::MemoryFile>) -> io::Result<File> {
+    file.map(|file| File(FileBackend::Memory(Arc::new(file))))
+}
+
+/// Stops with the refusal of a name that is not plain.
+macro_rules! check_name {
+    ($operation:expr, $name:expr) => {
+        if let Err(error) = name::check($name) {
+            return Completion::ready(Err(Attempt::new($operation, $name).failed(error)));
+        }
+    };
+}
+
 impl Storage {
     /// An empty directory in memory.
     pub fn memory() -> Self {
         Self(Backend::Memory(Arc::default()))
     }
 
-    /// The directory at `path` of the host's file system. Nothing is touched yet.
+    /// The directory at `path` of the host's file system, with default options. Nothing is touched yet.
     pub fn portable(path: &Path) -> Self {
-        Self(Backend::Portable(Arc::new(PortableDirectory::new(path))))
+        Self::portable_with(path, PortableOptions::default())
+    }
+
+    /// The directory at `path` of the host's file system. Nothing is touched yet, and no thread started.
+    pub fn portable_with(path: &Path, options: PortableOptions) -> Self {
+        let host = Host::new(options.offload_threads, options.job_threads);
+        Self(Backend::Portable(Arc::new(PortableDirectory::new(
+            path, host,
+        ))))
+    }
+
+    /// The directory at `path` of the host's file system. Never starts a thread: cooperative calls block.
+    pub fn portable_inline(path: &Path) -> Self {
+        let options = PortableOptions {
+            offload_threads: 0,
+            job_threads: 0,
+        };
+        Self::portable_with(path, options)
     }
 
     /// What this backend honours.
@@ -54,87 +126,161 @@ impl Storage {
                 map: true,
                 cooperative: true,
             },
-            Backend::Portable(_) => Capabilities {
-                durable_sync: true,
-                map: true,
-                cooperative: false,
+            Backend::Portable(directory) => Capabilities {
+                durable_sync: target::FILES,
+                map: mapped::AVAILABLE,
+                cooperative: directory.host.is_cooperative(),
             },
         }
     }
 
+    /// Where work ran so far, how often, and how long it took. Shared by clones and files.
+    pub fn stats(&self) -> Stats {
+        match &self.0 {
+            Backend::Memory(directory) => directory.metrics.stats(),
+            Backend::Portable(directory) => directory.host.stats(),
+        }
+    }
+
+    /// Runs a caller's whole job: inline in `Mode::Blocking`, else on the threads kept for jobs.
+    ///
+    /// The job may block; it should use `Mode::Blocking` inside. It must not wait for another job that has
+    /// not begun: see [`PortableOptions::job_threads`]. In memory it runs inline in either mode.
+    ///
+    /// # Errors
+    /// The job panicked on its thread. Inline, a panic goes through to the caller.
+    ///
+    /// # Cancellation
+    /// A dropped completion abandons the answer; the job runs to its end.
+    pub fn offload<T: Send + 'static>(
+        &self,
+        mode: Mode,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Completion<T> {
+        match &self.0 {
+            Backend::Memory(directory) => {
+                directory.metrics.count(Operation::Job);
+                Completion::ready(Ok(work()))
+            }
+            Backend::Portable(directory) => directory.host.job(mode, work),
+        }
+    }
+
     /// Creates the directory and its parents where missing; makes their entries durable.
-    pub fn create_directory(&self, _mode: Mode) -> Completion<()> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(_) => Ok(()),
-            Backend::Portable(directory) => directory.create_directory(),
-        })
+    ///
+    /// # Errors
+    /// `NotADirectory` if something else is there; `NotFound` for an empty path.
+    pub fn create_directory(&self, mode: Mode) -> Completion<()> {
+        match &self.0 {
+            Backend::Memory(directory) => {
+                finished(directory, Operation::CreateDirectory, "", Ok(()))
+            }
+            Backend::Portable(directory) => directory.create_directory(mode),
+        }
+    }
+
+    /// Whether anything is at the directory's path, without creating it.
+    pub fn exists(&self, mode: Mode) -> Completion<bool> {
+        match &self.0 {
+            Backend::Memory(directory) => finished(directory, Operation::Open, "", Ok(true)),
+            Backend::Portable(directory) => directory.exists(mode),
+        }
     }
 
     /// Creates a new empty file, open for reading and writing; fails with `AlreadyExists` if the name is taken.
-    pub fn create(&self, _mode: Mode, name: &str) -> Completion<File> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(directory) => directory.create(name),
-            Backend::Portable(directory) => directory.create(name),
-        })
+    pub fn create(&self, mode: Mode, name: &str) -> Completion<File> {
+        check_name!(Operation::Create, name);
+        match &self.0 {
+            Backend::Memory(directory) => {
+                let file = memory_file(directory.create(name));
+                finished(directory, Operation::Create, name, file)
+            }
+            Backend::Portable(directory) => directory.create(mode, name),
+        }
     }
 
     /// Opens an existing regular file for reading; fails with `NotFound`, or `InvalidInput` if it is not a regular file.
-    pub fn open(&self, _mode: Mode, name: &str) -> Completion<File> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(directory) => directory.open(name),
-            Backend::Portable(directory) => directory.open(name, false),
-        })
+    pub fn open(&self, mode: Mode, name: &str) -> Completion<File> {
+        self.open_for(mode, name, Access::Read)
     }
 
     /// Opens an existing regular file for reading and writing.
-    pub fn open_write(&self, _mode: Mode, name: &str) -> Completion<File> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(directory) => directory.open(name),
-            Backend::Portable(directory) => directory.open(name, true),
-        })
+    pub fn open_write(&self, mode: Mode, name: &str) -> Completion<File> {
+        self.open_for(mode, name, Access::Write)
+    }
+
+    fn open_for(&self, mode: Mode, name: &str, access: Access) -> Completion<File> {
+        check_name!(Operation::Open, name);
+        match &self.0 {
+            Backend::Memory(directory) => {
+                let file = memory_file(directory.open(name, access == Access::Write));
+                finished(directory, Operation::Open, name, file)
+            }
+            Backend::Portable(directory) => directory.open(mode, name, access),
+        }
     }
 
     /// Renames a file, replacing what has the new name. Durable after `sync_directory`.
-    pub fn rename(&self, _mode: Mode, from: &str, to: &str) -> Completion<()> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(directory) => directory.rename(from, to),
-            Backend::Portable(directory) => directory.rename(from, to),
-        })
+    pub fn rename(&self, mode: Mode, from: &str, to: &str) -> Completion<()> {
+        check_name!(Operation::Rename, from);
+        check_name!(Operation::Rename, to);
+        match &self.0 {
+            Backend::Memory(directory) => {
+                let renamed = directory.rename(from, to);
+                finished(directory, Operation::Rename, from, renamed)
+            }
+            Backend::Portable(directory) => directory.rename(mode, from, to),
+        }
     }
 
     /// Removes a file. Open handles and maps of it stay readable. Durable after `sync_directory`.
-    pub fn remove(&self, _mode: Mode, name: &str) -> Completion<()> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(directory) => directory.remove(name),
-            Backend::Portable(directory) => directory.remove(name),
-        })
+    pub fn remove(&self, mode: Mode, name: &str) -> Completion<()> {
+        check_name!(Operation::Remove, name);
+        match &self.0 {
+            Backend::Memory(directory) => {
+                finished(directory, Operation::Remove, name, directory.remove(name))
+            }
+            Backend::Portable(directory) => directory.remove(mode, name),
+        }
     }
 
     /// The names of all entries, in no order. Entries whose names are not UTF-8 are left out.
-    pub fn list(&self, _mode: Mode) -> Completion<Vec<String>> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(directory) => Ok(directory.list()),
-            Backend::Portable(directory) => directory.list(),
-        })
+    pub fn list(&self, mode: Mode) -> Completion<Vec<String>> {
+        match &self.0 {
+            Backend::Memory(directory) => {
+                finished(directory, Operation::List, "", Ok(directory.list()))
+            }
+            Backend::Portable(directory) => directory.list(mode),
+        }
     }
 
     /// Makes creations, renames and removals that returned before this call durable.
-    pub fn sync_directory(&self, _mode: Mode) -> Completion<()> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(_) => Ok(()),
-            Backend::Portable(directory) => directory.sync_directory(),
-        })
+    pub fn sync_directory(&self, mode: Mode) -> Completion<()> {
+        match &self.0 {
+            Backend::Memory(directory) => finished(directory, Operation::SyncDirectory, "", Ok(())),
+            Backend::Portable(directory) => directory.sync_directory(mode),
+        }
     }
-}
 
-/// Whether the directory's path exists, without creating anything.
-impl Storage {
-    /// See above.
-    pub fn exists(&self, _mode: Mode) -> Completion<bool> {
-        Completion::ready(match &self.0 {
-            Backend::Memory(_) => Ok(true),
-            Backend::Portable(directory) => directory.exists(),
-        })
+    /// Takes the writer's lock, without waiting. It is released when dropped, or when the process dies.
+    ///
+    /// # Errors
+    /// [`Error::lock_refusal`](crate::Error::lock_refusal) tells a lock that somebody else holds, and a
+    /// file in its place that we did not write, from a failure of the host.
+    pub fn lock(&self, mode: Mode, name: &str) -> Completion<Lock> {
+        check_name!(Operation::Lock, name);
+        match &self.0 {
+            Backend::Memory(directory) => {
+                let lock = directory.lock(name).map(|()| {
+                    Lock(Held::Memory(MemoryLock {
+                        directory: Arc::clone(directory),
+                        name: name.to_owned(),
+                    }))
+                });
+                finished(directory, Operation::Lock, name, lock.map_err(lock_refused))
+            }
+            Backend::Portable(directory) => directory.lock(mode, name),
+        }
     }
 
     /// Reads a whole file of at most `limit` bytes.
@@ -146,15 +292,10 @@ impl Storage {
         let length = file.len(mode).await?;
         match usize::try_from(length) {
             Ok(bytes) if length <= limit => file.read_at(mode, 0, bytes).await,
-            _ => Err(crate::Error {
-                operation: crate::Operation::Read,
-                name: name.to_owned(),
-                offset: None,
-                source: std::io::Error::new(
-                    std::io::ErrorKind::InvalidData,
-                    "file is longer than it may be",
-                ),
-            }),
+            _ => Err(Attempt::new(Operation::Read, name).failed(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "file is longer than it may be",
+            ))),
         }
     }
 }
