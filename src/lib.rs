@@ -5,6 +5,9 @@
 pub mod error;
 pub mod options;
 pub mod prefix;
+pub mod runtime;
+pub mod search;
+pub mod stats;
 
 mod checksum;
 mod coding;
@@ -41,3 +44,11 @@ mod table;
 mod wal;
 
 pub use error::{Error, Result};
+pub use options::{
+    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions,
+    DurabilityMode, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy,
+    PrefixFilterPolicy, StorageMode, WriteOptions,
+};
+pub use prefix::PrefixExtractor;
+pub use runtime::{CancellationToken, RuntimeCapabilities, RuntimeMode, RuntimeOptions};
+pub use stats::DbStats;
