@@ -3,6 +3,9 @@
 pub mod error;
 pub mod options;
 pub mod prefix;
+pub mod runtime;
+pub mod search;
+pub mod stats;
 mod block;
 mod cache;
 mod checksum;

@@ -302,7 +302,7 @@ impl ManifestState {
 }
 
 /// `to`, if it is not behind `from`.
-fn forward<T: Ord>(from: T, to: T) -> Result<T, Fault> {
+fn forward<T: Ord + Copy>(from: T, to: T) -> Result<T, Fault> {
     if to < from { Err(Fault::Order) } else { Ok(to) }
 }
 

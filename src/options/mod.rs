@@ -1,11 +1,15 @@
 //! Plain data: what a caller chooses, with units, defaults and validation.
 
 mod bucket;
+mod db;
+mod write;
 
 pub use bucket::{
     BlobLevelMergePolicy, BucketOptions, CompressionProfile, FilterPolicy, IndexSearchPolicy,
     PrefixFilterPolicy,
 };
+pub use db::{BlobGcRatio, DbOptions, FailOnCorruptionPolicy, HostStorageBackend, StorageMode};
+pub use write::WriteOptions;
 
 /// How much a commit survives once it is acknowledged, from weak to strong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

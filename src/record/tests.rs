@@ -348,12 +348,18 @@ proptest! {
         at in any::<prop::sample::Index>(),
         change in 1u8..,
     ) {
-        let mut file = Log::of(&payloads).file;
+        let log = Log::of(&payloads);
+        let mut file = log.file.clone();
         file.resize(file.len() + tail, 0);
         let length = file.len() - FILE_HEADER_BYTES;
         prop_assume!(length > 0);
-        file[FILE_HEADER_BYTES + at.index(length)] ^= change;
-        prop_assert!(read(&file).2.is_err());
+        let at = FILE_HEADER_BYTES + at.index(length);
+        file[at] ^= change;
+        let (found, _, outcome) = read(&file);
+        // A tail too short for a header reads as a header that was cut: nothing is lost with it.
+        let cut_header = at >= log.file.len() && tail < MARK.len() + 2 * RECORD_HEADER_BYTES;
+        let harmless = outcome == Ok(End::Torn(Torn::Cut)) && found == payloads;
+        prop_assert!(outcome.is_err() || cut_header && harmless, "{outcome:?}");
     }
 
     /// Sectors as a power loss leaves them: below the synced offset as written; above it as after
