@@ -10,6 +10,7 @@
 )]
 
 use crate::error::Fault;
+use crate::options::CompressionProfile;
 
 /// How bytes are stored. The numbers reach the disk: never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,17 @@ pub(crate) enum Codec {
     Lz4 = 1,
     /// One zstd frame, written at level 1.
     Zstd = 2,
+}
+
+impl Codec {
+    /// What a bucket's profile means.
+    pub(crate) fn of(profile: CompressionProfile) -> Self {
+        match profile {
+            CompressionProfile::None => Self::None,
+            CompressionProfile::Fast => Self::Lz4,
+            CompressionProfile::Zstd => Self::Zstd,
+        }
+    }
 }
 
 /// No LZ4 sequence yields more than 255 bytes for a byte of input.

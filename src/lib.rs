@@ -1,18 +1,46 @@
 //! An embedded, ordered, crash-safe key-value database.
+//!
+//! - Ordered keys and values of bytes, in a default bucket and in named ones with options of their own.
+//! - Atomic batches over all buckets, snapshots, optimistic transactions, range deletes, scans both ways.
+//! - A write-ahead log with group commit and four durability modes; recovery after any crash.
+//! - An `async` interface that any executor can drive, and `*_sync` methods that need none.
+//!
+//! # Examples
+//! ```
+//! # fn main() -> trine_kv::Result<()> {
+//! use trine_kv::{Db, DbOptions, KeyRange};
+//!
+//! let db = Db::open_sync(DbOptions::memory())?;
+//! db.put_sync("fruit:apple", "red")?;
+//! db.put_sync("fruit:banana", "yellow")?;
+//! let snapshot = db.snapshot();
+//! db.delete_range_sync(KeyRange::prefix("fruit:"))?;
+//! assert_eq!(db.get_sync(b"fruit:apple")?, None);
+//! assert_eq!(db.prefix_at_sync(&snapshot, "fruit:")?.count(), 2);
+//! # Ok(())
+//! # }
+//! ```
+
 #![deny(unsafe_code)]
+
+pub mod db;
 pub mod error;
 pub mod options;
 pub mod prefix;
 pub mod runtime;
 pub mod search;
 pub mod stats;
+pub mod types;
+
 mod block;
 mod cache;
 mod checksum;
 mod coding;
+mod commit;
 mod compression;
 mod counter;
 mod cursor;
+mod direction;
 mod file_name;
 mod filter;
 mod hash;
@@ -28,5 +56,59 @@ mod table;
 mod testing;
 mod tree;
 mod wal;
+
+/// Buckets and readers of them.
+pub mod bucket {
+    pub use crate::db::bucket::{Bucket, BucketName};
+    pub use crate::db::reader::BucketReader;
+}
+
+/// Iterators over rows.
+pub mod iterator {
+    pub use crate::db::iter::{Iter, LazyIter, LazyKeyValue, LazyValue};
+    pub use crate::direction::Direction;
+}
+
+/// What an open repaired.
+pub mod recovery {
+    pub use crate::db::report::{
+        RECOVERY_REPORT_FILE_NAME, RecoveryReport, read_recovery_report, recovery_report_path,
+    };
+}
+
+/// Snapshots.
+pub mod snapshot {
+    pub use crate::db::snapshot::Snapshot;
+}
+
+/// Optimistic transactions.
+pub mod transaction {
+    pub use crate::db::transaction::{Transaction, TransactionOptions};
+}
+
+/// Atomic batches of writes.
+pub mod write_batch {
+    pub use crate::commit::batch::{BatchOperation, WriteBatch};
+}
+
+pub use bucket::{Bucket, BucketName, BucketReader};
+pub use db::reader::PointValue;
+pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome};
 pub use error::{Error, Result};
+pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue};
+pub use options::{
+    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions, DurabilityMode,
+    FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy, PrefixFilterPolicy,
+    StorageMode, WriteOptions,
+};
 pub use prefix::PrefixExtractor;
+pub use recovery::RecoveryReport;
+pub use runtime::{CancellationToken, RuntimeCapabilities, RuntimeMode, RuntimeOptions};
+pub use snapshot::Snapshot;
+pub use stats::DbStats;
+pub use transaction::{Transaction, TransactionOptions};
+pub use types::{CommitInfo, KeyRange, KeyValue, Sequence, Value};
+pub use write_batch::WriteBatch;
+
+/// The sequence that a snapshot reads at.
+pub type SnapshotSequence = Sequence;

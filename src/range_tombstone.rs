@@ -3,12 +3,14 @@
 //! - A tombstone `[start, end)` at sequence S hides entries with a sequence strictly below S. At S
 //!   itself a point entry wins: it came later in the same batch (an earlier one was dropped when applied).
 //! - Fragments touch but never overlap, so the tombstones over a key are found by one binary search.
+//! - An empty end means that the range has no end (`[start, "")` would otherwise hold nothing). Only the
+//!   last fragment can be so.
 
 use std::collections::BTreeMap;
 
 use crate::sequence::Sequence;
 
-/// One deletion of `[start, end)`.
+/// One deletion of `[start, end)`; an empty end is no end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RangeTombstone {
     pub(crate) start: Vec<u8>,
@@ -34,15 +36,14 @@ impl Fragments {
         // At each boundary: which sequences begin and end to cover.
         let mut edges: BTreeMap<Vec<u8>, Vec<(Sequence, bool)>> = BTreeMap::new();
         for tombstone in tombstones {
-            if tombstone.start < tombstone.end {
-                edges
-                    .entry(tombstone.start)
-                    .or_default()
-                    .push((tombstone.sequence, true));
-                edges
-                    .entry(tombstone.end)
-                    .or_default()
-                    .push((tombstone.sequence, false));
+            let endless = tombstone.end.is_empty();
+            if endless || tombstone.start < tombstone.end {
+                edges.entry(tombstone.start).or_default().push((tombstone.sequence, true));
+            } else {
+                continue;
+            }
+            if !endless {
+                edges.entry(tombstone.end).or_default().push((tombstone.sequence, false));
             }
         }
         let mut fragments = Vec::new();
@@ -59,15 +60,10 @@ impl Fragments {
                 };
             }
             active.retain(|_, count| *count != 0);
-            if let Some((end, _)) = edges.peek()
-                && !active.is_empty()
-            {
+            if !active.is_empty() {
+                let end = edges.peek().map(|(end, _)| end.clone()).unwrap_or_default();
                 let sequences = active.keys().rev().copied().collect();
-                fragments.push(Fragment {
-                    start,
-                    end: end.clone(),
-                    sequences,
-                });
+                fragments.push(Fragment { start, end, sequences });
             }
         }
         Self(fragments)
@@ -88,17 +84,43 @@ impl Fragments {
 
     /// The newest tombstone not above `at` that covers `key`.
     pub(crate) fn covering(&self, key: &[u8], at: Sequence) -> Option<Sequence> {
-        let after = self
-            .0
-            .partition_point(|fragment| fragment.start.as_slice() <= key);
-        let fragment = self.0.get(after.checked_sub(1)?)?;
-        if key >= fragment.end.as_slice() {
-            return None;
-        }
+        let fragment = self.find(key)?;
         let first = fragment
             .sequences
             .partition_point(|sequence| *sequence > at);
         fragment.sequences.get(first).copied()
+    }
+
+    /// The oldest tombstone above `sequence` that covers `key`.
+    pub(crate) fn oldest_above(&self, key: &[u8], sequence: Sequence) -> Option<Sequence> {
+        let covering = &self.find(key)?.sequences;
+        let above = covering.partition_point(|candidate| *candidate > sequence);
+        covering.get(above.checked_sub(1)?).copied()
+    }
+
+    /// The parts of the fragments that lie in `[start, end)`; `None` for an end means no end.
+    pub(crate) fn clip(&self, start: &[u8], end: Option<&[u8]>) -> Self {
+        let clipped = self.0.iter().filter_map(|fragment| {
+            let from = fragment.start.as_slice().max(start);
+            let to = match (end, fragment.end.as_slice()) {
+                (None, own) => own,
+                (Some(end), []) => end,
+                (Some(end), own) => end.min(own),
+            };
+            (to.is_empty() || from < to).then(|| Fragment {
+                start: from.to_vec(),
+                end: to.to_vec(),
+                sequences: fragment.sequences.clone(),
+            })
+        });
+        Self(clipped.collect())
+    }
+
+    /// The fragment over `key`.
+    fn find(&self, key: &[u8]) -> Option<&Fragment> {
+        let after = self.0.partition_point(|fragment| fragment.start.as_slice() <= key);
+        let fragment = self.0.get(after.checked_sub(1)?)?;
+        (fragment.end.is_empty() || key < fragment.end.as_slice()).then_some(fragment)
     }
 
     /// Every fragment as one tombstone per sequence, to be fragmented again together with others.
@@ -143,17 +165,25 @@ mod tests {
         #[test]
         fn fragments_answer_as_the_list_they_were_built_from(
             ranges in proptest::collection::vec((0u8..24, 0u8..24, 1u64..12), 0..24),
+            endless in proptest::option::of((0u8..24, 1u64..12)),
             key in 0u8..24, at in 0u64..14,
         ) {
-            let list: Vec<_> = ranges.iter().map(|&(start, end, sequence)| tombstone(start, end, sequence)).collect();
+            let mut list: Vec<_> = ranges.iter().map(|&(start, end, sequence)| tombstone(start, end, sequence)).collect();
+            if let Some((start, sequence)) = endless {
+                list.push(RangeTombstone { end: Vec::new(), ..tombstone(start, 0, sequence) });
+            }
             let fragments = Fragments::build(list.clone());
-            let expected = list.iter()
-                .filter(|t| t.start.as_slice() <= &[key][..] && &[key][..] < t.end.as_slice() && t.sequence.get() <= at)
-                .map(|t| t.sequence)
-                .max();
-            prop_assert_eq!(fragments.covering(&[key], Sequence::new(at)), expected);
-            prop_assert_eq!(&Fragments::build(fragments.tombstones()).tombstones().count(), &fragments.tombstones().count());
-            prop_assert!(fragments.as_slice().windows(2).all(|pair| pair[0].end <= pair[1].start));
+            let covering = || list.iter()
+                .filter(|t| t.start.as_slice() <= &[key][..] && (t.end.is_empty() || &[key][..] < t.end.as_slice()))
+                .map(|t| t.sequence);
+            let at = Sequence::new(at);
+            let newest = covering().filter(|sequence| *sequence <= at).max();
+            prop_assert_eq!(fragments.covering(&[key], at), newest);
+            prop_assert_eq!(fragments.oldest_above(&[key], at), covering().filter(|sequence| *sequence > at).min());
+            let clipped = fragments.clip(&[8], Some(&[16]));
+            prop_assert_eq!(clipped.covering(&[key], at), newest.filter(|_| (8..16).contains(&key)));
+            prop_assert_eq!(&Fragments::build(fragments.tombstones()), &fragments);
+            prop_assert!(fragments.as_slice().windows(2).all(|pair| !pair[0].end.is_empty() && pair[0].end <= pair[1].start));
         }
     }
 }

@@ -17,6 +17,7 @@
 #![deny(unsafe_code)]
 
 pub mod baton;
+pub mod bell;
 pub mod block_on;
 pub mod clock;
 pub mod event;

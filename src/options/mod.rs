@@ -24,3 +24,10 @@ pub enum DurabilityMode {
     /// Survives power loss: the log's data and metadata are synced (`fsync` class).
     SyncAll,
 }
+
+impl DurabilityMode {
+    /// The one of the two that promises more.
+    pub(crate) fn stronger(self, other: Self) -> Self {
+        if (self as u8) < (other as u8) { other } else { self }
+    }
+}

@@ -1,4 +1,160 @@
-//! One LSM tree (one bucket): memtables above levels of tables.
+//! One LSM tree: the ordered data of one bucket, as memtables and a version.
+//!
+//! ```text
+//! writes -> active memtable -> immutable memtables -> level 0 tables -> sorted levels
+//! reads     (all of them, newest first, through one view)
+//! ```
+//!
+//! - Only the commit leader inserts and freezes; only maintenance adds and removes tables.
+//! - A view is replaced as a whole; readers that hold an older one keep reading it.
 
 mod arena;
+pub(crate) mod buffer;
+pub(crate) mod build;
+pub(crate) mod compaction;
+pub(crate) mod flush;
+pub(crate) mod level;
+pub(crate) mod lookup;
 pub(crate) mod memtable;
+pub(crate) mod merge;
+pub(crate) mod picker;
+pub(crate) mod registry;
+pub(crate) mod retention;
+pub(crate) mod scan;
+pub(crate) mod version;
+pub(crate) mod view;
+pub(crate) mod visibility;
+
+use std::sync::Arc;
+
+use crossbeam_epoch::Guard;
+
+use crate::internal_key::Kind;
+use crate::manifest::BucketId;
+use crate::compression::Codec;
+use crate::options::{BucketOptions, FilterPolicy, PrefixFilterPolicy};
+use crate::sequence::Sequence;
+use crate::table::TableOptions;
+use crate::tree::buffer::WriteBuffer;
+use crate::tree::version::{Version, VersionChange};
+use crate::tree::view::{View, ViewCell};
+
+pub(crate) use registry::{Registry, Trees};
+
+/// One tree.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    id: BucketId,
+    name: String,
+    options: BucketOptions,
+    view: ViewCell,
+}
+
+impl Tree {
+    pub(crate) fn new(id: BucketId, name: String, options: BucketOptions, version: Version) -> Self {
+        let view = View {
+            active: Arc::new(WriteBuffer::new()),
+            immutables: Arc::default(),
+            version: Arc::new(version),
+        };
+        Self { id, name, options, view: ViewCell::new(view) }
+    }
+
+    pub(crate) fn id(&self) -> BucketId {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn options(&self) -> &BucketOptions {
+        &self.options
+    }
+
+    /// How its tables are written.
+    pub(crate) fn table_options(&self) -> TableOptions {
+        let options = &self.options;
+        TableOptions {
+            compression: Codec::of(options.compression),
+            block_bytes: options.block_bytes,
+            filter_bits_per_key: match options.filter_policy {
+                FilterPolicy::Disabled => None,
+                FilterPolicy::Bloom { bits_per_key } => Some(bits_per_key),
+            },
+            prefix: match options.prefix_filter_policy {
+                PrefixFilterPolicy::Bloom { bits_per_prefix } if options.prefix_extractor.is_enabled() => {
+                    Some((options.prefix_extractor.clone(), bits_per_prefix))
+                }
+                _ => None,
+            },
+        }
+    }
+
+    /// The view published now, while the guard lives.
+    pub(crate) fn view<'g>(&'g self, guard: &'g Guard) -> &'g View {
+        self.view.load(guard)
+    }
+
+    /// The view published now, pinned.
+    pub(crate) fn pin(&self) -> View {
+        self.view.pin()
+    }
+
+    /// Bytes in the active memtable.
+    pub(crate) fn active_bytes(&self) -> usize {
+        self.view.load(&crossbeam_epoch::pin()).active.bytes()
+    }
+
+    /// How many immutable memtables wait to be flushed.
+    pub(crate) fn immutables(&self) -> usize {
+        self.view.load(&crossbeam_epoch::pin()).immutables.len()
+    }
+
+    /// How many tables level 0 holds.
+    pub(crate) fn l0_tables(&self) -> usize {
+        self.view.load(&crossbeam_epoch::pin()).version.level(0).len()
+    }
+
+    /// Adds an entry to the active memtable. Commit leader (or recovery) only.
+    pub(crate) fn insert(&self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8], segment: u64) {
+        self.view.load(&crossbeam_epoch::pin()).active.insert(key, sequence, kind, value, segment);
+    }
+
+    /// Adds a range tombstone to the active memtable. Commit leader (or recovery) only.
+    pub(crate) fn insert_range_tombstone(&self, start: &[u8], end: &[u8], sequence: Sequence, segment: u64) {
+        self.view.load(&crossbeam_epoch::pin()).active.insert_range_tombstone(start, end, sequence, segment);
+    }
+
+    /// Makes the active memtable immutable and starts an empty one. Commit leader (or recovery) only.
+    pub(crate) fn freeze(&self) {
+        self.view.replace(|view| View {
+            active: Arc::new(WriteBuffer::new()),
+            immutables: std::iter::once(&view.active).chain(view.immutables.iter()).map(Arc::clone).collect(),
+            version: Arc::clone(&view.version),
+        });
+    }
+
+    /// Replaces the oldest immutable memtable by the tables it was flushed to.
+    pub(crate) fn install_flush(&self, flushed: &Arc<WriteBuffer>, change: &VersionChange) {
+        self.view.replace(|view| View {
+            active: Arc::clone(&view.active),
+            immutables: view
+                .immutables
+                .iter()
+                .filter(|buffer| !Arc::ptr_eq(buffer, flushed))
+                .map(Arc::clone)
+                .collect(),
+            version: Arc::new(view.version.apply(change)),
+        });
+    }
+
+    /// Replaces a compaction's inputs by its outputs.
+    pub(crate) fn install_compaction(&self, change: &VersionChange) {
+        self.view.replace(|view| View {
+            active: Arc::clone(&view.active),
+            immutables: Arc::clone(&view.immutables),
+            version: Arc::new(view.version.apply(change)),
+        });
+    }
+}

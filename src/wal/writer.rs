@@ -153,6 +153,11 @@ impl SegmentWriter {
         self.records.offset()
     }
 
+    /// Whether anything was written behind the header.
+    pub(crate) fn has_commits(&self) -> bool {
+        self.bytes() > FILE_HEADER_BYTES as u64
+    }
+
     /// Bytes accepted and not yet synced, what is staged included.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         self.records.offset() - self.synced

@@ -102,6 +102,12 @@ unsafe impl Send for Standing {}
 // SAFETY: as above.
 unsafe impl Sync for Standing {}
 
+impl std::fmt::Debug for MemtableCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemtableCursor").finish_non_exhaustive()
+    }
+}
+
 impl MemtableCursor {
     /// Stands on no entry yet.
     pub(crate) fn new(memtable: Arc<Memtable>) -> Self {

@@ -85,6 +85,12 @@ impl Counters {
     }
 }
 
+impl std::fmt::Debug for Memtable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memtable").field("entries", &self.entries()).finish_non_exhaustive()
+    }
+}
+
 impl Memtable {
     pub(crate) fn new() -> Self {
         Self {

@@ -1,0 +1,332 @@
+//! One group of commits: validated, logged by one write, applied, made durable by one sync, published.
+
+use std::sync::Arc;
+
+use trine_io::{Mode, Storage};
+use trine_platform::baton::Baton;
+use trine_platform::bell::Bell;
+
+use crate::commit::batch::{Operation, operations};
+use crate::commit::{Commit, CommitPath, Work, Writer};
+use crate::error::{Error, Fault, Result};
+use crate::internal_key::Kind;
+use crate::manifest::{Change, Manifest, VersionEdit};
+use crate::options::DurabilityMode;
+use crate::sequence::Sequence;
+use crate::tree::{Registry, Tree, Trees};
+use crate::wal::SegmentWriter;
+
+/// A segment is left for a new one when it has grown to this.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// A group ends when it has grown to this, so that one write and one wake-up stay short.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// What the leader needs of the rest of the database.
+pub(crate) struct GroupContext {
+    pub(crate) trees: Arc<Registry>,
+    /// An active memtable that has grown to this is frozen; `None` in memory, where nothing is.
+    pub(crate) write_buffer_bytes: Option<usize>,
+    /// Rung when there is something to flush.
+    pub(crate) maintenance: Arc<Bell>,
+    /// `None` in memory.
+    pub(crate) log: Option<LogContext>,
+}
+
+/// Where segments are created.
+pub(crate) struct LogContext {
+    pub(crate) storage: Storage,
+    pub(crate) manifest: Arc<Baton<Manifest>>,
+}
+
+/// Why nothing is written any more.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// The database was closed.
+    Closed,
+    /// A write or sync of the log failed.
+    Log { kind: std::io::ErrorKind, message: String },
+}
+
+impl Failure {
+    pub(crate) fn lost() -> Self {
+        Self::Log {
+            kind: std::io::ErrorKind::BrokenPipe,
+            message: "the thread that led the commit went away; its outcome is unknown until the database is reopened"
+                .to_owned(),
+        }
+    }
+
+    fn of(error: &Error) -> Self {
+        let kind = match error {
+            Error::Io(error) => error.kind(),
+            _ => std::io::ErrorKind::Other,
+        };
+        Self::Log { kind, message: format!("an earlier write of the log failed, reopen the database: {error}") }
+    }
+
+    pub(crate) fn error(&self) -> Error {
+        match self {
+            Self::Closed => Error::Closed,
+            Self::Log { kind, message } => Error::Io(std::io::Error::new(*kind, message.clone())),
+        }
+    }
+}
+
+/// Does the work in order; one result each.
+pub(super) async fn serve(
+    path: &CommitPath,
+    writer: &mut Writer,
+    work: Vec<Work>,
+    mode: Mode,
+) -> Vec<Result<Sequence>> {
+    let mut results = Vec::with_capacity(work.len());
+    let mut work = work.into_iter().peekable();
+    let mut commits = Vec::new();
+    while let Some(item) = work.next() {
+        match item {
+            Work::Commit(commit) => {
+                let bytes: usize =
+                    commits.iter().map(|commit: &Commit| commit.batch.as_bytes().len()).sum();
+                let full = bytes.saturating_add(commit.batch.as_bytes().len()) >= GROUP_BYTES;
+                commits.push(commit);
+                if full || !matches!(work.peek(), Some(Work::Commit(_))) {
+                    results.extend(commit_group(path, writer, std::mem::take(&mut commits), mode).await);
+                }
+            }
+            Work::Persist(durability) => results.push(persist(path, writer, durability, mode).await),
+            Work::Freeze => results.push(freeze(path, writer, mode).await),
+            Work::Close => results.push(close(path, writer, mode).await),
+        }
+    }
+    results
+}
+
+async fn commit_group(
+    path: &CommitPath,
+    writer: &mut Writer,
+    commits: Vec<Commit>,
+    mode: Mode,
+) -> Vec<Result<Sequence>> {
+    let mut results: Vec<Result<Sequence>> = Vec::with_capacity(commits.len());
+    let mut accepted: Vec<(Sequence, &Commit)> = Vec::with_capacity(commits.len());
+    let mut last = writer.last;
+    for commit in &commits {
+        let result = match admit(writer, &accepted, commit, mode).await {
+            Err(error) => Err(error),
+            Ok(()) if commit.batch.is_empty() => Ok(last),
+            Ok(()) => match last.next() {
+                Some(next) => {
+                    last = next;
+                    accepted.push((next, commit));
+                    Ok(next)
+                }
+                None => Err(Error::invalid_options("sequence numbers are used up")),
+            },
+        };
+        results.push(result);
+    }
+    if accepted.is_empty() {
+        return results;
+    }
+    match log_and_apply(path, writer, &accepted, mode).await {
+        Ok(full) => {
+            writer.last = last;
+            let bytes = accepted.iter().map(|(_, commit)| commit.batch.as_bytes().len()).sum();
+            path.note_logged(writer, accepted.len(), bytes);
+            path.publish(last);
+            if full.iter().map(|tree| tree.freeze()).count() > 0 {
+                path.context.maintenance.ring();
+            }
+        }
+        Err(error) => {
+            let failure = Failure::of(&error);
+            let mut first = Some(error);
+            for result in results.iter_mut().filter(|result| result.is_ok()) {
+                *result = Err(first.take().unwrap_or_else(|| failure.error()));
+            }
+            writer.failure = Some(failure);
+        }
+    }
+    results
+}
+
+/// Whether the commit may join the group.
+async fn admit(
+    writer: &Writer,
+    accepted: &[(Sequence, &Commit)],
+    commit: &Commit,
+    mode: Mode,
+) -> Result<()> {
+    if let Some(failure) = &writer.failure {
+        return Err(failure.error());
+    }
+    if let Some(reads) = &commit.reads {
+        reads.validate(mode).await?;
+        for (_, earlier) in accepted {
+            reads.validate_against(earlier.batch.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives back the trees whose active memtables have grown to their limit.
+async fn log_and_apply(
+    path: &CommitPath,
+    writer: &mut Writer,
+    accepted: &[(Sequence, &Commit)],
+    mode: Mode,
+) -> Result<Vec<Arc<Tree>>> {
+    let mut segment = 0;
+    if let Some(log) = &path.context.log {
+        rotate_if(writer, log, |current| current.bytes() >= SEGMENT_BYTES, mode).await?;
+        if let Some(writer) = &mut writer.log {
+            for (sequence, commit) in accepted {
+                writer.push_commit(*sequence, commit.batch.as_bytes())?;
+            }
+            writer.write(mode).await?;
+            segment = writer.number();
+        }
+    }
+    let trees = path.context.trees.load();
+    let mut full: Vec<Arc<Tree>> = Vec::new();
+    for (sequence, commit) in accepted {
+        apply(&trees, *sequence, commit.batch.as_bytes(), segment, |_| true, |tree| {
+            let limit = path.context.write_buffer_bytes;
+            if limit.is_some_and(|limit| tree.active_bytes() >= limit)
+                && !full.iter().any(|other| other.id() == tree.id())
+            {
+                full.push(Arc::clone(tree));
+            }
+        })?;
+    }
+    let strongest = accepted.iter().map(|(_, commit)| commit.durability).reduce(DurabilityMode::stronger);
+    sync(writer, strongest.unwrap_or_default(), mode).await?;
+    Ok(full)
+}
+
+async fn sync(writer: &mut Writer, durability: DurabilityMode, mode: Mode) -> Result<()> {
+    let all = match durability {
+        DurabilityMode::Buffered | DurabilityMode::Flush => return Ok(()),
+        DurabilityMode::SyncData => false,
+        DurabilityMode::SyncAll => true,
+    };
+    match &mut writer.log {
+        Some(log) => log.sync(all, mode).await,
+        None => Ok(()),
+    }
+}
+
+/// Leaves the current segment, synced in full, for a new one.
+async fn rotate_if(
+    writer: &mut Writer,
+    log: &LogContext,
+    leave: impl FnOnce(&SegmentWriter) -> bool,
+    mode: Mode,
+) -> Result<()> {
+    let Some(current) = writer.log.as_mut().filter(|current| leave(current)) else {
+        return Ok(());
+    };
+    // Replay takes a segment that is followed by another for synced: see `wal`.
+    current.sync(false, mode).await?;
+    let number = current.number() + 1;
+    let first = writer.last.next().unwrap_or(writer.last);
+    let next = SegmentWriter::create(&log.storage, number, first, mode).await?;
+    let edit = VersionEdit { changes: vec![Change::LogStarted { segment: number }] };
+    log.manifest.take().await.append(&edit, mode).await?;
+    writer.log = Some(next);
+    Ok(())
+}
+
+/// Inserts a batch into the memtables. An operation that a later range delete of the same batch
+/// covers is left out: at one sequence a point entry would win over the range tombstone. Only
+/// `wanted` trees are written to; `written` is told the tree after each operation.
+pub(crate) fn apply(
+    trees: &Trees,
+    sequence: Sequence,
+    batch: &[u8],
+    segment: u64,
+    wanted: impl Fn(&Tree) -> bool,
+    mut written: impl FnMut(&Arc<Tree>),
+) -> Result<()> {
+    let fault = |fault: Fault| Error::from(fault.at("batch", 0));
+    let mut rest = batch_ranges(batch).map_err(fault)?;
+    for (index, operation) in operations(batch).enumerate() {
+        let operation = operation.map_err(fault)?;
+        rest.retain(|(at, _)| *at > index);
+        let tree = trees.by_id(operation.bucket()).ok_or_else(|| fault(Fault::Field("bucket number")))?;
+        if !wanted(tree) {
+            continue;
+        }
+        let covered = |key: &[u8]| rest.iter().any(|(_, range)| range.touches(operation.bucket(), key));
+        match operation {
+            Operation::Put { key, .. } | Operation::Delete { key, .. } if covered(key) => {}
+            Operation::Put { key, value, .. } => tree.insert(key, sequence, Kind::Value, value, segment),
+            Operation::Delete { key, .. } => tree.insert(key, sequence, Kind::Tombstone, &[], segment),
+            Operation::DeleteRange { start, end, .. } => {
+                tree.insert_range_tombstone(start, end, sequence, segment);
+            }
+        }
+        written(tree);
+    }
+    Ok(())
+}
+
+/// The range deletes of a batch, with their positions.
+fn batch_ranges(batch: &[u8]) -> std::result::Result<Vec<(usize, Operation<'_>)>, Fault> {
+    let mut ranges = Vec::new();
+    for (index, operation) in operations(batch).enumerate() {
+        let operation = operation?;
+        if matches!(operation, Operation::DeleteRange { .. }) {
+            ranges.push((index, operation));
+        }
+    }
+    Ok(ranges)
+}
+
+async fn persist(
+    path: &CommitPath,
+    writer: &mut Writer,
+    durability: DurabilityMode,
+    mode: Mode,
+) -> Result<Sequence> {
+    if let Some(failure) = &writer.failure {
+        return Err(failure.error());
+    }
+    if let Err(error) = sync(writer, durability, mode).await {
+        writer.failure = Some(Failure::of(&error));
+        return Err(error);
+    }
+    path.note_logged(writer, 0, 0);
+    Ok(path.visible())
+}
+
+async fn freeze(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Sequence> {
+    // After a failure the active memtables hold commits that were never published.
+    if let Some(failure) = &writer.failure {
+        return Err(failure.error());
+    }
+    for tree in path.context.trees.load().iter() {
+        if tree.active_bytes() > 0 {
+            tree.freeze();
+        }
+    }
+    if let Some(log) = &path.context.log {
+        // With every memtable frozen, flushing them frees every segment before a new one.
+        let rotated = rotate_if(writer, log, SegmentWriter::has_commits, mode).await;
+        if let Err(error) = rotated {
+            writer.failure = Some(Failure::of(&error));
+            return Err(error);
+        }
+    }
+    Ok(path.visible())
+}
+
+async fn close(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Sequence> {
+    path.queue().closed = true;
+    if let Some(failure) = writer.failure.replace(Failure::Closed) {
+        return Err(failure.error());
+    }
+    sync(writer, DurabilityMode::SyncData, mode).await?;
+    Ok(path.visible())
+}

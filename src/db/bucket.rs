@@ -1,0 +1,199 @@
+//! Buckets: named key spaces, each a tree of its own.
+
+use std::sync::Arc;
+
+use trine_io::Mode;
+
+use crate::db::read::pin_at;
+use crate::db::write::is_default;
+use crate::db::{Core, Handle};
+use crate::direction::Direction;
+use crate::error::{Error, Result};
+use crate::db::iter::Iter;
+use crate::db::pins::Pin;
+use crate::key::KeyRange;
+use crate::manifest::{BucketId, Change, VersionEdit};
+use crate::options::BucketOptions;
+use crate::prefix::PrefixExtractor;
+use crate::sequence::Sequence;
+use crate::tree::Tree;
+use crate::tree::scan::{Scan, ScanPlan};
+use crate::tree::version::Version;
+
+/// A bucket's name: any text. Checked when the bucket is opened, not here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BucketName(String);
+
+impl BucketName {
+    /// This name.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for BucketName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl From<String> for BucketName {
+    fn from(name: String) -> Self {
+        Self(name)
+    }
+}
+
+/// A named key space with its own options. Clones share it; it keeps the database open.
+#[derive(Clone)]
+pub struct Bucket {
+    handle: Arc<Handle>,
+    tree: Arc<Tree>,
+    name: Arc<BucketName>,
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bucket").field("name", &self.name.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Bucket {
+    pub(crate) fn new(handle: Arc<Handle>, tree: Arc<Tree>) -> Self {
+        let name = Arc::new(BucketName::new(tree.name()));
+        Self { handle, tree, name }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.handle
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    pub(crate) fn tree(&self) -> &Arc<Tree> {
+        &self.tree
+    }
+
+    pub(crate) fn keyspace(&self) -> &Self {
+        self
+    }
+
+    /// Its name; `"default"` for the default bucket.
+    #[must_use]
+    pub fn name(&self) -> &BucketName {
+        &self.name
+    }
+
+    /// The options it was created with.
+    #[must_use]
+    pub fn options(&self) -> &BucketOptions {
+        self.tree.options()
+    }
+
+    /// An iterator without rows.
+    #[must_use]
+    pub fn empty_iter(direction: Direction) -> Iter {
+        Iter::empty(direction)
+    }
+
+    /// A scan of `range` at `at`, or of what is committed now.
+    pub(crate) fn scan(
+        &self,
+        range: KeyRange,
+        direction: Direction,
+        at: Option<Sequence>,
+    ) -> Result<(Scan, Pin)> {
+        self.core().check_open()?;
+        let prefix = self.shared_prefix(&range);
+        let pin = pin_at(self.core(), at);
+        let sequence = pin.sequence();
+        let plan = ScanPlan { range, direction, sequence, prefix };
+        Ok((Scan::new(self.tree.pin(), plan), pin))
+    }
+
+    /// The extracted prefix that every key of the range has, if the range shows that there is one.
+    fn shared_prefix(&self, range: &KeyRange) -> Option<(PrefixExtractor, Vec<u8>)> {
+        let extractor = &self.options().prefix_extractor;
+        let std::ops::Bound::Included(start) = &range.start else {
+            return None;
+        };
+        let prefix = extractor.extract(start)?;
+        // Only if no key of the range can have another prefix.
+        let within = KeyRange::prefix(prefix);
+        let contained = match (&range.end, &within.end) {
+            (_, std::ops::Bound::Unbounded) => true,
+            (std::ops::Bound::Excluded(end), std::ops::Bound::Excluded(limit)) => end <= limit,
+            (std::ops::Bound::Included(end), std::ops::Bound::Excluded(limit)) => end < limit,
+            _ => false,
+        };
+        (contained && !prefix.is_empty()).then(|| (extractor.clone(), prefix.to_vec()))
+    }
+}
+
+/// The bucket of this name, created if there is none.
+pub(crate) async fn open_or_create(
+    any: &Bucket,
+    name: BucketName,
+    options: BucketOptions,
+    mode: Mode,
+) -> Result<Bucket> {
+    let core = any.core();
+    core.check_open()?;
+    match name.as_str() {
+        "" => return Err(Error::invalid_options("bucket name cannot be empty")),
+        name if is_default(name) => {
+            return Err(Error::invalid_options("default bucket is accessed through Db helpers"));
+        }
+        _ => {}
+    }
+    options.validate()?;
+    let tree = match existing(core, &name, &options)? {
+        Some(tree) => tree,
+        None => {
+            core.check_writable()?;
+            create(core, &name, options, mode).await?
+        }
+    };
+    Ok(Bucket::new(Arc::clone(any.handle()), tree))
+}
+
+fn existing(core: &Core, name: &BucketName, options: &BucketOptions) -> Result<Option<Arc<Tree>>> {
+    let trees = core.trees.load();
+    let Some(tree) = trees.by_name(name.as_str()) else {
+        return Ok(None);
+    };
+    if tree.options() != options {
+        return Err(Error::invalid_options("existing bucket options do not match requested options"));
+    }
+    Ok(Some(Arc::clone(tree)))
+}
+
+async fn create(core: &Core, name: &BucketName, options: BucketOptions, mode: Mode) -> Result<Arc<Tree>> {
+    let _turn = core.buckets.take().await;
+    // Somebody may have created it while we waited.
+    if let Some(tree) = existing(core, name, &options)? {
+        return Ok(tree);
+    }
+    let id = match &core.persistent {
+        Some(persistent) => {
+            let mut manifest = persistent.manifest.take().await;
+            let id = manifest.state().next_bucket();
+            let created =
+                Change::BucketCreated { id, name: name.as_str().to_owned(), options: options.clone() };
+            manifest.append(&VersionEdit { changes: vec![created] }, mode).await?;
+            id
+        }
+        None => BucketId(u32::try_from(core.trees.load().len()).unwrap_or(u32::MAX)),
+    };
+    let tree = Arc::new(Tree::new(id, name.as_str().to_owned(), options, Version::default()));
+    core.trees.add(Arc::clone(&tree));
+    Ok(tree)
+}

@@ -1,0 +1,264 @@
+//! Iterators over rows. They own what they read and may outlive every other handle.
+
+use std::iter::FusedIterator;
+
+use trine_io::Mode;
+use trine_platform::block_on;
+
+use crate::db::pins::Pin;
+use crate::direction::Direction;
+use crate::error::{Error, Result};
+use crate::tree::scan::Scan;
+use crate::types::{KeyValue, Value};
+
+/// The rows of a scan, fixed at the sequence at which it was created.
+///
+/// `it.next()` in method-call syntax is the asynchronous step; `for` loops and adaptors use the
+/// [`Iterator`] implementation, and [`next_sync`](Self::next_sync) is the blocking step by name.
+/// A clone goes on from the same position on its own.
+///
+/// # Cost
+/// A row is copied once. The memtables and tables it reads stay in memory and on disk while it lives.
+#[derive(Clone)]
+pub struct Iter {
+    rows: Rows,
+    direction: Direction,
+}
+
+/// As [`Iter`], with values that are read only when they are asked for.
+///
+/// # Cost
+/// A row's key is copied; a value that lies in a table beside its key is copied with it.
+#[derive(Clone)]
+pub struct LazyIter {
+    rows: Rows,
+    direction: Direction,
+}
+
+enum Rows {
+    Items(std::vec::IntoIter<KeyValue>),
+    Scan(Box<Scan>, Pin),
+}
+
+impl Clone for Rows {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Items(items) => Self::Items(items.clone()),
+            Self::Scan(scan, pin) => Self::Scan(Box::new(scan.fork()), pin.clone()),
+        }
+    }
+}
+
+impl Rows {
+    async fn step(&mut self, mode: Mode) -> Result<Option<KeyValue>> {
+        match self {
+            Self::Items(items) => Ok(items.next()),
+            Self::Scan(scan, _) => {
+                if !scan.advance(mode).await? {
+                    return Ok(None);
+                }
+                Ok(scan.row().map(|(key, value)| KeyValue::new(key, value)))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Iter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").field("direction", &self.direction).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for LazyIter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LazyIter").field("direction", &self.direction).finish_non_exhaustive()
+    }
+}
+
+impl Iter {
+    /// Without rows.
+    #[must_use]
+    pub fn empty(direction: Direction) -> Self {
+        Self { rows: Rows::Items(Vec::new().into_iter()), direction }
+    }
+
+    /// These rows as they are; `Reverse` yields them back to front. Nothing is sorted.
+    #[must_use]
+    pub fn from_items(mut items: Vec<KeyValue>, direction: Direction) -> Self {
+        if direction == Direction::Reverse {
+            items.reverse();
+        }
+        Self { rows: Rows::Items(items.into_iter()), direction }
+    }
+
+    pub(crate) fn scan(scan: Scan, pin: Pin) -> Self {
+        let direction = scan.direction();
+        Self { rows: Rows::Scan(Box::new(scan), pin), direction }
+    }
+
+    /// Which way it goes.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The next row; `None` after the last, for ever.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Corruption`] or [`Error::InvalidFormat`] from reading a table. The
+    /// iteration is over then.
+    ///
+    /// # Cancellation
+    /// A step that is dropped is made again by the next one; no row is lost.
+    #[expect(clippy::should_implement_trait, reason = "the asynchronous step has this name by contract")]
+    pub async fn next(&mut self) -> Result<Option<KeyValue>> {
+        self.rows.step(Mode::Cooperative).await
+    }
+
+    /// The next row, read on this thread; `None` after the last, for ever.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn next_sync(&mut self) -> Option<Result<KeyValue>> {
+        block_on(self.rows.step(Mode::Blocking)).transpose()
+    }
+}
+
+impl Iterator for Iter {
+    type Item = std::result::Result<KeyValue, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_sync()
+    }
+}
+
+impl FusedIterator for Iter {}
+
+impl LazyIter {
+    pub(crate) fn scan(scan: Scan, pin: Pin) -> Self {
+        let direction = scan.direction();
+        Self { rows: Rows::Scan(Box::new(scan), pin), direction }
+    }
+
+    /// Which way it goes.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The next row; `None` after the last, for ever.
+    ///
+    /// # Errors
+    /// As [`Iter::next`].
+    ///
+    /// # Cancellation
+    /// As [`Iter::next`].
+    #[expect(clippy::should_implement_trait, reason = "the asynchronous step has this name by contract")]
+    pub async fn next(&mut self) -> Result<Option<LazyKeyValue>> {
+        Ok(self.rows.step(Mode::Cooperative).await?.map(LazyKeyValue::of))
+    }
+
+    /// The next row, read on this thread; `None` after the last, for ever.
+    ///
+    /// # Errors
+    /// As [`Iter::next`].
+    pub fn next_sync(&mut self) -> Option<Result<LazyKeyValue>> {
+        let row = block_on(self.rows.step(Mode::Blocking)).transpose()?;
+        Some(row.map(LazyKeyValue::of))
+    }
+}
+
+impl Iterator for LazyIter {
+    type Item = std::result::Result<LazyKeyValue, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_sync()
+    }
+}
+
+impl FusedIterator for LazyIter {}
+
+/// A row whose value may not have been read yet.
+#[derive(Clone, Debug)]
+pub struct LazyKeyValue {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value, or where it lies.
+    pub value: LazyValue,
+}
+
+impl LazyKeyValue {
+    fn of(row: KeyValue) -> Self {
+        Self { key: row.key, value: LazyValue { inline: row.value } }
+    }
+
+    /// The row with its value read.
+    ///
+    /// # Errors
+    /// As [`LazyValue::read`].
+    pub async fn into_key_value(self) -> Result<KeyValue> {
+        self.into_key_value_sync()
+    }
+
+    /// The row with its value read on this thread.
+    ///
+    /// # Errors
+    /// As [`LazyValue::read`].
+    pub fn into_key_value_sync(self) -> Result<KeyValue> {
+        Ok(KeyValue { key: self.key, value: self.value.into_value_sync()? })
+    }
+}
+
+/// A value, or where it lies. Stays readable after its row was deleted, compacted away, or the
+/// database closed.
+#[derive(Clone)]
+pub struct LazyValue {
+    inline: Value,
+}
+
+impl std::fmt::Debug for LazyValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LazyValue").field("bytes", &self.inline.len()).finish_non_exhaustive()
+    }
+}
+
+impl LazyValue {
+    /// Whether it lay beside its key and is here already.
+    #[must_use]
+    #[expect(clippy::unused_self, reason = "every value lies beside its key in this version")]
+    pub fn is_inline(&self) -> bool {
+        true
+    }
+
+    /// A copy of the value.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corruption`] if it has to be read from a file.
+    pub async fn read(&self) -> Result<Value> {
+        self.read_sync()
+    }
+
+    /// A copy of the value, read on this thread.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_sync(&self) -> Result<Value> {
+        Ok(self.inline.clone())
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn into_value(self) -> Result<Value> {
+        self.into_value_sync()
+    }
+
+    /// The value, read on this thread.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn into_value_sync(self) -> Result<Value> {
+        Ok(self.inline)
+    }
+}

@@ -1,0 +1,320 @@
+//! Flush and compaction as jobs: what to do next, one bounded unit at a time.
+
+use std::sync::{Arc, PoisonError};
+
+use trine_io::Mode;
+use trine_platform::baton::{Baton, Holder};
+
+use crate::commit::Work;
+use crate::db::budget::{MaintenanceBudget, MaintenanceOutcome};
+use crate::db::{Core, Persistent};
+use crate::error::{Error, Result};
+use crate::file_name::wal_name;
+use crate::key::KeyRange;
+use crate::manifest::Change;
+use crate::table::Table;
+use crate::tree::build::BuildContext;
+use crate::tree::compaction::compact;
+use crate::tree::flush::flush;
+use crate::tree::picker::{Compaction, pick, pick_range};
+use crate::tree::version::{Version, VersionChange};
+use crate::tree::{Tree, Trees};
+
+/// What became of one unit of maintenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Done,
+    /// There was nothing to do.
+    Idle,
+    /// Another job of the kind runs, and the caller did not want to wait for it.
+    Busy,
+}
+
+/// What to do while another job of the kind runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Wait,
+    Try,
+}
+
+async fn turn(baton: &Baton<()>, turn: Turn) -> Option<Holder<'_, ()>> {
+    match turn {
+        Turn::Wait => Some(baton.take().await),
+        Turn::Try => baton.try_take(),
+    }
+}
+
+/// A write compacts level 0 itself when it has grown to this many times its limit.
+const L0_STALL_FACTOR: usize = 4;
+
+impl Persistent {
+    fn build_context(&self, mode: Mode) -> BuildContext<'_> {
+        BuildContext { storage: &self.storage, cache: &self.cache, mode, numbers: &self.numbers }
+    }
+}
+
+impl Core {
+    /// Puts everything committed before the call into tables.
+    pub(crate) async fn flush_all(&self, mode: Mode) -> Result<()> {
+        self.check_writable()?;
+        if self.persistent.is_none() {
+            return Ok(());
+        }
+        self.commits.run(Work::Freeze, mode).await?;
+        for tree in self.trees.load().iter() {
+            self.flush_immutables(tree, mode).await?;
+        }
+        self.remove_obsolete(mode).await;
+        self.maintenance.ring();
+        Ok(())
+    }
+
+    /// Flushes every immutable memtable of the tree.
+    pub(crate) async fn flush_immutables(&self, tree: &Tree, mode: Mode) -> Result<()> {
+        while self.flush_oldest(tree, Turn::Wait, mode).await? == Unit::Done {}
+        Ok(())
+    }
+
+    /// Flushes the oldest immutable memtable of the tree, if there is one.
+    pub(crate) async fn flush_oldest(&self, tree: &Tree, when: Turn, mode: Mode) -> Result<Unit> {
+        let Some(persistent) = &self.persistent else {
+            return Ok(Unit::Idle);
+        };
+        let Some(_turn) = turn(&persistent.flushing, when).await else {
+            return Ok(Unit::Busy);
+        };
+        let view = tree.pin();
+        let Some(oldest) = view.immutables.last() else {
+            return Ok(Unit::Idle);
+        };
+        let context = persistent.build_context(mode);
+        let built = flush(tree, oldest, self.pins.sequences(), context).await?;
+        // The segment is read before the memtables are looked at: a commit that comes in between is
+        // in it or in a later one.
+        let segments = persistent.manifest.take().await.state().log_segments();
+        let (floor, last) = segments.map_or((0, 0), |segments| (*segments.start(), *segments.end()));
+        let needed = first_needed_segment(&self.trees.load(), tree, last);
+        let mut changes = added(tree, 0, &built);
+        changes.push(Change::Flushed { bucket: tree.id(), through: oldest.last_sequence() });
+        changes.push(Change::LastSequence { sequence: oldest.last_sequence() });
+        if needed > floor {
+            changes.push(Change::LogFloor { segment: needed });
+        }
+        persistent.install(changes, &built, mode).await?;
+        let change =
+            VersionChange { removed: Vec::new(), added: built.into_iter().map(|table| (0, table)).collect() };
+        tree.install_flush(oldest, &change);
+        for segment in floor..needed {
+            // A failure leaves debris below the floor, which the next open removes.
+            drop(persistent.storage.remove(mode, &wal_name(segment)).await);
+        }
+        Ok(Unit::Done)
+    }
+
+    /// One compaction of the tree, if `choose` finds one.
+    pub(crate) async fn compact_once(
+        &self,
+        tree: &Tree,
+        choose: impl Fn(&Version) -> Option<Compaction>,
+        when: Turn,
+        mode: Mode,
+    ) -> Result<Unit> {
+        let Some(persistent) = &self.persistent else {
+            return Ok(Unit::Idle);
+        };
+        let Some(_turn) = turn(&persistent.compacting, when).await else {
+            return Ok(Unit::Busy);
+        };
+        let view = tree.pin();
+        let Some(compaction) = choose(&view.version) else {
+            return Ok(Unit::Idle);
+        };
+        drop(view);
+        let to = compaction.output_level;
+        let (built, changes) = if let Some(table) = compaction.trivial_move() {
+            let moved = Change::TableMoved {
+                bucket: tree.id(),
+                number: table.meta().number,
+                from: 0,
+                to: level_tag(to),
+            };
+            (vec![Arc::clone(table)], vec![moved])
+        } else {
+            let target = u64::try_from(self.options.target_table_bytes).unwrap_or(u64::MAX);
+            let context = persistent.build_context(mode);
+            let built = compact(tree, &compaction, target, self.pins.sequences(), context).await?;
+            let removed = compaction.inputs.iter().map(|(level, table)| Change::TableRemoved {
+                bucket: tree.id(),
+                level: level_tag(*level),
+                number: table.meta().number,
+            });
+            let changes = removed.chain(added(tree, to, &built)).collect();
+            (built, changes)
+        };
+        let rewritten = compaction.trivial_move().is_none();
+        persistent.install(changes, if rewritten { &built } else { &[] }, mode).await?;
+        let output_bytes = built.iter().map(|table| table.meta().bytes).sum();
+        self.counters.compacted(&compaction, built.len(), output_bytes);
+        let removed = compaction.inputs.iter().map(|(_, table)| table.meta().number).collect();
+        let added = built.into_iter().map(|table| (to, table)).collect();
+        tree.install_compaction(&VersionChange { removed, added });
+        if rewritten {
+            persistent.retire(compaction.inputs.iter().map(|(_, table)| table));
+        }
+        drop(compaction);
+        self.remove_obsolete(mode).await;
+        Ok(Unit::Done)
+    }
+
+    /// Compacts what overlaps `range` in every bucket, up to `units` units.
+    pub(crate) async fn compact_range_in(
+        &self,
+        range: &KeyRange,
+        units: usize,
+        when: Turn,
+        mode: Mode,
+    ) -> Result<MaintenanceOutcome> {
+        self.check_writable()?;
+        self.compact_units(|version| pick_range(version, range), units, when, mode).await
+    }
+
+    /// Flushes, then compacts what is due, within the budget.
+    pub(crate) async fn maintain(
+        &self,
+        budget: MaintenanceBudget,
+        when: Turn,
+        mode: Mode,
+    ) -> Result<MaintenanceOutcome> {
+        self.check_writable()?;
+        let mut flushes = 0;
+        let mut busy = false;
+        let trees = self.trees.load();
+        for tree in trees.iter() {
+            while flushes < budget.max_flush_inputs() {
+                match self.flush_oldest(tree, when, mode).await? {
+                    Unit::Done => flushes += 1,
+                    Unit::Idle => break,
+                    Unit::Busy => {
+                        busy = true;
+                        break;
+                    }
+                }
+            }
+        }
+        let due = |version: &Version| pick(version, self.options.max_l0_files);
+        let mut outcome = self.compact_units(due, budget.max_compaction_inputs(), when, mode).await?;
+        outcome.flushes = flushes;
+        outcome.busy |= busy;
+        outcome.budget_exhausted |= !busy && trees.iter().any(|tree| tree.immutables() > 0);
+        self.remove_obsolete(mode).await;
+        Ok(outcome)
+    }
+
+    async fn compact_units(
+        &self,
+        choose: impl Fn(&Version) -> Option<Compaction>,
+        units: usize,
+        when: Turn,
+        mode: Mode,
+    ) -> Result<MaintenanceOutcome> {
+        let mut outcome = MaintenanceOutcome::default();
+        let trees = self.trees.load();
+        for tree in trees.iter() {
+            if outcome.compactions == units {
+                outcome.budget_exhausted |= choose(&tree.pin().version).is_some();
+                continue;
+            }
+            match self.compact_once(tree, &choose, when, mode).await? {
+                Unit::Done => outcome.compactions += 1,
+                Unit::Idle => {}
+                Unit::Busy => outcome.busy = true,
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Everything that is due now, until `stop`. For the background workers.
+    pub(crate) async fn run_due_maintenance(&self, stop: &dyn Fn() -> bool, mode: Mode) -> Result<()> {
+        for tree in self.trees.load().iter() {
+            while !stop() && self.flush_oldest(tree, Turn::Wait, mode).await? == Unit::Done {}
+        }
+        for tree in self.trees.load().iter() {
+            if !stop() {
+                let due = |version: &Version| pick(version, self.options.max_l0_files);
+                self.compact_once(tree, due, Turn::Wait, mode).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Before a write: makes room in a bucket that has as many immutable memtables as it may, or far
+    /// too many tables in level 0.
+    pub(crate) async fn make_room(&self, tree: &Tree, mode: Mode) -> Result<()> {
+        if tree.immutables() >= self.options.max_immutable_memtables {
+            self.flush_immutables(tree, mode).await?;
+        }
+        let stalled = self.options.max_l0_files.saturating_mul(L0_STALL_FACTOR);
+        self.compact_once(tree, |version| pick(version, stalled), Turn::Wait, mode).await?;
+        Ok(())
+    }
+
+    /// Whether a write to the tree must make room first.
+    pub(crate) fn is_crowded(&self, tree: &Tree) -> bool {
+        self.persistent.is_some()
+            && (tree.immutables() >= self.options.max_immutable_memtables
+                || tree.l0_tables() > self.options.max_l0_files.saturating_mul(L0_STALL_FACTOR))
+    }
+
+    /// Remembers a failure of the background for the next write to report.
+    pub(crate) fn note_background_failure(&self, error: &Error) {
+        if let Some(persistent) = &self.persistent {
+            let mut failure =
+                persistent.background_failure.lock().unwrap_or_else(PoisonError::into_inner);
+            *failure = Some(error.to_string());
+        }
+    }
+
+    /// Reports a failure of the background, once.
+    pub(crate) fn check_background(&self) -> Result<()> {
+        let Some(persistent) = &self.persistent else {
+            return Ok(());
+        };
+        let failure =
+            persistent.background_failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match failure {
+            Some(message) => {
+                Err(Error::Io(std::io::Error::other(format!("background maintenance failed: {message}"))))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The oldest segment that some memtable still needs once the oldest one of `flushed` is in tables.
+fn first_needed_segment(trees: &Trees, flushed: &Tree, last: u64) -> u64 {
+    let mut needed = last;
+    for tree in trees.iter() {
+        let view = tree.pin();
+        let skip = usize::from(tree.id() == flushed.id());
+        let immutables = view.immutables.len().saturating_sub(skip);
+        for buffer in std::iter::once(&view.active).chain(view.immutables.iter().take(immutables)) {
+            needed = needed.min(buffer.first_segment().unwrap_or(last));
+        }
+    }
+    needed
+}
+
+fn added(tree: &Tree, level: usize, built: &[Arc<Table>]) -> Vec<Change> {
+    built
+        .iter()
+        .map(|table| Change::TableAdded {
+            bucket: tree.id(),
+            level: level_tag(level),
+            meta: table.meta().clone(),
+        })
+        .collect()
+}
+
+fn level_tag(level: usize) -> u8 {
+    u8::try_from(level).unwrap_or(u8::MAX)
+}

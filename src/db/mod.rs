@@ -1,0 +1,303 @@
+//! The database: what its handles share, and its life from open to close.
+//!
+//! Locks, in the order in which they may be taken; none is held across I/O but the batons, which are
+//! made for it:
+//!
+//! 1. `Persistent::compacting`, `Persistent::flushing`, `Core::buckets` (batons: one job of each kind at a time)
+//! 2. leadership of the commit path
+//! 3. the manifest (baton: edits are appended one by one)
+//! 4. the commit queue, a tree's view, the registry, pins (mutexes, held for a few instructions)
+
+pub(crate) mod bucket;
+pub(crate) mod budget;
+pub(crate) mod calls;
+pub(crate) mod install;
+pub(crate) mod iter;
+pub(crate) mod maintenance;
+pub(crate) mod open;
+pub(crate) mod pins;
+pub(crate) mod read;
+pub(crate) mod reader;
+pub(crate) mod recovery;
+pub(crate) mod report;
+pub(crate) mod snapshot;
+pub(crate) mod stats;
+pub(crate) mod surface;
+pub(crate) mod transaction;
+pub(crate) mod worker;
+pub(crate) mod write;
+
+pub use budget::{MaintenanceBudget, MaintenanceOutcome};
+pub use open::IntoOpenOptions;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use trine_io::{Lock, Mode, Storage};
+use trine_platform::baton::Baton;
+use trine_platform::bell::Bell;
+use trine_platform::block_on;
+
+use crate::cache::BlockCache;
+use crate::commit::CommitPath;
+use crate::db::bucket::{Bucket, BucketName};
+use crate::db::pins::Pins;
+use crate::db::snapshot::Snapshot;
+use crate::db::stats::Counters;
+use crate::db::worker::Workers;
+use crate::error::{Error, Result};
+use crate::file_name::FileNumbers;
+use crate::manifest::Manifest;
+use crate::options::{BucketOptions, DbOptions};
+use crate::sequence::Sequence;
+use crate::table::Table;
+use crate::tree::Registry;
+
+/// What every handle of one open database shares.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) options: DbOptions,
+    pub(crate) trees: Arc<Registry>,
+    pub(crate) commits: Arc<CommitPath>,
+    pub(crate) pins: Arc<Pins>,
+    /// One bucket creation at a time.
+    pub(crate) buckets: Baton<()>,
+    /// Rung when there may be something to flush or compact.
+    pub(crate) maintenance: Arc<Bell>,
+    pub(crate) counters: Counters,
+    /// `None` in memory.
+    pub(crate) persistent: Option<Persistent>,
+    closed: AtomicBool,
+}
+
+/// What a database on storage has besides.
+#[derive(Debug)]
+pub(crate) struct Persistent {
+    pub(crate) storage: Storage,
+    pub(crate) manifest: Arc<Baton<Manifest>>,
+    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) numbers: Arc<FileNumbers>,
+    /// One flush at a time, so that memtables reach level 0 in their order.
+    pub(crate) flushing: Baton<()>,
+    /// One compaction at a time.
+    pub(crate) compacting: Baton<()>,
+    /// Tables that no version names, until nobody can read them and their files are gone.
+    pub(crate) obsolete: Mutex<Vec<(u64, Weak<Table>)>>,
+    /// Why background maintenance failed last; the next write reports it.
+    pub(crate) background_failure: Mutex<Option<String>>,
+    workers: Workers,
+    /// Released by close. `None` for a read-only database, which takes none.
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Core {
+    /// Fails once the database is closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Fails if the database is closed or read-only.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.options.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    /// Ends everything: running commits and jobs finish, the lock is released. Idempotent.
+    pub(crate) async fn close(&self, mode: Mode) -> Result<()> {
+        if self.closed.swap(true, Release) {
+            return Ok(());
+        }
+        let result = self.commits.close(mode).await;
+        if let Some(persistent) = &self.persistent {
+            persistent.workers.stop(&self.maintenance);
+            if !self.options.read_only {
+                self.remove_obsolete(mode).await;
+            }
+            let lock = persistent.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(lock);
+        }
+        result
+    }
+}
+
+/// Keeps the database open; the last one dropped closes it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    core: Arc<Core>,
+}
+
+impl std::ops::Deref for Handle {
+    type Target = Arc<Core>;
+
+    fn deref(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Nobody is left to hear of a failure; what was acknowledged is in the log already.
+        drop(block_on(self.core.close(Mode::Blocking)));
+    }
+}
+
+/// An open database. Clones share it; the last of all `Db`, [`Bucket`] and transaction handles closes it.
+///
+/// Every operation exists as an `async fn`, which any executor may poll, and as a `*_sync` method,
+/// which needs none. Calls without a bucket work on the default bucket.
+///
+/// # Examples
+/// ```
+/// # fn main() -> trine_kv::Result<()> {
+/// use trine_kv::{Db, DbOptions, KeyRange};
+/// let db = Db::open_sync(DbOptions::memory())?;
+/// db.put_sync("b", "2")?;
+/// db.put_sync("a", "1")?;
+/// let keys: Vec<_> = db.range_sync(&KeyRange::all())?.map(|row| row.map(|row| row.key)).collect::<Result<_, _>>()?;
+/// assert_eq!(keys, [b"a", b"b"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Db {
+    default_bucket: Bucket,
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Db").field("storage_mode", &self.core().options.storage_mode).finish_non_exhaustive()
+    }
+}
+
+impl Db {
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        self.default_bucket.core()
+    }
+
+    pub(crate) fn keyspace(&self) -> &Bucket {
+        &self.default_bucket
+    }
+
+    /// Opens a database: a path, or [`DbOptions`]. Creates it if it is missing and the options say so.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOptions`] for options or a path that cannot be; [`Error::Corruption`] if another
+    /// writer holds the directory or it is damaged; [`Error::UnsupportedBackend`] and
+    /// [`Error::Unsupported`] for what this target or build lacks; [`Error::Io`].
+    ///
+    /// # Cost
+    /// Reads the manifest, the footers of all tables, and the log that is not in tables yet.
+    pub async fn open(options: impl IntoOpenOptions) -> Result<Self> {
+        open::open_async(options.into_open_options()).await
+    }
+
+    /// [`open`](Self::open) on this thread.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_sync(options: impl IntoOpenOptions) -> Result<Self> {
+        block_on(open::open(options.into_open_options(), Mode::Blocking))
+    }
+
+    /// The default bucket.
+    ///
+    /// # Errors
+    /// None today.
+    pub async fn default_bucket(&self) -> Result<Bucket> {
+        self.default_bucket_sync()
+    }
+
+    /// The default bucket.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn default_bucket_sync(&self) -> Result<Bucket> {
+        Ok(self.default_bucket.clone())
+    }
+
+    /// The bucket of this name, created with default options if there is none. Names are data: any
+    /// text but the empty one and `"default"`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOptions`] for those names, or if the bucket exists with other options;
+    /// [`Error::ReadOnly`] if it would have to be created; [`Error::Closed`]; [`Error::Io`].
+    ///
+    /// # Durability
+    /// A created bucket survives power loss when the call returns.
+    pub async fn bucket(&self, name: impl Into<BucketName>) -> Result<Bucket> {
+        self.bucket_with_options(name, BucketOptions::default()).await
+    }
+
+    /// [`bucket`](Self::bucket) on this thread.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket).
+    pub fn bucket_sync(&self, name: impl Into<BucketName>) -> Result<Bucket> {
+        self.bucket_with_options_sync(name, BucketOptions::default())
+    }
+
+    /// The bucket of this name, created with these options if there is none.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket); [`Error::InvalidOptions`] also for options that cannot be.
+    pub async fn bucket_with_options(
+        &self,
+        name: impl Into<BucketName>,
+        options: BucketOptions,
+    ) -> Result<Bucket> {
+        bucket::open_or_create(&self.default_bucket, name.into(), options, Mode::Cooperative).await
+    }
+
+    /// [`bucket_with_options`](Self::bucket_with_options) on this thread.
+    ///
+    /// # Errors
+    /// As [`bucket_with_options`](Self::bucket_with_options).
+    pub fn bucket_with_options_sync(
+        &self,
+        name: impl Into<BucketName>,
+        options: BucketOptions,
+    ) -> Result<Bucket> {
+        block_on(bucket::open_or_create(&self.default_bucket, name.into(), options, Mode::Blocking))
+    }
+
+    /// A view of everything committed so far. It pins what it sees until its last clone is dropped.
+    ///
+    /// # Cost
+    /// A short lock; no I/O.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::pinned(self.core().pin_newest())
+    }
+
+    /// The options it was opened with. Of an existing database the stored bucket options rule, which
+    /// `default_bucket_sync()?.options()` gives.
+    #[must_use]
+    pub fn options(&self) -> &DbOptions {
+        &self.core().options
+    }
+
+    /// The newest visible commit; [`Sequence::ZERO`] before the first.
+    #[must_use]
+    pub fn last_committed_sequence(&self) -> Sequence {
+        self.core().commits.visible()
+    }
+
+    /// Closes the database for every handle: waits for running commits and jobs, stops the workers,
+    /// releases the lock. Memtables are not flushed: their commits are in the log. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the log cannot be synced a last time.
+    ///
+    /// # Durability
+    /// Everything committed survives power loss when it returns without an error.
+    pub async fn close(&self) -> Result<()> {
+        self.core().offload(|core| async move { core.close(Mode::Blocking).await }).await
+    }
+
+    /// [`close`](Self::close) on this thread.
+    pub fn close_sync(&self) {
+        // The signature has no room for an error; what was acknowledged is in the log already.
+        drop(block_on(self.core().close(Mode::Blocking)));
+    }
+}

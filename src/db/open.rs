@@ -1,0 +1,188 @@
+//! Opening: checks before anything is touched, then the lock, the manifest, the tables, the log.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use trine_io::{Mode, Storage};
+use trine_platform::baton::Baton;
+use trine_platform::bell::Bell;
+
+use crate::commit::{CommitPath, GroupContext, LogContext, Writer};
+use crate::db::bucket::Bucket;
+use crate::db::pins::Pins;
+use crate::db::recovery::{self, Recovered};
+use crate::db::stats::Counters;
+use crate::db::worker::Workers;
+use crate::db::{Core, Db, Handle, Persistent};
+use crate::error::{Error, Result};
+use crate::manifest::BucketId;
+use crate::options::{DbOptions, HostStorageBackend, StorageMode};
+use crate::runtime::RuntimeMode;
+use crate::sequence::Sequence;
+use crate::tree::{Registry, Tree, version::Version};
+
+/// What [`Db::open`] takes: options, or anything that is a path, which means `DbOptions::new(path)`.
+pub trait IntoOpenOptions {
+    /// The options to open with.
+    fn into_open_options(self) -> DbOptions;
+}
+
+impl IntoOpenOptions for DbOptions {
+    fn into_open_options(self) -> DbOptions {
+        self
+    }
+}
+
+impl<P: AsRef<Path>> IntoOpenOptions for P {
+    fn into_open_options(self) -> DbOptions {
+        DbOptions::new(self.as_ref())
+    }
+}
+
+/// Opens without blocking the polling thread, where the runtime has threads to do it on.
+pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
+    let Some(storage) = checked_storage(&options)? else {
+        return open(options, Mode::Cooperative).await;
+    };
+    if options.runtime.mode == RuntimeMode::Inline {
+        return Err(Error::unsupported("runtime sync adapter"));
+    }
+    storage.offload(Mode::Cooperative, move || trine_platform::block_on(open(options, Mode::Blocking))).await?
+}
+
+/// Opens, in whatever mode.
+pub(crate) async fn open(options: DbOptions, mode: Mode) -> Result<Db> {
+    match checked_storage(&options)? {
+        None => Ok(in_memory(options)),
+        Some(storage) => on_storage(options, storage, mode).await,
+    }
+}
+
+/// The storage that valid options name; `None` in memory.
+fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
+    options.validate()?;
+    if options.runtime.mode == RuntimeMode::PlatformIo && !cfg!(feature = "platform-io") {
+        return Err(Error::unsupported_backend(
+            "platform async I/O runtime requires the platform-io feature",
+        ));
+    }
+    match &options.storage_mode {
+        StorageMode::InMemory => Ok(None),
+        StorageMode::Persistent { path } => Ok(Some(match options.runtime.mode {
+            RuntimeMode::Inline => Storage::portable_inline(path),
+            RuntimeMode::NativeThreads | RuntimeMode::PlatformIo => Storage::portable(path),
+        })),
+        StorageMode::HostPersistent { backend: HostStorageBackend::Wasi { .. } } => {
+            Err(Error::unsupported_backend("WASI persistent storage backend"))
+        }
+        StorageMode::HostPersistent { backend: HostStorageBackend::Browser } => {
+            Err(Error::unsupported_backend("browser persistent storage backend"))
+        }
+    }
+}
+
+fn in_memory(options: DbOptions) -> Db {
+    let trees = Arc::new(Registry::default());
+    let default = Arc::new(Tree::new(
+        BucketId(0),
+        crate::commit::batch::DEFAULT_BUCKET.to_owned(),
+        options.default_bucket_options.clone(),
+        Version::default(),
+    ));
+    trees.add(Arc::clone(&default));
+    let maintenance = Arc::new(Bell::default());
+    let context = GroupContext {
+        trees: Arc::clone(&trees),
+        write_buffer_bytes: None,
+        maintenance: Arc::clone(&maintenance),
+        log: None,
+    };
+    let commits = CommitPath::new(Writer::new(None, Sequence::ZERO), context);
+    finish(Core::new(options, trees, commits, maintenance, None), default)
+}
+
+async fn on_storage(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
+    let lock = recovery::enter(&options, &storage, mode).await?;
+    let Some(recovered) = recovery::recover(&options, &storage, mode).await? else {
+        // A read-only open of an empty directory: an empty database that takes nothing.
+        return Ok(in_memory(options));
+    };
+    let Recovered { trees, manifest, cache, numbers, log, last } = recovered;
+    let manifest = Arc::new(Baton::new(manifest));
+    let maintenance = Arc::new(Bell::default());
+    let default = trees
+        .load()
+        .by_id(BucketId(0))
+        .map(Arc::clone)
+        .ok_or_else(|| Error::Corruption { message: "the manifest names no default bucket".to_owned() })?;
+    let context = GroupContext {
+        trees: Arc::clone(&trees),
+        write_buffer_bytes: Some(options.write_buffer_bytes),
+        maintenance: Arc::clone(&maintenance),
+        log: Some(LogContext { storage: storage.clone(), manifest: Arc::clone(&manifest) }),
+    };
+    let commits = CommitPath::new(Writer::new(log, last), context);
+    let persistent = Persistent {
+        storage,
+        manifest,
+        cache,
+        numbers,
+        flushing: Baton::new(()),
+        compacting: Baton::new(()),
+        obsolete: Mutex::default(),
+        background_failure: Mutex::default(),
+        workers: Workers::default(),
+        lock: Mutex::new(lock),
+    };
+    let workers = if options.read_only { 0 } else { options.background_worker_count };
+    let core = Core::new(options, trees, commits, maintenance, Some(persistent));
+    if let Some(persistent) = &core.persistent {
+        persistent.workers.start(workers, &core)?;
+    }
+    Ok(finish(core, default))
+}
+
+impl Core {
+    fn new(
+        options: DbOptions,
+        trees: Arc<Registry>,
+        commits: CommitPath,
+        maintenance: Arc<Bell>,
+        persistent: Option<Persistent>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            options,
+            trees,
+            commits: Arc::new(commits),
+            pins: Arc::new(Pins::default()),
+            buckets: Baton::new(()),
+            maintenance,
+            counters: Counters::default(),
+            persistent,
+            closed: std::sync::atomic::AtomicBool::new(false),
+        })
+    }
+
+    /// Runs a job on a thread where it may block, if the runtime has one; else here.
+    pub(crate) async fn offload<T, F>(
+        self: &Arc<Self>,
+        job: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + Unpin + 'static,
+        F: Future<Output = Result<T>>,
+    {
+        let core = Arc::clone(self);
+        match &self.persistent {
+            Some(persistent) => {
+                let storage = persistent.storage.clone();
+                storage.offload(Mode::Cooperative, move || trine_platform::block_on(job(core))).await?
+            }
+            None => trine_platform::block_on(job(core)),
+        }
+    }
+}
+
+fn finish(core: Arc<Core>, default: Arc<Tree>) -> Db {
+    Db { default_bucket: Bucket::new(Arc::new(Handle { core }), default) }
+}

@@ -1,0 +1,306 @@
+//! From a directory to a state: what is checked, what is swept, what is replayed.
+//!
+//! - What our own crashes leave (`unfinished-*`, segments and manifests that nothing names, files
+//!   listed as obsolete) is debris: a writable open removes it and goes on.
+//! - Everything else that should not be there, or should be and is not, is an error, and stays as it is.
+//! - A read-only open changes nothing.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use trine_io::{File, Lock, Mode, Storage};
+
+use crate::cache::BlockCache;
+use crate::commit::apply;
+use crate::commit::batch::DEFAULT_BUCKET;
+use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
+use crate::error::{Error, Result};
+use crate::file_name::{FileName, FileNumbers, LOCK, table_name, unfinished_name, wal_name};
+use crate::manifest::{Access, BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
+use crate::options::{DbOptions, FailOnCorruptionPolicy};
+use crate::sequence::Sequence;
+use crate::table::{Table, TableMeta};
+use crate::tree::version::{Version, VersionChange};
+use crate::tree::{Registry, Tree};
+use crate::wal::{SegmentWriter, cut_tail, replay};
+
+/// The file name under which a recovery report is built.
+const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
+
+/// What an open starts from.
+pub(crate) struct Recovered {
+    pub(crate) trees: Arc<Registry>,
+    pub(crate) manifest: Manifest,
+    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) numbers: Arc<FileNumbers>,
+    /// `None` for a read-only open.
+    pub(crate) log: Option<SegmentWriter>,
+    pub(crate) last: Sequence,
+}
+
+fn corruption(message: impl Into<String>) -> Error {
+    Error::Corruption { message: message.into() }
+}
+
+/// Makes sure that the directory is there and, for a writer, that it is ours alone.
+pub(crate) async fn enter(options: &DbOptions, storage: &Storage, mode: Mode) -> Result<Option<Lock>> {
+    if !storage.exists(mode).await? {
+        if options.read_only || !options.create_if_missing {
+            return Err(Error::invalid_options("database path does not exist"));
+        }
+        storage.create_directory(mode).await?;
+    }
+    match storage.list(mode).await {
+        Err(error) if error.source.kind() == ErrorKind::NotADirectory => {
+            return Err(Error::invalid_options("database path is not a directory"));
+        }
+        listed => drop(listed?),
+    }
+    if options.read_only {
+        return Ok(None);
+    }
+    match storage.lock(mode, LOCK).await {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.lock_refusal().is_some() => {
+            Err(corruption(format!("database lock is already held: {}", error.source)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads the directory's state; `None` for a read-only open of an empty directory.
+pub(crate) async fn recover(options: &DbOptions, storage: &Storage, mode: Mode) -> Result<Option<Recovered>> {
+    let names = storage.list(mode).await?;
+    let access = if options.read_only { Access::ReadOnly } else { Access::Write };
+    let temporaries = check_names(options, &names)?;
+    let mut manifest = match Manifest::load(storage, access, mode).await? {
+        Some(manifest) => manifest,
+        None => {
+            let data = names.iter().find(|name| {
+                matches!(
+                    FileName::parse(name),
+                    FileName::Table(_) | FileName::Blob(_) | FileName::Misspelt | FileName::Wal(_)
+                )
+            });
+            if let Some(name) = data {
+                return Err(corruption(format!("CURRENT is missing, but there is data ({name})")));
+            }
+            if options.read_only {
+                return Ok(None);
+            }
+            sweep(storage, &names, None, mode).await?;
+            initialise(options, storage, mode).await?
+        }
+    };
+    check_unreferenced(&names, manifest.state())?;
+    let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
+    let trees = Arc::new(Registry::default());
+    for (id, bucket) in manifest.state().buckets() {
+        let version = open_tables(storage, bucket, access, &cache, mode).await?;
+        trees.add(Arc::new(Tree::new(*id, bucket.name.clone(), bucket.options.clone(), version)));
+    }
+    let replayed = replay_log(storage, &manifest, &trees, access, mode).await?;
+    let last = replayed.max(manifest.state().last_sequence());
+    let log = match access {
+        Access::ReadOnly => None,
+        Access::Write => {
+            repair(storage, temporaries, mode).await?;
+            sweep(storage, &names, Some(&manifest), mode).await?;
+            forget_obsolete(storage, &mut manifest, mode).await?;
+            Some(start_log(storage, &mut manifest, last, mode).await?)
+        }
+    };
+    let numbers = Arc::clone(manifest.numbers());
+    Ok(Some(Recovered { trees, manifest, cache, numbers, log, last }))
+}
+
+/// Fails on names that must not be there; gives back the temporary files that may be removed.
+fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<String>> {
+    let mut temporaries = Vec::new();
+    for name in names {
+        match FileName::parse(name) {
+            FileName::Malformed(phrase) => return Err(corruption(format!("{phrase}: {name}"))),
+            FileName::ForeignTemporary => temporaries.push(name.clone()),
+            _ => {}
+        }
+    }
+    temporaries.sort();
+    let repair = options.fail_on_corruption == FailOnCorruptionPolicy::RepairSafeTemporaryFiles;
+    if !temporaries.is_empty() && (options.read_only || !repair) {
+        let list = temporaries.join(", ");
+        return Err(corruption(format!("safe temporary files require explicit repair: {list}")));
+    }
+    Ok(temporaries)
+}
+
+/// A formal name that the manifest does not know was not left by us: see `db::install`.
+fn check_unreferenced(names: &[String], state: &ManifestState) -> Result<()> {
+    let stray: Vec<&str> = names
+        .iter()
+        .filter(|name| match FileName::parse(name) {
+            FileName::Table(number) => !state.has_table(number) && !state.obsolete().contains(&number),
+            FileName::Blob(number) => !state.obsolete().contains(&number),
+            FileName::Misspelt => true,
+            _ => false,
+        })
+        .map(String::as_str)
+        .collect();
+    if stray.is_empty() {
+        return Ok(());
+    }
+    Err(corruption(format!("unreferenced table/blob files: {}", stray.join(", "))))
+}
+
+/// The first state of a database.
+async fn initialise(options: &DbOptions, storage: &Storage, mode: Mode) -> Result<Manifest> {
+    let mut state = ManifestState::default();
+    let created = Change::BucketCreated {
+        id: BucketId(0),
+        name: DEFAULT_BUCKET.to_owned(),
+        options: options.default_bucket_options.clone(),
+    };
+    state
+        .apply(&VersionEdit { changes: vec![created] })
+        .map_err(|fault| Error::from(fault.at("MANIFEST", 0)))?;
+    Manifest::create(storage, Arc::new(FileNumbers::starting_at(1)), state, mode).await
+}
+
+async fn open_tables(
+    storage: &Storage,
+    bucket: &BucketState,
+    access: Access,
+    cache: &Arc<BlockCache>,
+    mode: Mode,
+) -> Result<Version> {
+    let mut change = VersionChange::default();
+    for (level, tables) in bucket.levels.iter().enumerate() {
+        for meta in tables {
+            let file = open_table_file(storage, meta, access, mode).await?;
+            change.added.push((level, Table::open(&file, meta, cache, mode).await?));
+        }
+    }
+    Ok(Version::default().apply(&change))
+}
+
+/// Opens a table that the manifest names, wherever the crash of its writer left it.
+async fn open_table_file(storage: &Storage, meta: &TableMeta, access: Access, mode: Mode) -> Result<File> {
+    let name = table_name(meta.number);
+    match storage.open(mode, &name).await {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => {}
+        opened => return Ok(opened?),
+    }
+    let unfinished = unfinished_name(meta.number);
+    let file = match storage.open(mode, &unfinished).await {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => {
+            return Err(corruption(format!("referenced table files are missing: {name}")));
+        }
+        opened => opened?,
+    };
+    if access == Access::Write {
+        storage.rename(mode, &unfinished, &name).await?;
+    }
+    Ok(file)
+}
+
+/// Puts what is only in the log into memtables; the newest sequence found.
+async fn replay_log(
+    storage: &Storage,
+    manifest: &Manifest,
+    trees: &Registry,
+    access: Access,
+    mode: Mode,
+) -> Result<Sequence> {
+    let Some(segments) = manifest.state().log_segments() else {
+        return Ok(Sequence::ZERO);
+    };
+    let floor = *segments.start();
+    let known = trees.load();
+    let buckets = manifest.state().buckets();
+    let replayed = replay(storage, segments, mode, |sequence, batch| {
+        let wanted = |tree: &Tree| buckets.get(&tree.id()).is_none_or(|bucket| sequence > bucket.flushed_through);
+        apply(&known, sequence, batch, floor, wanted, |_| {})
+    })
+    .await?;
+    if access == Access::Write {
+        cut_tail(storage, &replayed, mode).await?;
+    }
+    Ok(replayed.last_sequence)
+}
+
+/// Removes temporary files that the policy allows to be removed, and writes down which.
+async fn repair(storage: &Storage, temporaries: Vec<String>, mode: Mode) -> Result<()> {
+    if temporaries.is_empty() {
+        return Ok(());
+    }
+    for name in &temporaries {
+        storage.remove(mode, name).await?;
+    }
+    let report = RecoveryReport::new(temporaries);
+    remove_if_there(storage, UNFINISHED_REPORT, mode).await?;
+    let file = storage.create(mode, UNFINISHED_REPORT).await?;
+    file.write_at(mode, 0, report.encode()).await?;
+    file.sync_all(mode).await?;
+    storage.rename(mode, UNFINISHED_REPORT, RECOVERY_REPORT_FILE_NAME).await?;
+    storage.sync_directory(mode).await?;
+    Ok(())
+}
+
+async fn remove_if_there(storage: &Storage, name: &str, mode: Mode) -> Result<()> {
+    match storage.remove(mode, name).await {
+        Err(error) if error.source.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the debris of a crash. Without a manifest nothing was ever committed, so all of ours is debris.
+async fn sweep(storage: &Storage, names: &[String], manifest: Option<&Manifest>, mode: Mode) -> Result<()> {
+    let obsolete: BTreeSet<u64> =
+        manifest.map(|manifest| manifest.state().obsolete().clone()).unwrap_or_default();
+    let segments = manifest.and_then(|manifest| manifest.state().log_segments());
+    let mut swept = false;
+    for name in names {
+        let debris = match FileName::parse(name) {
+            FileName::Unfinished => true,
+            FileName::Manifest(number) => manifest.is_none_or(|manifest| manifest.number() != number),
+            FileName::Wal(number) => !segments.as_ref().is_some_and(|segments| segments.contains(&number)),
+            FileName::Table(number) | FileName::Blob(number) => obsolete.contains(&number),
+            _ => false,
+        };
+        if debris {
+            // A table may have been renamed from its unfinished name meanwhile.
+            remove_if_there(storage, name, mode).await?;
+            swept = true;
+        }
+    }
+    if swept {
+        storage.sync_directory(mode).await?;
+    }
+    Ok(())
+}
+
+/// Strikes swept files off the manifest's list.
+async fn forget_obsolete(storage: &Storage, manifest: &mut Manifest, mode: Mode) -> Result<()> {
+    let changes: Vec<_> =
+        manifest.state().obsolete().iter().map(|number| Change::ObsoleteGone { number: *number }).collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    storage.sync_directory(mode).await?;
+    manifest.append(&VersionEdit { changes }, mode).await
+}
+
+/// Starts a new segment: the old tail is never written to again.
+async fn start_log(
+    storage: &Storage,
+    manifest: &mut Manifest,
+    last: Sequence,
+    mode: Mode,
+) -> Result<SegmentWriter> {
+    let number = manifest.state().log_segments().map_or(1, |segments| segments.end() + 1);
+    remove_if_there(storage, &wal_name(number), mode).await?;
+    let first = last.next().unwrap_or(last);
+    let segment = SegmentWriter::create(storage, number, first, mode).await?;
+    manifest.append(&VersionEdit { changes: vec![Change::LogStarted { segment: number }] }, mode).await?;
+    Ok(segment)
+}

@@ -1,0 +1,371 @@
+//! The calls that [`Db`](crate::Db) (on its default bucket) and [`Bucket`] share, written once.
+//!
+//! Each call is one line over [`Bucket::scan`], `Core::get_with` and the commit path; its `*_sync` form
+//! runs the same code on the calling thread.
+
+use trine_io::Mode;
+use trine_platform::block_on;
+
+use crate::db::Db;
+use crate::db::bucket::Bucket;
+use crate::db::iter::{Iter, LazyIter};
+use crate::db::snapshot::Snapshot;
+use crate::db::write::check_key;
+use crate::direction::Direction;
+use crate::error::Result;
+use crate::key::KeyRange;
+use crate::options::WriteOptions;
+use crate::types::{CommitInfo, Value};
+
+impl Bucket {
+    fn prepare_put(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        options: WriteOptions,
+    ) -> Result<crate::db::write::Prepared> {
+        self.core().prepare_one(self.tree(), options, |batch| {
+            check_key(self.tree(), key)?;
+            batch.put(self.tree().id(), key, value)
+        })
+    }
+
+    fn prepare_delete(&self, key: &[u8], options: WriteOptions) -> Result<crate::db::write::Prepared> {
+        self.core().prepare_one(self.tree(), options, |batch| {
+            check_key(self.tree(), key)?;
+            batch.delete(self.tree().id(), key)
+        })
+    }
+
+    fn prepare_delete_range(
+        &self,
+        range: &KeyRange,
+        options: WriteOptions,
+    ) -> Result<crate::db::write::Prepared> {
+        self.core().prepare_one(self.tree(), options, |batch| batch.delete_range(self.tree().id(), range))
+    }
+
+    async fn value(&self, key: &[u8], at: Option<&Snapshot>, mode: Mode) -> Result<Option<Value>> {
+        let at = at.map(Snapshot::read_sequence);
+        self.core().get_with(self.tree(), key, at, mode, <[u8]>::to_vec).await
+    }
+}
+
+/// Point reads and writes.
+macro_rules! point_methods {
+    () => {
+        /// The value of `key`, or `None`.
+        ///
+        /// # Errors
+        /// [`Error::Closed`](crate::Error::Closed); [`Error::Io`](crate::Error::Io),
+        /// [`Error::Corruption`](crate::Error::Corruption) or
+        /// [`Error::InvalidFormat`](crate::Error::InvalidFormat) from reading a table.
+        ///
+        /// # Cost
+        /// Copies the value once. At most one block of each table that may hold the key.
+        pub async fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+            self.keyspace().value(key, None, Mode::Cooperative).await
+        }
+
+        /// [`get`](Self::get) on this thread.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub fn get_sync(&self, key: &[u8]) -> Result<Option<Value>> {
+            block_on(self.keyspace().value(key, None, Mode::Blocking))
+        }
+
+        /// The value of `key` as the snapshot sees it.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub async fn get_at(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Value>> {
+            self.keyspace().value(key, Some(snapshot), Mode::Cooperative).await
+        }
+
+        /// [`get_at`](Self::get_at) on this thread.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub fn get_at_sync(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Value>> {
+            block_on(self.keyspace().value(key, Some(snapshot), Mode::Blocking))
+        }
+
+        /// Sets the value of `key`, as durably as the database's options say.
+        ///
+        /// # Errors
+        /// [`Error::Closed`](crate::Error::Closed), [`Error::ReadOnly`](crate::Error::ReadOnly);
+        /// [`Error::InvalidOptions`](crate::Error::InvalidOptions) for a key or value that is too large, or
+        /// an empty key where the bucket forbids it; [`Error::Io`](crate::Error::Io), after which nothing
+        /// is written until the database is reopened.
+        ///
+        /// # Durability
+        /// That of [`DbOptions::durability`](crate::DbOptions), before the call returns.
+        ///
+        /// # Cancellation
+        /// A future that was never polled does nothing; after its first poll the write happens anyway.
+        pub async fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Value>) -> Result<()> {
+            self.put_with_options(key, value, WriteOptions::default()).await.map(drop)
+        }
+
+        /// [`put`](Self::put) on this thread.
+        ///
+        /// # Errors
+        /// As [`put`](Self::put).
+        pub fn put_sync(&self, key: impl Into<Vec<u8>>, value: impl Into<Value>) -> Result<()> {
+            self.put_with_options_sync(key, value, WriteOptions::default()).map(drop)
+        }
+
+        /// [`put`](Self::put), at least as durable as `options` say.
+        ///
+        /// # Errors
+        /// As [`put`](Self::put); [`Error::UnsupportedDurability`](crate::Error::UnsupportedDurability).
+        pub async fn put_with_options(
+            &self,
+            key: impl Into<Vec<u8>>,
+            value: impl Into<Value>,
+            options: WriteOptions,
+        ) -> Result<CommitInfo> {
+            let prepared = self.keyspace().prepare_put(&key.into(), &value.into(), options)?;
+            self.core().commit_async(prepared).await
+        }
+
+        /// [`put_with_options`](Self::put_with_options) on this thread.
+        ///
+        /// # Errors
+        /// As [`put_with_options`](Self::put_with_options).
+        pub fn put_with_options_sync(
+            &self,
+            key: impl Into<Vec<u8>>,
+            value: impl Into<Value>,
+            options: WriteOptions,
+        ) -> Result<CommitInfo> {
+            let prepared = self.keyspace().prepare_put(&key.into(), &value.into(), options)?;
+            block_on(self.core().commit_here(prepared, Mode::Blocking))
+        }
+
+        /// Deletes `key`. Deleting a missing key is a commit, too.
+        ///
+        /// # Errors
+        /// As [`put`](Self::put).
+        pub async fn delete(&self, key: impl Into<Vec<u8>>) -> Result<()> {
+            self.delete_with_options(key, WriteOptions::default()).await.map(drop)
+        }
+
+        /// [`delete`](Self::delete) on this thread.
+        ///
+        /// # Errors
+        /// As [`put`](Self::put).
+        pub fn delete_sync(&self, key: impl Into<Vec<u8>>) -> Result<()> {
+            self.delete_with_options_sync(key, WriteOptions::default()).map(drop)
+        }
+
+        /// [`delete`](Self::delete), at least as durable as `options` say.
+        ///
+        /// # Errors
+        /// As [`put_with_options`](Self::put_with_options).
+        pub async fn delete_with_options(
+            &self,
+            key: impl Into<Vec<u8>>,
+            options: WriteOptions,
+        ) -> Result<CommitInfo> {
+            let prepared = self.keyspace().prepare_delete(&key.into(), options)?;
+            self.core().commit_async(prepared).await
+        }
+
+        /// [`delete_with_options`](Self::delete_with_options) on this thread.
+        ///
+        /// # Errors
+        /// As [`put_with_options`](Self::put_with_options).
+        pub fn delete_with_options_sync(
+            &self,
+            key: impl Into<Vec<u8>>,
+            options: WriteOptions,
+        ) -> Result<CommitInfo> {
+            let prepared = self.keyspace().prepare_delete(&key.into(), options)?;
+            block_on(self.core().commit_here(prepared, Mode::Blocking))
+        }
+
+        /// Deletes every key of `range`. An empty or inverted range deletes nothing, and is a commit.
+        ///
+        /// # Errors
+        /// As [`put`](Self::put).
+        ///
+        /// # Cost
+        /// One entry, however many keys it covers.
+        pub async fn delete_range(&self, range: KeyRange) -> Result<()> {
+            self.delete_range_with_options(range, WriteOptions::default()).await.map(drop)
+        }
+
+        /// [`delete_range`](Self::delete_range) on this thread.
+        ///
+        /// # Errors
+        /// As [`put`](Self::put).
+        pub fn delete_range_sync(&self, range: KeyRange) -> Result<()> {
+            self.delete_range_with_options_sync(range, WriteOptions::default()).map(drop)
+        }
+
+        /// [`delete_range`](Self::delete_range), at least as durable as `options` say.
+        ///
+        /// # Errors
+        /// As [`put_with_options`](Self::put_with_options).
+        pub async fn delete_range_with_options(
+            &self,
+            range: KeyRange,
+            options: WriteOptions,
+        ) -> Result<CommitInfo> {
+            let prepared = self.keyspace().prepare_delete_range(&range, options)?;
+            self.core().commit_async(prepared).await
+        }
+
+        /// [`delete_range_with_options`](Self::delete_range_with_options) on this thread.
+        ///
+        /// # Errors
+        /// As [`put_with_options`](Self::put_with_options).
+        pub fn delete_range_with_options_sync(
+            &self,
+            range: KeyRange,
+            options: WriteOptions,
+        ) -> Result<CommitInfo> {
+            let prepared = self.keyspace().prepare_delete_range(&range, options)?;
+            block_on(self.core().commit_here(prepared, Mode::Blocking))
+        }
+    };
+}
+
+/// One scan in its four forms: now and at a snapshot, asynchronous and on this thread. Creating a scan
+/// reads nothing, so the forms differ only in how the iterator is stepped.
+macro_rules! scan_methods {
+    () => {
+        scan_methods! {
+            "The rows of a range in ascending order", Iter, Forward, range: &KeyRange => range.clone(),
+                range, range_sync, range_at, range_at_sync;
+            "The rows of a range in descending order", Iter, Reverse, range: &KeyRange => range.clone(),
+                range_reverse, range_reverse_sync, range_reverse_at, range_reverse_at_sync;
+            "The rows whose keys start with a prefix in ascending order", Iter, Forward, prefix: impl Into<Vec<u8>> => KeyRange::prefix(prefix),
+                prefix, prefix_sync, prefix_at, prefix_at_sync;
+            "The rows whose keys start with a prefix in descending order", Iter, Reverse, prefix: impl Into<Vec<u8>> => KeyRange::prefix(prefix),
+                prefix_reverse, prefix_reverse_sync, prefix_reverse_at, prefix_reverse_at_sync;
+            "The rows of a range, with values read on demand, in ascending order", LazyIter, Forward, range: &KeyRange => range.clone(),
+                range_lazy, range_lazy_sync, range_lazy_at, range_lazy_at_sync;
+            "The rows of a range, with values read on demand, in descending order", LazyIter, Reverse, range: &KeyRange => range.clone(),
+                range_lazy_reverse, range_lazy_reverse_sync, range_lazy_reverse_at, range_lazy_reverse_at_sync;
+            "The rows whose keys start with a prefix, with values read on demand, in ascending order", LazyIter, Forward, prefix: impl Into<Vec<u8>> => KeyRange::prefix(prefix),
+                prefix_lazy, prefix_lazy_sync, prefix_lazy_at, prefix_lazy_at_sync;
+            "The rows whose keys start with a prefix, with values read on demand, in descending order", LazyIter, Reverse, prefix: impl Into<Vec<u8>> => KeyRange::prefix(prefix),
+                prefix_lazy_reverse, prefix_lazy_reverse_sync, prefix_lazy_reverse_at, prefix_lazy_reverse_at_sync;
+        }
+    };
+    ($($what:literal, $iter:ident, $direction:ident, $argument:ident: $type:ty => $range:expr,
+       $now:ident, $now_sync:ident, $at:ident, $at_sync:ident;)*) => {
+        $(
+            #[doc = concat!($what, ", as of now.")]
+            ///
+            /// # Errors
+            /// [`Error::Closed`](crate::Error::Closed). Reading errors come from the iterator.
+            ///
+            /// # Cost
+            /// Reads nothing yet; pins what the iterator will read.
+            pub async fn $now(&self, $argument: $type) -> Result<$iter> {
+                self.$now_sync($argument)
+            }
+
+            #[doc = concat!("[`", stringify!($now), "`](Self::", stringify!($now), ") on this thread.")]
+            ///
+            /// # Errors
+            /// [`Error::Closed`](crate::Error::Closed).
+            pub fn $now_sync(&self, $argument: $type) -> Result<$iter> {
+                let (scan, pin) = self.keyspace().scan($range, Direction::$direction, None)?;
+                Ok($iter::scan(scan, pin))
+            }
+
+            #[doc = concat!($what, ", as the snapshot sees them.")]
+            ///
+            /// # Errors
+            /// [`Error::Closed`](crate::Error::Closed). Reading errors come from the iterator.
+            pub async fn $at(&self, snapshot: &Snapshot, $argument: $type) -> Result<$iter> {
+                self.$at_sync(snapshot, $argument)
+            }
+
+            #[doc = concat!("[`", stringify!($at), "`](Self::", stringify!($at), ") on this thread.")]
+            ///
+            /// # Errors
+            /// [`Error::Closed`](crate::Error::Closed).
+            pub fn $at_sync(&self, snapshot: &Snapshot, $argument: $type) -> Result<$iter> {
+                let at = Some(snapshot.read_sequence());
+                let (scan, pin) = self.keyspace().scan($range, Direction::$direction, at)?;
+                Ok($iter::scan(scan, pin))
+            }
+        )*
+    };
+}
+
+/// The scans of a snapshot: the bucket's own, at its sequence.
+macro_rules! snapshot_scan_methods {
+    ($($what:literal, $iter:ident, $argument:ident: $type:ty, $name:ident, $name_sync:ident, $at_sync:ident;)*) => {
+        $(
+            #[doc = concat!($what, ", as this snapshot sees them.")]
+            ///
+            /// # Errors
+            /// [`Error::Closed`](crate::Error::Closed). Reading errors come from the iterator.
+            pub async fn $name(&self, bucket: &Bucket, $argument: $type) -> Result<$iter> {
+                bucket.$at_sync(self, $argument)
+            }
+
+            #[doc = concat!("[`", stringify!($name), "`](Self::", stringify!($name), ") on this thread.")]
+            ///
+            /// # Errors
+            /// [`Error::Closed`](crate::Error::Closed).
+            pub fn $name_sync(&self, bucket: &Bucket, $argument: $type) -> Result<$iter> {
+                bucket.$at_sync(self, $argument)
+            }
+        )*
+    };
+}
+
+impl Snapshot {
+    /// The value of `key` in `bucket`, or `None`.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub async fn get(&self, bucket: &Bucket, key: &[u8]) -> Result<Option<Value>> {
+        bucket.value(key, Some(self), Mode::Cooperative).await
+    }
+
+    /// [`get`](Self::get) on this thread.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn get_sync(&self, bucket: &Bucket, key: &[u8]) -> Result<Option<Value>> {
+        block_on(bucket.value(key, Some(self), Mode::Blocking))
+    }
+
+    snapshot_scan_methods! {
+        "The rows of a range, in ascending order", Iter, range: &KeyRange,
+            range, range_sync, range_at_sync;
+        "The rows of a range, in descending order", Iter, range: &KeyRange,
+            range_reverse, range_reverse_sync, range_reverse_at_sync;
+        "The rows whose keys start with a prefix, in ascending order", Iter, prefix: impl Into<Vec<u8>>,
+            prefix, prefix_sync, prefix_at_sync;
+        "The rows whose keys start with a prefix, in descending order", Iter, prefix: impl Into<Vec<u8>>,
+            prefix_reverse, prefix_reverse_sync, prefix_reverse_at_sync;
+        "The rows of a range, with values read on demand, in ascending order", LazyIter, range: &KeyRange,
+            range_lazy, range_lazy_sync, range_lazy_at_sync;
+        "The rows of a range, with values read on demand, in descending order", LazyIter, range: &KeyRange,
+            range_lazy_reverse, range_lazy_reverse_sync, range_lazy_reverse_at_sync;
+        "The rows whose keys start with a prefix, with values read on demand, in ascending order", LazyIter, prefix: impl Into<Vec<u8>>,
+            prefix_lazy, prefix_lazy_sync, prefix_lazy_at_sync;
+        "The rows whose keys start with a prefix, with values read on demand, in descending order", LazyIter, prefix: impl Into<Vec<u8>>,
+            prefix_lazy_reverse, prefix_lazy_reverse_sync, prefix_lazy_reverse_at_sync;
+    }
+}
+
+impl Db {
+    point_methods!();
+    scan_methods!();
+}
+
+impl Bucket {
+    point_methods!();
+    scan_methods!();
+}

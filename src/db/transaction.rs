@@ -1,0 +1,261 @@
+//! Optimistic transactions: reads at one pinned sequence, writes staged, both checked at commit.
+
+use std::sync::Arc;
+
+use trine_io::Mode;
+use trine_platform::block_on;
+
+use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
+use crate::commit::conflict::Reads;
+use crate::db::pins::Pin;
+use crate::db::{Core, Db, Handle};
+use crate::direction::Direction;
+use crate::error::{Error, Result};
+use crate::key::KeyRange;
+use crate::options::WriteOptions;
+use crate::sequence::Sequence;
+use crate::tree::Tree;
+use crate::tree::scan::{Scan, ScanPlan};
+use crate::types::{CommitInfo, Value};
+
+/// How a transaction commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionOptions {
+    /// Raised to the database's own durability if that is stronger.
+    pub write_options: WriteOptions,
+}
+
+/// Reads at one sequence and stages writes; commits if nobody else wrote to what it read.
+///
+/// - Reads see the database as it was when the transaction began, for as long as it lives; they do
+///   not see its own staged writes.
+/// - Every key read and every range read is recorded. If another commit has since touched one of
+///   them, [`commit`](Self::commit) fails with [`Error::Conflict`] and nothing is applied. So
+///   transactions are serializable as far as they recorded what they read.
+/// - Dropping a transaction discards it. A live one keeps the database open.
+///
+/// # Examples
+/// ```
+/// # fn main() -> trine_kv::Result<()> {
+/// use trine_kv::{Db, DbOptions, TransactionOptions};
+/// let db = Db::open_sync(DbOptions::memory())?;
+/// db.put_sync("counter", "1")?;
+/// let mut transaction = db.transaction(TransactionOptions::default());
+/// assert_eq!(transaction.get_sync(b"counter")?.as_deref(), Some(&b"1"[..]));
+/// transaction.put("counter", "2");
+/// db.put_sync("counter", "9")?;
+/// assert!(matches!(transaction.commit_sync(), Err(trine_kv::Error::Conflict { .. })));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Transaction {
+    handle: Arc<Handle>,
+    pin: Pin,
+    options: TransactionOptions,
+    reads: Reads,
+    batch: WriteBatch,
+    /// The pinned sequence, where a constant function can read it.
+    sequence: Sequence,
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("read_sequence", &self.sequence)
+            .field("staged", &self.batch.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Db {
+    /// Begins a transaction that reads what is committed now.
+    #[must_use]
+    pub fn transaction(&self, options: TransactionOptions) -> Transaction {
+        let pin = self.core().pin_newest();
+        let sequence = pin.sequence();
+        let reads = Reads { sequence, points: Vec::new(), ranges: Vec::new() };
+        let handle = Arc::clone(self.keyspace().handle());
+        Transaction { handle, pin, options, reads, batch: WriteBatch::new(), sequence }
+    }
+}
+
+impl Core {
+    fn tree_named(&self, name: String) -> Result<Arc<Tree>> {
+        match self.trees.load().by_name(&name) {
+            Some(tree) => Ok(Arc::clone(tree)),
+            None => Err(Error::BucketMissing { name }),
+        }
+    }
+}
+
+impl Transaction {
+    /// The sequence it reads at.
+    #[must_use]
+    pub const fn read_sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// How it commits.
+    #[must_use]
+    pub const fn options(&self) -> TransactionOptions {
+        self.options
+    }
+
+    /// The value of `key` in the default bucket as of the transaction's sequence; recorded.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Io`], [`Error::Corruption`], [`Error::InvalidFormat`]; nothing is recorded.
+    pub async fn get(&mut self, key: &[u8]) -> Result<Option<Value>> {
+        self.get_in(DEFAULT_BUCKET.to_owned(), key, Mode::Cooperative).await
+    }
+
+    /// [`get`](Self::get) on this thread.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_sync(&mut self, key: &[u8]) -> Result<Option<Value>> {
+        block_on(self.get_in(DEFAULT_BUCKET.to_owned(), key, Mode::Blocking))
+    }
+
+    /// The value of `key` in a named bucket as of the transaction's sequence; recorded.
+    ///
+    /// # Errors
+    /// [`Error::BucketMissing`], and as [`get`](Self::get).
+    pub async fn get_bucket(&mut self, bucket: impl Into<String>, key: &[u8]) -> Result<Option<Value>> {
+        self.get_in(bucket.into(), key, Mode::Cooperative).await
+    }
+
+    /// [`get_bucket`](Self::get_bucket) on this thread.
+    ///
+    /// # Errors
+    /// As [`get_bucket`](Self::get_bucket).
+    pub fn get_bucket_sync(&mut self, bucket: impl Into<String>, key: &[u8]) -> Result<Option<Value>> {
+        block_on(self.get_in(bucket.into(), key, Mode::Blocking))
+    }
+
+    async fn get_in(&mut self, bucket: String, key: &[u8], mode: Mode) -> Result<Option<Value>> {
+        self.handle.check_open()?;
+        let tree = self.handle.tree_named(bucket)?;
+        let value = self.handle.get_with(&tree, key, Some(self.sequence), mode, <[u8]>::to_vec).await?;
+        self.reads.points.push((tree, key.to_vec()));
+        Ok(value)
+    }
+
+    /// Records a read of a whole range of the default bucket: a commit inside it, even of a new key,
+    /// is a conflict. Reads every row of it first.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn read_range(&mut self, range: KeyRange) -> Result<()> {
+        self.read_range_in(DEFAULT_BUCKET.to_owned(), range, Mode::Cooperative).await
+    }
+
+    /// [`read_range`](Self::read_range) on this thread.
+    ///
+    /// # Errors
+    /// As [`read_range`](Self::read_range).
+    pub fn read_range_sync(&mut self, range: KeyRange) -> Result<()> {
+        block_on(self.read_range_in(DEFAULT_BUCKET.to_owned(), range, Mode::Blocking))
+    }
+
+    /// Records a read of a whole range of a named bucket.
+    ///
+    /// # Errors
+    /// [`Error::BucketMissing`], and as [`read_range`](Self::read_range).
+    pub async fn read_range_bucket(&mut self, bucket: impl Into<String>, range: KeyRange) -> Result<()> {
+        self.read_range_in(bucket.into(), range, Mode::Cooperative).await
+    }
+
+    /// [`read_range_bucket`](Self::read_range_bucket) on this thread.
+    ///
+    /// # Errors
+    /// As [`read_range_bucket`](Self::read_range_bucket).
+    pub fn read_range_bucket_sync(&mut self, bucket: impl Into<String>, range: KeyRange) -> Result<()> {
+        block_on(self.read_range_in(bucket.into(), range, Mode::Blocking))
+    }
+
+    async fn read_range_in(&mut self, bucket: String, range: KeyRange, mode: Mode) -> Result<()> {
+        self.handle.check_open()?;
+        let tree = self.handle.tree_named(bucket)?;
+        let plan = ScanPlan {
+            range: range.clone(),
+            direction: Direction::Forward,
+            sequence: self.pin.sequence(),
+            prefix: None,
+        };
+        let mut scan = Scan::new(tree.pin(), plan);
+        while scan.advance(mode).await? {}
+        self.reads.ranges.push((tree, range));
+        Ok(())
+    }
+
+    /// Stages a put in the default bucket.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Value>) {
+        self.batch.put(key, value);
+    }
+
+    /// Stages a delete in the default bucket.
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
+        self.batch.delete(key);
+    }
+
+    /// Stages a range delete in the default bucket.
+    pub fn delete_range(&mut self, range: KeyRange) {
+        self.batch.delete_range(range);
+    }
+
+    /// Stages a put in a named bucket. Whether it exists is checked at commit.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOptions`] if the name is empty or `"default"`.
+    pub fn put_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Value>,
+    ) -> Result<()> {
+        self.batch.put_bucket(bucket, key, value)
+    }
+
+    /// Stages a delete in a named bucket. Whether it exists is checked at commit.
+    ///
+    /// # Errors
+    /// As [`put_bucket`](Self::put_bucket).
+    pub fn delete_bucket(&mut self, bucket: impl Into<String>, key: impl Into<Vec<u8>>) -> Result<()> {
+        self.batch.delete_bucket(bucket, key)
+    }
+
+    /// Stages a range delete in a named bucket. Whether it exists is checked at commit.
+    ///
+    /// # Errors
+    /// As [`put_bucket`](Self::put_bucket).
+    pub fn delete_range_bucket(&mut self, bucket: impl Into<String>, range: KeyRange) -> Result<()> {
+        self.batch.delete_range_bucket(bucket, range)
+    }
+
+    /// Applies the staged writes, if nobody has written since to what was read.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`]: nothing was applied; begin again. [`Error::BucketMissing`], and as
+    /// [`Db::write`].
+    ///
+    /// # Durability
+    /// As a batch with [`options`](Self::options)`.write_options`.
+    ///
+    /// # Cancellation
+    /// As [`Db::write`].
+    pub async fn commit(self) -> Result<CommitInfo> {
+        let prepared = self.handle.prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
+        self.handle.commit_async(prepared).await
+    }
+
+    /// [`commit`](Self::commit) on this thread.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_sync(self) -> Result<CommitInfo> {
+        let prepared = self.handle.prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
+        block_on(self.handle.commit_here(prepared, Mode::Blocking))
+    }
+}

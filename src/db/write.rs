@@ -1,0 +1,168 @@
+//! Writes: checked and encoded by the caller, then given to the commit path.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use trine_io::Mode;
+
+use crate::commit::batch::{BatchOperation, DEFAULT_BUCKET, EncodedBatch, WriteBatch};
+use crate::commit::conflict::Reads;
+use crate::commit::{Commit, Work};
+use crate::db::Core;
+use crate::error::{Error, Result};
+use crate::options::{DurabilityMode, WriteOptions};
+use crate::sequence::Sequence;
+use crate::tree::Tree;
+use crate::types::CommitInfo;
+
+/// Everything that a commit needs, checked as far as a caller can.
+pub(crate) struct Prepared {
+    commit: Commit,
+    /// The trees it writes to.
+    trees: Vec<Arc<Tree>>,
+}
+
+impl Core {
+    /// Checks a write of one tree and encodes it.
+    pub(crate) fn prepare_one(
+        &self,
+        tree: &Arc<Tree>,
+        options: WriteOptions,
+        stage: impl FnOnce(&mut EncodedBatch) -> Result<()>,
+    ) -> Result<Prepared> {
+        self.check_writable()?;
+        let mut batch = EncodedBatch::default();
+        stage(&mut batch)?;
+        self.prepared(batch, vec![Arc::clone(tree)], None, options)
+    }
+
+    /// Checks a batch and encodes it.
+    pub(crate) fn prepare_batch(
+        &self,
+        batch: &WriteBatch,
+        reads: Option<Reads>,
+        options: WriteOptions,
+    ) -> Result<Prepared> {
+        self.check_open()?;
+        if !batch.is_empty() {
+            self.check_writable()?;
+        }
+        let known = self.trees.load();
+        let mut encoded = EncodedBatch::default();
+        let mut trees: Vec<Arc<Tree>> = Vec::new();
+        for operation in batch.operations() {
+            let name = operation.bucket();
+            let tree = match trees.iter().find(|tree| tree.name() == name) {
+                Some(tree) => Arc::clone(tree),
+                None => {
+                    let tree =
+                        known.by_name(name).ok_or_else(|| Error::BucketMissing { name: name.to_owned() })?;
+                    trees.push(Arc::clone(tree));
+                    Arc::clone(tree)
+                }
+            };
+            match operation {
+                BatchOperation::Put { key, value, .. } => {
+                    check_key(&tree, key)?;
+                    encoded.put(tree.id(), key, value)?;
+                }
+                BatchOperation::Delete { key, .. } => {
+                    check_key(&tree, key)?;
+                    encoded.delete(tree.id(), key)?;
+                }
+                BatchOperation::DeleteRange { range, .. } => encoded.delete_range(tree.id(), range)?,
+            }
+        }
+        self.prepared(encoded, trees, reads, options)
+    }
+
+    fn prepared(
+        &self,
+        batch: EncodedBatch,
+        trees: Vec<Arc<Tree>>,
+        reads: Option<Reads>,
+        options: WriteOptions,
+    ) -> Result<Prepared> {
+        let durability = self.options.durability.stronger(options.durability);
+        self.check_durability(durability)?;
+        self.check_background()?;
+        Ok(Prepared { commit: Commit { batch, reads, durability }, trees })
+    }
+
+    /// Whether the backend can promise this.
+    pub(crate) fn check_durability(&self, durability: DurabilityMode) -> Result<()> {
+        let syncs = matches!(durability, DurabilityMode::SyncData | DurabilityMode::SyncAll);
+        match &self.persistent {
+            Some(persistent) if syncs && !persistent.storage.capabilities().durable_sync => {
+                Err(Error::unsupported_durability(durability))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Commits on this thread.
+    pub(crate) async fn commit_here(&self, prepared: Prepared, mode: Mode) -> Result<CommitInfo> {
+        for tree in prepared.trees.iter().filter(|tree| self.is_crowded(tree)) {
+            self.make_room(tree, mode).await?;
+        }
+        self.commits.run(Work::Commit(prepared.commit), mode).await.map(CommitInfo::new)
+    }
+
+    /// Commits on the log thread, where the runtime has threads. The first poll hands the write over
+    /// and is always pending; from then on the commit happens whether the future is kept or not.
+    pub(crate) async fn commit_async(self: &Arc<Self>, prepared: Prepared) -> Result<CommitInfo> {
+        if !self.options.runtime.capabilities().background_threads() {
+            return self.commit_here(prepared, Mode::Cooperative).await;
+        }
+        if prepared.trees.iter().any(|tree| self.is_crowded(tree)) {
+            let trees = prepared.trees.clone();
+            self.offload(|core| async move {
+                for tree in &trees {
+                    core.make_room(tree, Mode::Blocking).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        let handed_over = self.commits.hand_over(Work::Commit(prepared.commit))?;
+        pend_once().await;
+        handed_over.wait().await.map(CommitInfo::new)
+    }
+
+    /// Makes everything committed so far as durable as asked.
+    pub(crate) async fn persist(&self, durability: DurabilityMode, mode: Mode) -> Result<()> {
+        self.check_open()?;
+        self.check_durability(durability)?;
+        if self.options.read_only || self.persistent.is_none() {
+            return Ok(());
+        }
+        self.commits.run(Work::Persist(durability), mode).await.map(|_: Sequence| ())
+    }
+}
+
+/// Whether the bucket takes this key.
+pub(crate) fn check_key(tree: &Tree, key: &[u8]) -> Result<()> {
+    if key.is_empty() && !tree.options().allow_empty_keys {
+        return Err(Error::invalid_options(format!("bucket {} does not allow empty keys", tree.name())));
+    }
+    Ok(())
+}
+
+/// Whether a name means the default bucket.
+pub(crate) fn is_default(name: &str) -> bool {
+    name == DEFAULT_BUCKET
+}
+
+/// Pending at its first poll, having asked to be polled again.
+async fn pend_once() {
+    let mut pended = false;
+    std::future::poll_fn(|context| {
+        if pended {
+            return Poll::Ready(());
+        }
+        pended = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,11 @@
+//! Which way a scan goes.
+
+/// The order of a scan's rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Ascending keys.
+    #[default]
+    Forward,
+    /// Descending keys.
+    Reverse,
+}

@@ -1,0 +1,79 @@
+//! A memtable with what the tree must know of it to account for it and to flush it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use crate::internal_key::Kind;
+use crate::sequence::Sequence;
+use crate::tree::memtable::Memtable;
+
+/// What an entry counts beyond its key and value: its sequence, its kind, its place in the index.
+const ENTRY_OVERHEAD_BYTES: usize = 16;
+
+/// One memtable, active or immutable. Only the commit leader writes, and only while it is active.
+#[derive(Debug)]
+pub(crate) struct WriteBuffer {
+    memtable: Arc<Memtable>,
+    bytes: AtomicUsize,
+    /// The WAL segment of its first commit; `NONE` while it is empty.
+    first_segment: AtomicU64,
+    /// Its newest commit.
+    last_sequence: AtomicU64,
+}
+
+const NONE: u64 = u64::MAX;
+
+impl WriteBuffer {
+    pub(crate) fn new() -> Self {
+        Self {
+            memtable: Arc::new(Memtable::new()),
+            bytes: AtomicUsize::new(0),
+            first_segment: AtomicU64::new(NONE),
+            last_sequence: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn memtable(&self) -> &Arc<Memtable> {
+        &self.memtable
+    }
+
+    /// Key and value bytes, with a constant for each entry.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.memtable.is_empty()
+    }
+
+    /// The oldest WAL segment that this memtable still needs.
+    pub(crate) fn first_segment(&self) -> Option<u64> {
+        Some(self.first_segment.load(Relaxed)).filter(|segment| *segment != NONE)
+    }
+
+    pub(crate) fn last_sequence(&self) -> Sequence {
+        Sequence::new(self.last_sequence.load(Relaxed))
+    }
+
+    /// Adds an entry of the commit `sequence`, logged in `segment`.
+    pub(crate) fn insert(&self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8], segment: u64) {
+        self.memtable.insert(key, sequence, kind, value);
+        self.account(key.len() + value.len(), sequence, segment);
+    }
+
+    /// Adds a range tombstone of the commit `sequence`, logged in `segment`.
+    pub(crate) fn insert_range_tombstone(&self, start: &[u8], end: &[u8], sequence: Sequence, segment: u64) {
+        self.memtable.insert_range_tombstone(start, end, sequence);
+        self.account(start.len() + end.len(), sequence, segment);
+    }
+
+    // Plain stores suffice: the commit leader is the only writer.
+    fn account(&self, bytes: usize, sequence: Sequence, segment: u64) {
+        self.bytes.store(self.bytes() + bytes + ENTRY_OVERHEAD_BYTES, Relaxed);
+        if self.first_segment.load(Relaxed) == NONE {
+            self.first_segment.store(segment, Relaxed);
+        }
+        self.last_sequence.store(sequence.get(), Relaxed);
+    }
+}

@@ -1,0 +1,43 @@
+//! Chosen tables -> one sorted run of new ones.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::direction::Direction;
+use crate::range_tombstone::Fragments;
+use crate::sequence::Sequence;
+use crate::table::{Table, TableCursor};
+use crate::tree::Tree;
+use crate::tree::build::{BuildContext, build_tables};
+use crate::tree::level::LevelCursor;
+use crate::tree::merge::{Merge, Source};
+use crate::tree::picker::Compaction;
+use crate::tree::retention::Retention;
+
+/// Merges the inputs, dropping what no pinned sequence can see. The output level is the last one, and
+/// the inputs hold everything of it that they overlap: tombstones end here.
+pub(crate) async fn compact(
+    tree: &Tree,
+    compaction: &Compaction,
+    target_bytes: u64,
+    pinned: Vec<Sequence>,
+    context: BuildContext<'_>,
+) -> Result<Vec<Arc<Table>>> {
+    let mut sources = Vec::new();
+    let mut sorted = Vec::new();
+    for (level, table) in &compaction.inputs {
+        if *level == compaction.output_level {
+            sorted.push(Arc::clone(table));
+        } else {
+            sources.push(Source::Table(TableCursor::new(Arc::clone(table))));
+        }
+    }
+    if !sorted.is_empty() {
+        sources.push(Source::Level(LevelCursor::new(sorted)));
+    }
+    let tombstones =
+        Fragments::build(compaction.inputs.iter().flat_map(|(_, table)| table.tombstones().tombstones()));
+    let retention = Retention::new(pinned, true, tombstones);
+    let merge = Merge::new(sources, Direction::Forward);
+    build_tables(context, &tree.table_options(), target_bytes, merge, retention).await
+}

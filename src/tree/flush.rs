@@ -1,0 +1,28 @@
+//! One immutable memtable -> tables of level 0.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::direction::Direction;
+use crate::sequence::Sequence;
+use crate::table::Table;
+use crate::tree::Tree;
+use crate::tree::buffer::WriteBuffer;
+use crate::tree::build::{BuildContext, build_tables};
+use crate::tree::merge::{Merge, Source};
+use crate::tree::memtable::MemtableCursor;
+use crate::tree::retention::Retention;
+
+/// Writes `buffer` to at most one table, dropping versions that no pinned sequence can see.
+pub(crate) async fn flush(
+    tree: &Tree,
+    buffer: &WriteBuffer,
+    pinned: Vec<Sequence>,
+    context: BuildContext<'_>,
+) -> Result<Vec<Arc<Table>>> {
+    let memtable = buffer.memtable();
+    let source = Source::Memtable(MemtableCursor::new(Arc::clone(memtable)));
+    let retention = Retention::new(pinned, false, memtable.tombstones().as_ref().clone());
+    let merge = Merge::new(vec![source], Direction::Forward);
+    build_tables(context, &tree.table_options(), u64::MAX, merge, retention).await
+}

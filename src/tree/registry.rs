@@ -1,0 +1,50 @@
+//! The trees of a database, by number and by name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::manifest::BucketId;
+use crate::tree::Tree;
+
+/// A set of trees. Immutable: a change makes another set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trees {
+    by_id: HashMap<BucketId, Arc<Tree>, ahash::RandomState>,
+    by_name: HashMap<String, Arc<Tree>, ahash::RandomState>,
+}
+
+impl Trees {
+    pub(crate) fn by_id(&self, id: BucketId) -> Option<&Arc<Tree>> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Arc<Tree>> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Tree>> {
+        self.by_id.values()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+}
+
+/// The set of trees as it is now.
+#[derive(Debug, Default)]
+pub(crate) struct Registry(RwLock<Arc<Trees>>);
+
+impl Registry {
+    pub(crate) fn load(&self) -> Arc<Trees> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn add(&self, tree: Arc<Tree>) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Trees::clone(&current);
+        next.by_name.insert(tree.name().to_owned(), Arc::clone(&tree));
+        next.by_id.insert(tree.id(), tree);
+        *current = Arc::new(next);
+    }
+}

@@ -1,0 +1,152 @@
+//! Which versions a flush or compaction may drop, given the sequences that somebody still reads at.
+//!
+//! The pinned sequences cut history into stripes: two versions are in one stripe if no pinned
+//! sequence lies between them, so that no reader can tell whether the older one exists.
+//!
+//! ```text
+//! pinned            10              20
+//! versions of k  7      12  15  18      25
+//! kept           7              18      25      (12 and 15 are shadowed by 18)
+//! ```
+//!
+//! - Of each key, the newest version in each stripe stays.
+//! - A version under a range tombstone of its own stripe goes.
+//! - A tombstone goes too where nothing older can be left for it to hide: in the oldest stripe, at
+//!   the last level that holds its key.
+
+use crate::internal_key::{Entry, Kind};
+use crate::range_tombstone::{Fragment, Fragments};
+use crate::sequence::Sequence;
+
+/// Decides, entry by entry, in the engine's order.
+#[derive(Debug)]
+pub(crate) struct Retention {
+    /// Ascending.
+    pinned: Vec<Sequence>,
+    /// Nothing below the output holds any of its keys.
+    last_level: bool,
+    /// All range tombstones of the inputs.
+    tombstones: Fragments,
+    key: Vec<u8>,
+    /// The stripe of the newest version of `key` seen so far.
+    stripe: Option<usize>,
+}
+
+impl Retention {
+    pub(crate) fn new(pinned: Vec<Sequence>, last_level: bool, tombstones: Fragments) -> Self {
+        debug_assert!(pinned.is_sorted(), "pinned sequences ascend");
+        Self { pinned, last_level, tombstones, key: Vec::new(), stripe: None }
+    }
+
+    /// Whether the entry must reach the output. Fed every entry once, in order.
+    pub(crate) fn keeps(&mut self, entry: &Entry<'_>) -> bool {
+        let stripe = self.stripe_of(entry.sequence);
+        let shadowed = if self.key == entry.key && self.stripe.is_some() {
+            self.stripe == Some(stripe)
+        } else {
+            self.key.clear();
+            self.key.extend_from_slice(entry.key);
+            false
+        };
+        self.stripe = Some(stripe);
+        let covered = self
+            .tombstones
+            .oldest_above(entry.key, entry.sequence)
+            .is_some_and(|covering| self.stripe_of(covering) == stripe);
+        let spent = entry.kind == Kind::Tombstone && self.last_level && stripe == 0;
+        !(shadowed || covered || spent)
+    }
+
+    /// The range tombstones that must reach the output.
+    pub(crate) fn kept_tombstones(&self) -> Fragments {
+        let kept = self.tombstones.as_slice().iter().filter_map(|fragment| {
+            let mut sequences = fragment.sequences.clone();
+            // Newest first: the first of each stripe is the newest of it.
+            sequences.dedup_by_key(|sequence| self.stripe_of(*sequence));
+            if self.last_level {
+                sequences.retain(|sequence| self.stripe_of(*sequence) > 0);
+            }
+            (!sequences.is_empty()).then(|| Fragment { sequences, ..fragment.clone() })
+        });
+        Fragments::from_sorted(kept.collect())
+    }
+
+    fn stripe_of(&self, sequence: Sequence) -> usize {
+        self.pinned.partition_point(|pinned| *pinned < sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::range_tombstone::RangeTombstone;
+    use proptest::prelude::*;
+
+    fn pins(sequences: &[u64]) -> Vec<Sequence> {
+        sequences.iter().copied().map(Sequence::new).collect()
+    }
+
+    fn kept(pinned: &[u64], last_level: bool, versions: &[(u64, Kind)]) -> Vec<u64> {
+        let mut retention = Retention::new(pins(pinned), last_level, Fragments::default());
+        versions
+            .iter()
+            .filter(|(sequence, kind)| {
+                let sequence = Sequence::new(*sequence);
+                retention.keeps(&Entry { key: b"k", sequence, kind: *kind, value: b"" })
+            })
+            .map(|(sequence, _)| *sequence)
+            .collect()
+    }
+
+    #[test]
+    fn the_newest_version_of_each_stripe_stays() {
+        let versions = [25, 18, 15, 12, 7].map(|sequence| (sequence, Kind::Value));
+        assert_eq!(kept(&[10, 20], false, &versions), [25, 18, 7]);
+        assert_eq!(kept(&[], false, &versions), [25]);
+        assert_eq!(kept(&[18], false, &versions), [25, 18]);
+    }
+
+    #[test]
+    fn a_tombstone_goes_only_at_the_last_level_in_the_oldest_stripe() {
+        let versions = [(9, Kind::Tombstone), (5, Kind::Value)];
+        assert_eq!(kept(&[], true, &versions), []);
+        assert_eq!(kept(&[], false, &versions), [9]);
+        assert_eq!(kept(&[7], true, &versions), [9, 5]);
+        assert_eq!(kept(&[9], true, &versions), []);
+    }
+
+    proptest! {
+        /// What a reader sees at any pinned sequence, and at the newest, is the same before and after.
+        #[test]
+        fn no_reader_can_tell_what_was_dropped(
+            mut versions in proptest::collection::btree_map(1u64..30, any::<bool>(), 0..10),
+            ranges in proptest::collection::vec(1u64..30, 0..4),
+            mut pinned in proptest::collection::vec(0u64..30, 0..4),
+            last_level: bool,
+        ) {
+            pinned.sort_unstable();
+            for range in &ranges {
+                versions.remove(range);
+            }
+            let fragments = Fragments::build(ranges.iter().map(|sequence| RangeTombstone {
+                start: b"a".to_vec(), end: b"z".to_vec(), sequence: Sequence::new(*sequence),
+            }));
+            let mut retention = Retention::new(pins(&pinned), last_level, fragments.clone());
+            let after_ranges = retention.kept_tombstones();
+            let kind = |value: &bool| if *value { Kind::Value } else { Kind::Tombstone };
+            let after: Vec<_> = versions.iter().rev().filter(|(sequence, value)| {
+                let sequence = Sequence::new(**sequence);
+                retention.keeps(&Entry { key: b"k", sequence, kind: kind(value), value: b"" })
+            }).map(|(sequence, value)| (*sequence, *value)).collect();
+            let before: Vec<_> = versions.iter().rev().map(|(sequence, value)| (*sequence, *value)).collect();
+            let read = |versions: &[(u64, bool)], ranges: &Fragments, at: u64| {
+                let newest = versions.iter().find(|(sequence, _)| *sequence <= at);
+                let covering = ranges.covering(b"k", Sequence::new(at)).map_or(0, Sequence::get);
+                newest.filter(|(sequence, value)| *value && *sequence > covering).map(|(sequence, _)| *sequence)
+            };
+            for at in pinned.iter().copied().chain([u64::MAX]) {
+                prop_assert_eq!(read(&after, &after_ranges, at), read(&before, &fragments, at), "at {}", at);
+            }
+        }
+    }
+}

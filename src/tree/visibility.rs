@@ -1,0 +1,207 @@
+//! The newest version of each key that a sequence may see, deleted keys hidden.
+//!
+//! Stands on top of a merge. Forward, the first version not above the sequence decides a key, and
+//! the row is lent from where it lies. In reverse a key's versions come oldest first, so the best
+//! one so far is kept in a buffer until the key changes.
+
+use std::sync::Arc;
+
+use crate::cursor::Moved;
+use crate::internal_key::Kind;
+use crate::direction::Direction;
+use crate::key::{KeyRange, overlap};
+use crate::range_tombstone::Fragments;
+use crate::sequence::Sequence;
+use crate::cache::CachedBlock;
+use crate::table::{Missing, Table};
+use crate::tree::merge::Merge;
+
+/// Range tombstones of one source.
+#[derive(Debug)]
+pub(crate) enum Tombstones {
+    Memtable(Arc<Fragments>),
+    Table(Arc<Table>),
+}
+
+impl Tombstones {
+    fn fragments(&self) -> &Fragments {
+        match self {
+            Self::Memtable(fragments) => fragments,
+            Self::Table(table) => table.tombstones(),
+        }
+    }
+
+    fn covering(&self, key: &[u8], at: Sequence) -> Option<Sequence> {
+        self.fragments().covering(key, at)
+    }
+
+    /// Whether a tombstone above `above` deletes from `range`.
+    pub(crate) fn meets(&self, range: &KeyRange, above: Sequence) -> bool {
+        self.fragments().as_slice().iter().any(|fragment| {
+            fragment.sequences.first().is_some_and(|newest| *newest > above)
+                && overlap(range, &fragment.start, &fragment.end)
+        })
+    }
+}
+
+/// Rows visible at one sequence.
+#[derive(Debug)]
+pub(crate) struct Visible {
+    merge: Merge,
+    direction: Direction,
+    sequence: Sequence,
+    /// Of those sources that have any.
+    tombstones: Vec<Tombstones>,
+    /// Forward: the key decided last. Reverse: the key being decided.
+    key: Vec<u8>,
+    /// Whether `key` holds one.
+    has_key: bool,
+    /// Reverse: the newest version of `key` so far; `None` if it is deleted.
+    value: Option<Vec<u8>>,
+    /// Whether it stands on a row.
+    on_row: bool,
+    started: bool,
+    /// A step of the merge was halted and must be made again first.
+    stepping: bool,
+}
+
+impl Visible {
+    pub(crate) fn new(
+        merge: Merge,
+        direction: Direction,
+        sequence: Sequence,
+        tombstones: Vec<Tombstones>,
+    ) -> Self {
+        Self {
+            merge,
+            direction,
+            sequence,
+            tombstones,
+            key: Vec::new(),
+            has_key: false,
+            value: None,
+            on_row: false,
+            started: false,
+            stepping: false,
+        }
+    }
+
+    /// On to the next row; forward the first move goes to the first row at or after `from`, in
+    /// reverse to the last row below it. A halted move is made again with the same `from`.
+    pub(crate) fn step(&mut self, from: Option<&[u8]>) -> Moved<Missing> {
+        if !self.started {
+            // Before every version of the key, whichever way it is approached.
+            self.merge.start(from.map(|key| (key, Sequence::new(u64::MAX))))?;
+            self.started = true;
+        }
+        if self.stepping {
+            self.step_merge()?;
+        }
+        match self.direction {
+            Direction::Forward => self.step_forward(),
+            Direction::Reverse => self.step_reverse(),
+        }
+    }
+
+    /// The row it stands on.
+    pub(crate) fn row(&self) -> Option<(&[u8], &[u8])> {
+        if !self.on_row {
+            return None;
+        }
+        match self.direction {
+            Direction::Forward => self.merge.entry().map(|entry| (entry.key, entry.value)),
+            Direction::Reverse => Some((&self.key, self.value.as_deref()?)),
+        }
+    }
+
+    pub(crate) fn supply(&mut self, block: &Arc<CachedBlock>) {
+        self.merge.supply(block);
+    }
+
+    fn step_merge(&mut self) -> Moved<Missing> {
+        self.stepping = true;
+        self.merge.step()?;
+        self.stepping = false;
+        Ok(())
+    }
+
+    fn step_forward(&mut self) -> Moved<Missing> {
+        if self.on_row {
+            if let Some(entry) = self.merge.entry() {
+                self.key.clear();
+                self.key.extend_from_slice(entry.key);
+                self.has_key = true;
+            }
+            self.on_row = false;
+            self.step_merge()?;
+        }
+        while let Some(entry) = self.merge.entry() {
+            let decided = self.has_key && entry.key == self.key.as_slice();
+            if !decided && entry.sequence <= self.sequence {
+                if entry.kind == Kind::Value && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence) {
+                    self.on_row = true;
+                    return Ok(());
+                }
+                self.key.clear();
+                self.key.extend_from_slice(entry.key);
+                self.has_key = true;
+            }
+            self.step_merge()?;
+        }
+        Ok(())
+    }
+
+    fn step_reverse(&mut self) -> Moved<Missing> {
+        if self.on_row {
+            self.on_row = false;
+            self.has_key = false;
+        }
+        loop {
+            match self.merge.entry() {
+                Some(entry) if self.has_key && entry.key != self.key.as_slice() => {
+                    if self.value.is_some() {
+                        break;
+                    }
+                    self.has_key = false;
+                }
+                Some(entry) => {
+                    if !self.has_key {
+                        self.key.clear();
+                        self.key.extend_from_slice(entry.key);
+                        self.has_key = true;
+                        self.value = None;
+                    }
+                    if entry.sequence <= self.sequence {
+                        let lives = entry.kind == Kind::Value
+                            && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence);
+                        keep(&mut self.value, lives.then_some(entry.value));
+                    }
+                    self.step_merge()?;
+                }
+                None => break,
+            }
+        }
+        self.on_row = self.has_key && self.value.is_some();
+        self.has_key = self.on_row;
+        Ok(())
+    }
+}
+
+/// Whether a range tombstone visible at `at` hides the version `sequence` of `key`.
+fn hidden(tombstones: &[Tombstones], key: &[u8], sequence: Sequence, at: Sequence) -> bool {
+    tombstones
+        .iter()
+        .any(|source| source.covering(key, at).is_some_and(|covering| covering > sequence))
+}
+
+/// Replaces the kept value, reusing its buffer.
+fn keep(kept: &mut Option<Vec<u8>>, value: Option<&[u8]>) {
+    match (kept.as_mut(), value) {
+        (Some(buffer), Some(value)) => {
+            buffer.clear();
+            buffer.extend_from_slice(value);
+        }
+        (None, Some(value)) => *kept = Some(value.to_vec()),
+        (_, None) => *kept = None,
+    }
+}
