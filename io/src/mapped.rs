@@ -13,9 +13,12 @@
 //!
 //! The map is advised for random access: point reads fault single pages, and read-ahead around each would
 //! read a thousand times what is asked. Sequential readers use `File::read_at`.
-#![expect(
-    unsafe_code,
-    reason = "no safe way to map a file exists; see the contract above"
+#![cfg_attr(
+    all(target_pointer_width = "64", any(unix, windows)),
+    expect(
+        unsafe_code,
+        reason = "no safe way to map a file exists; see the contract above"
+    )
 )]
 
 pub(crate) use host::{AVAILABLE, Map, map};
