@@ -13,17 +13,33 @@
 //!
 //! The map is advised for random access: point reads fault single pages, and read-ahead around each would
 //! read a thousand times what is asked. Sequential readers use `File::read_at`.
-#![expect(
-    unsafe_code,
-    reason = "no safe way to map a file exists; see the contract above"
+#![cfg_attr(
+    all(target_pointer_width = "64", any(unix, windows)),
+    expect(
+        unsafe_code,
+        reason = "no safe way to map a file exists; see the contract above"
+    )
 )]
 
-pub(crate) use host::{AVAILABLE, Map, map};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+
+pub(crate) use host::{AVAILABLE, Map};
+
+/// Maps all of a sealed file; `None` if it is empty, or nothing can be mapped here.
+pub(crate) fn map(file: &File, length: u64) -> io::Result<Option<Map>> {
+    if file.metadata()?.len() != length {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    match usize::try_from(length) {
+        Ok(length) if length > 0 => Ok(host::map_exactly(file, length)),
+        _ => Ok(None),
+    }
+}
 
 #[cfg(all(target_pointer_width = "64", any(unix, windows)))]
 mod host {
     use std::fs::File;
-    use std::io::{self, ErrorKind};
     use std::ops::Deref;
 
     use memmap2::{Mmap, MmapOptions};
@@ -34,27 +50,15 @@ mod host {
     /// A mapped file.
     pub(crate) struct Map(Mmap);
 
-    /// Maps all of a sealed file; `None` if it is empty or its file system maps nothing.
-    pub(crate) fn map(file: &File, length: u64) -> io::Result<Option<Map>> {
-        if file.metadata()?.len() != length {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        let Ok(bytes) = usize::try_from(length) else {
-            return Ok(None);
-        };
-        if bytes == 0 {
-            return Ok(None);
-        }
-        // SAFETY: the file is sealed against us (1) and others (2); `bytes` is its length, checked above (3);
-        // the map is read-only and stays inside `Map` (4).
-        let mapped = unsafe { MmapOptions::new().len(bytes).map(file) };
-        let Ok(mapped) = mapped else {
-            return Ok(None);
-        };
+    /// `length` is the file's, just asked; `None` if its file system maps nothing.
+    pub(super) fn map_exactly(file: &File, length: usize) -> Option<Map> {
+        // SAFETY: the file is sealed against us (1) and others (2); `length` is its length, checked by
+        // the only caller (3); the map is read-only and stays inside `Map` (4).
+        let mapped = unsafe { MmapOptions::new().len(length).map(file) }.ok()?;
         // A host that refuses the advice serves the same bytes, slower.
         #[cfg(unix)]
         let _ = mapped.advise(memmap2::Advice::Random);
-        Ok(Some(Map(mapped)))
+        Some(Map(mapped))
     }
 
     impl Deref for Map {
@@ -70,7 +74,6 @@ mod host {
 #[cfg(not(all(target_pointer_width = "64", any(unix, windows))))]
 mod host {
     use std::fs::File;
-    use std::io;
     use std::ops::Deref;
 
     /// Nothing can be mapped here: no such call, or too few addresses.
@@ -80,8 +83,8 @@ mod host {
     pub(crate) enum Map {}
 
     /// Always `None`.
-    pub(crate) fn map(_file: &File, _length: u64) -> io::Result<Option<Map>> {
-        Ok(None)
+    pub(super) fn map_exactly(_file: &File, _length: usize) -> Option<Map> {
+        None
     }
 
     impl Deref for Map {
