@@ -19,9 +19,14 @@ struct Shared {
     visible: AtomicU64,
 }
 
-/// Keys share their first ten bytes, so that splits also narrow prefixes.
+/// Keys below 1000 share their first ten bytes, so that splits also narrow prefixes; those above do not.
 fn key(number: u64) -> Vec<u8> {
-    [&b"commonpart"[..], &number.to_be_bytes()].concat()
+    let first: &[u8] = if number < 1000 {
+        b"commonpart"
+    } else {
+        b"other"
+    };
+    [first, &number.to_be_bytes()].concat()
 }
 
 /// Runs `read` while `inserts` are made, each published as it is done, over a memtable that has `before`.
@@ -108,6 +113,53 @@ fn backward(memtable: &Arc<Memtable>) -> Vec<(Vec<u8>, u64)> {
 
 /// Seven entries in three leaves below a full root; 35 splits a leaf and the root.
 const TWO_LEVELS: &[u64] = &[10, 20, 30, 40, 50, 60, 70];
+
+/// Two leaves; the second is full, and not by an ascending load: the next insert there replaces it.
+const FULL_LEAF: &[u64] = &[10, 1030, 20, 25, 28];
+
+/// Scattered over several levels. Inserting 450 replaces a leaf and the inner node above it, whose parent has room.
+const SCATTERED: &[u64] = &[
+    400, 1100, 100, 700, 1050, 200, 600, 900, 300, 500, 1000, 800, 150, 850,
+];
+
+#[test]
+fn loom_a_replaced_leaf_and_reads_of_what_its_right_part_took() {
+    explore(FULL_LEAF, &[26], |memtable, visible| {
+        let at = Sequence::new(visible());
+        assert!(memtable.get(&key(1030), at).is_some());
+        assert!(memtable.get(&key(28), at).is_some());
+    });
+    explore(FULL_LEAF, &[29, 27], |memtable, visible| {
+        let at = Sequence::new(visible());
+        assert!(memtable.get(&key(1030), at).is_some());
+        let mut cursor = MemtableCursor::new(Arc::clone(memtable));
+        cursor.seek_before(&key(1031), at).unwrap();
+        assert_eq!(standing(&cursor), Some((key(1030), 2)));
+        cursor.seek_last().unwrap();
+        assert_eq!(standing(&cursor), Some((key(1030), 2)));
+    });
+}
+
+#[test]
+fn loom_replaced_inner_nodes_and_reads_of_all() {
+    explore(SCATTERED, &[450], |memtable, visible| {
+        let at = Sequence::new(visible());
+        for (number, sequence) in SCATTERED.iter().zip(1..) {
+            let found = memtable.get(&key(*number), at);
+            assert_eq!(found.map(|entry| entry.sequence.get()), Some(sequence));
+        }
+    });
+    explore(SCATTERED, &[450], |memtable, visible| {
+        let at = Sequence::new(visible());
+        let mut cursor = MemtableCursor::new(Arc::clone(memtable));
+        for number in [300, 400, 500, 600, 700, 800, 900] {
+            cursor.seek_before(&key(number + 1), at).unwrap();
+            assert_eq!(standing(&cursor).unwrap().0, key(number));
+        }
+        cursor.seek_last().unwrap();
+        assert_eq!(standing(&cursor), Some((key(1100), 2)));
+    });
+}
 
 #[test]
 fn loom_an_insert_and_a_get() {
