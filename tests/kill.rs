@@ -95,10 +95,10 @@ fn head(thread: u64) -> Vec<u8> {
 /// The rows that commit `stamp` of `thread` puts into each bucket.
 fn rows(thread: u64, stamp: u64) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let mut random = Random(thread << 40 | stamp);
-    let count = 1 + random.below(5);
+    let count = 1 + (random.next() % 5);
     (0..count).map(move |index| {
         let key = format!("row-{thread}-{stamp:08}-{index}").into_bytes();
-        let length = usize::try_from(random.below(400)).expect("a small length");
+        let length = usize::try_from(random.next() % 400).expect("a small length");
         let mut value = stamp.to_le_bytes().to_vec();
         value.resize(8 + length, stamp.to_le_bytes()[0]);
         (key, value)
@@ -348,9 +348,9 @@ fn rounds_of(index: usize) {
         let lines = if round % 4 == 3 {
             0
         } else {
-            1 + random.below(200)
+            1 + random.next() % 200
         };
-        let spins = random.below(if lines == 0 { 3_000_000 } else { 100_000 });
+        let spins = random.next() % if lines == 0 { 3_000_000 } else { 100_000 };
         eprintln!("kill: round {round}, after {lines} acknowledgements and {spins} spins");
         let acknowledged = run_and_kill(&path, index, &heads, lines, spins);
         heads = check_after_kill(&path, workload, &acknowledged);

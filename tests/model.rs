@@ -21,7 +21,7 @@ mod common {
     pub(crate) mod way;
 }
 use common::random::{Random, seed};
-use common::way::{Way, block_on, call};
+use common::way::{Way, call};
 
 const CASES: u32 = 16;
 const OPERATIONS_PER_CASE: usize = 120;
@@ -29,6 +29,7 @@ const BUCKETS: [&str; 3] = ["default", "second", "../third\0"];
 const SNAPSHOTS_MAX: usize = 4;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+type Row = (Vec<u8>, Vec<u8>);
 type State = [Rows; BUCKETS.len()];
 type TestResult = Result<(), TestCaseError>;
 
@@ -167,11 +168,7 @@ fn contains(range: &KeyRange, key: &[u8]) -> bool {
     after_start && before_end
 }
 
-fn expected_rows(
-    rows: &Rows,
-    wanted: impl Fn(&[u8]) -> bool,
-    reverse: bool,
-) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn expected_rows(rows: &Rows, wanted: impl Fn(&[u8]) -> bool, reverse: bool) -> Vec<Row> {
     let mut rows: Vec<_> = rows
         .iter()
         .filter(|(key, _)| wanted(key))
@@ -201,7 +198,7 @@ struct Run<'setting> {
     state: State,
     sequence: u64,
     snapshots: Vec<(Snapshot, State)>,
-    held: Vec<(Iter, Vec<(Vec<u8>, Vec<u8>)>)>,
+    held: Vec<(Iter, Vec<Row>)>,
     writes: u64,
 }
 
@@ -228,7 +225,7 @@ impl<'setting> Run<'setting> {
             options.storage_mode = DbOptions::new(path).storage_mode;
         }
         options.default_bucket_options = setting.bucket_options.clone();
-        let db = call!(way, Db, open::<DbOptions> / open_sync::<DbOptions>(options))?;
+        let db = way.open(options)?;
         let mut buckets = vec![call!(way, db, default_bucket / default_bucket_sync())?];
         for name in &BUCKETS[1..] {
             let options = setting.bucket_options.clone();
@@ -479,10 +476,7 @@ impl<'setting> Run<'setting> {
         if !self.setting.persistent {
             return Ok(());
         }
-        match self.way {
-            Way::Sync => self.db.close_sync(),
-            Way::Async => block_on(self.db.close()).map_err(failed)?,
-        }
+        self.way.close(&self.db).map_err(failed)?;
         // A snapshot pins nothing in the next opening; a scan made before keeps its rows.
         self.snapshots.clear();
         let (db, buckets) = Self::open(self.setting, self.path, self.way).map_err(failed)?;
@@ -509,6 +503,7 @@ impl<'setting> Run<'setting> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
 fn failed(error: trine_kv::Error) -> TestCaseError {
     TestCaseError::fail(format!("{error:?}"))
 }

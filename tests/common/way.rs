@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use trine_kv::{Iter, Result};
+use trine_kv::{Db, DbOptions, Iter, Result};
 
 /// Which half of the public interface a test calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,22 @@ macro_rules! call {
 pub(crate) use call;
 
 impl Way {
-    pub(crate) const BOTH: [Self; 2] = [Self::Sync, Self::Async];
+    pub(crate) fn open(self, options: DbOptions) -> Result<Db> {
+        match self {
+            Self::Sync => Db::open_sync(options),
+            Self::Async => block_on(Db::open(options)),
+        }
+    }
+
+    pub(crate) fn close(self, db: &Db) -> Result<()> {
+        match self {
+            Self::Sync => {
+                db.close_sync();
+                Ok(())
+            }
+            Self::Async => block_on(db.close()),
+        }
+    }
 
     /// Every row that is left, in the iterator's order.
     pub(crate) fn rows(self, mut iter: Iter) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
