@@ -533,6 +533,7 @@ fn agrees_with_the_model(setting: &Setting) {
     });
     let config = Config {
         cases,
+        max_shrink_iters: 4096,
         failure_persistence: None,
         ..Config::default()
     };
