@@ -95,7 +95,7 @@ fn head(thread: u64) -> Vec<u8> {
 /// The rows that commit `stamp` of `thread` puts into each bucket.
 fn rows(thread: u64, stamp: u64) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let mut random = Random(thread << 40 | stamp);
-    let count = 1 + (random.next() % 5);
+    let count = 1 + random.next() % 5;
     (0..count).map(move |index| {
         let key = format!("row-{thread}-{stamp:08}-{index}").into_bytes();
         let length = usize::try_from(random.next() % 400).expect("a small length");
