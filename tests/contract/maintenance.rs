@@ -1,6 +1,6 @@
 //! When memtables freeze, what a flush and a compaction leave.
 
-use trine_kv::{Db, DbOptions, KeyRange};
+use trine_kv::{BucketOptions, CompressionProfile, Db, DbOptions, KeyRange};
 
 use crate::fixture::{Place, all_keys, put_all};
 
@@ -108,7 +108,11 @@ fn compaction_outside_the_range_leaves_tables_alone() {
 #[test]
 fn compaction_removes_what_nothing_can_see() {
     let place = Place::new();
-    let db = place.open();
+    let plain = BucketOptions {
+        compression: CompressionProfile::None,
+        ..BucketOptions::default()
+    };
+    let db = Db::open_sync(place.options().with_default_bucket_options(plain)).unwrap();
     for round in 0..3_u8 {
         for key in 0..50_u8 {
             db.put_sync([key], vec![round; 1000]).unwrap();
