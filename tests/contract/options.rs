@@ -1,0 +1,214 @@
+//! Defaults, and which values are refused at open.
+
+use std::path::PathBuf;
+
+use trine_kv::{
+    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions,
+    DurabilityMode, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy,
+    PrefixExtractor, PrefixFilterPolicy, RuntimeOptions, StorageMode, WriteOptions,
+};
+
+use crate::fixture::{Place, invalid_options};
+
+#[test]
+fn defaults_of_a_database() {
+    let memory = DbOptions {
+        storage_mode: StorageMode::InMemory,
+        create_if_missing: true,
+        read_only: false,
+        default_bucket_options: BucketOptions::default(),
+        durability: DurabilityMode::Buffered,
+        write_buffer_bytes: 64 << 20,
+        max_immutable_memtables: 4,
+        target_table_bytes: 64 << 20,
+        level_size_multiplier: 10,
+        max_l0_files: 8,
+        block_cache_bytes: 256 << 20,
+        background_worker_count: 1,
+        runtime: RuntimeOptions::native_threads(),
+        fail_on_corruption: FailOnCorruptionPolicy::FailClosed,
+        blob_gc_enabled: true,
+        blob_gc_discardable_ratio: BlobGcRatio::HALF,
+        blob_gc_min_file_bytes: 64 << 20,
+    };
+    assert_eq!(DbOptions::default(), memory);
+    assert_eq!(DbOptions::memory(), memory);
+    let path = PathBuf::from("p");
+    let persistent = DbOptions {
+        storage_mode: StorageMode::Persistent { path: path.clone() },
+        durability: DurabilityMode::SyncAll,
+        ..memory.clone()
+    };
+    assert_eq!(DbOptions::new("p"), persistent);
+    assert_eq!(DbOptions::persistent("p"), persistent);
+    let host = DbOptions {
+        durability: DurabilityMode::Flush,
+        background_worker_count: 0,
+        runtime: RuntimeOptions::inline(),
+        ..memory
+    };
+    let wasi = StorageMode::HostPersistent {
+        backend: HostStorageBackend::Wasi { path },
+    };
+    assert_eq!(
+        DbOptions::wasi_persistent("p"),
+        DbOptions {
+            storage_mode: wasi,
+            ..host.clone()
+        }
+    );
+    let browser = StorageMode::HostPersistent {
+        backend: HostStorageBackend::Browser,
+    };
+    assert_eq!(
+        DbOptions::browser_persistent(),
+        DbOptions {
+            storage_mode: browser,
+            ..host
+        }
+    );
+}
+
+#[test]
+fn read_only_implies_not_creating() {
+    let options = DbOptions::new("p").read_only();
+    assert!(options.read_only && !options.create_if_missing);
+    assert_eq!(options, DbOptions::persistent_read_only("p"));
+}
+
+#[test]
+fn defaults_of_a_bucket() {
+    let expected = BucketOptions {
+        allow_empty_keys: true,
+        compression: CompressionProfile::Fast,
+        block_bytes: 16_384,
+        filter_policy: FilterPolicy::Bloom { bits_per_key: 10 },
+        prefix_extractor: PrefixExtractor::Disabled,
+        prefix_filter_policy: PrefixFilterPolicy::Bloom {
+            bits_per_prefix: 10,
+        },
+        index_search_policy: IndexSearchPolicy::Auto,
+        blob_threshold_bytes: 1 << 20,
+        blob_level_merge_policy: BlobLevelMergePolicy::Auto,
+    };
+    assert_eq!(BucketOptions::default(), expected);
+}
+
+#[test]
+fn write_options_name_a_durability() {
+    assert_eq!(WriteOptions::default(), WriteOptions::buffered());
+    assert_eq!(
+        WriteOptions::buffered().durability,
+        DurabilityMode::Buffered
+    );
+    assert_eq!(WriteOptions::flush().durability, DurabilityMode::Flush);
+    assert_eq!(
+        WriteOptions::sync_data().durability,
+        DurabilityMode::SyncData
+    );
+    assert_eq!(
+        WriteOptions::sync_all(),
+        WriteOptions::new(DurabilityMode::SyncAll)
+    );
+}
+
+fn wrong_options(base: &DbOptions) -> [(DbOptions, &'static str); 7] {
+    let base = || base.clone();
+    [
+        (
+            DbOptions {
+                write_buffer_bytes: 0,
+                ..base()
+            },
+            "write buffer",
+        ),
+        (
+            DbOptions {
+                max_immutable_memtables: 0,
+                ..base()
+            },
+            "immutable memtables",
+        ),
+        (
+            DbOptions {
+                target_table_bytes: 0,
+                ..base()
+            },
+            "target table",
+        ),
+        (
+            DbOptions {
+                level_size_multiplier: 1,
+                ..base()
+            },
+            "level size multiplier",
+        ),
+        (
+            DbOptions {
+                max_l0_files: 0,
+                ..base()
+            },
+            "L0 files",
+        ),
+        (
+            DbOptions {
+                blob_gc_discardable_ratio: BlobGcRatio::from_millionths(0),
+                ..base()
+            },
+            "ratio",
+        ),
+        (
+            DbOptions {
+                blob_gc_min_file_bytes: 0,
+                ..base()
+            },
+            "blob GC",
+        ),
+    ]
+}
+
+#[test]
+fn wrong_options_are_refused_in_every_storage_mode_before_anything_is_created() {
+    let place = Place::new();
+    for base in [DbOptions::memory(), place.options()] {
+        for (options, phrase) in wrong_options(&base) {
+            let message = invalid_options(Db::open_sync(options));
+            assert!(message.contains(phrase), "{message}");
+        }
+    }
+    assert!(!place.path().exists());
+}
+
+#[test]
+fn odd_options_are_accepted() {
+    let place = Place::new();
+    let bucket = |block_bytes, prefix_extractor| BucketOptions {
+        block_bytes,
+        prefix_extractor,
+        ..BucketOptions::default()
+    };
+    let odd = [
+        DbOptions {
+            block_cache_bytes: 0,
+            ..place.options()
+        },
+        DbOptions {
+            background_worker_count: 64,
+            ..place.options()
+        },
+        DbOptions {
+            durability: DurabilityMode::SyncAll,
+            ..DbOptions::memory()
+        },
+        DbOptions::memory().with_default_bucket_options(bucket(1, PrefixExtractor::FixedLen(0))),
+        DbOptions::memory().with_default_bucket_options(bucket(
+            usize::MAX / 2,
+            PrefixExtractor::Custom("x".into()),
+        )),
+    ];
+    for options in odd {
+        let db = Db::open_sync(options.clone()).unwrap();
+        db.put_sync("key", "value").unwrap();
+        assert_eq!(db.options(), &options);
+    }
+}

@@ -1,0 +1,398 @@
+//! A process killed at a random moment loses nothing that it acknowledged, in any durability mode.
+//!
+//! This binary starts itself again as the writer. Writer threads commit batches over two buckets and
+//! print one line for each commit that returned; the parent counts lines, kills without warning,
+//! reads what is left in the pipe, reopens and compares every row:
+//!
+//! - each thread's last commit is the last acknowledged one, or the one after it;
+//! - a batch is there whole or not at all, in both buckets, with its deletes;
+//! - the sequence number is the number of commits: none was lost, none was applied twice;
+//! - the lock is free at once, and gone after a close.
+//!
+//! Rounds of one workload share a directory, so crashes pile up on crashes.
+#![cfg(not(target_family = "wasm"))]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use trine_kv::{Bucket, Db, DbOptions, DurabilityMode, KeyRange, WriteBatch};
+
+mod common {
+    pub(crate) mod random;
+}
+use common::random::{Random, seed};
+
+const DIRECTORY: &str = "TRINE_KILL_DIRECTORY";
+const WORKLOAD: &str = "TRINE_KILL_WORKLOAD";
+const ROUNDS_PER_WORKLOAD: u64 = 8;
+/// Batches older than this many commits of the same thread are deleted again.
+const WINDOW: u64 = 12;
+/// A writer whose parent is gone stops by itself.
+const COMMITS_MAX: u64 = 20_000;
+
+#[derive(Clone, Copy, Debug)]
+struct Workload {
+    threads: u64,
+    durability: DurabilityMode,
+    write_buffer_bytes: usize,
+    workers: usize,
+    /// A thread that flushes and compacts all the time.
+    maintenance: bool,
+}
+
+const fn workload(threads: u64, durability: DurabilityMode) -> Workload {
+    Workload {
+        threads,
+        durability,
+        write_buffer_bytes: 64 << 20,
+        workers: 1,
+        maintenance: false,
+    }
+}
+
+const fn busy(threads: u64, durability: DurabilityMode, workers: usize) -> Workload {
+    Workload {
+        write_buffer_bytes: 4096,
+        workers,
+        maintenance: true,
+        ..workload(threads, durability)
+    }
+}
+
+const WORKLOADS: [Workload; 8] = [
+    workload(1, DurabilityMode::SyncAll),
+    workload(4, DurabilityMode::SyncAll),
+    busy(1, DurabilityMode::SyncAll, 0),
+    busy(4, DurabilityMode::SyncAll, 1),
+    workload(3, DurabilityMode::SyncData),
+    workload(1, DurabilityMode::Buffered),
+    busy(4, DurabilityMode::Buffered, 1),
+    busy(2, DurabilityMode::Flush, 0),
+];
+
+impl Workload {
+    fn open(self, directory: &Path) -> (Db, Bucket) {
+        let options = DbOptions {
+            durability: self.durability,
+            write_buffer_bytes: self.write_buffer_bytes,
+            background_worker_count: self.workers,
+            ..DbOptions::new(directory)
+        };
+        let db = Db::open_sync(options).expect("a killed writer never blocks the next open");
+        let other = db.bucket_sync("other").expect("the second bucket");
+        (db, other)
+    }
+}
+
+fn head(thread: u64) -> Vec<u8> {
+    format!("head-{thread}").into_bytes()
+}
+
+/// The rows that commit `stamp` of `thread` puts into each bucket.
+fn rows(thread: u64, stamp: u64) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let mut random = Random(thread << 40 | stamp);
+    let count = 1 + random.next() % 5;
+    (0..count).map(move |index| {
+        let key = format!("row-{thread}-{stamp:08}-{index}").into_bytes();
+        let length = usize::try_from(random.next() % 400).expect("a small length");
+        let mut value = stamp.to_le_bytes().to_vec();
+        value.resize(8 + length, stamp.to_le_bytes()[0]);
+        (key, value)
+    })
+}
+
+fn batch(thread: u64, stamp: u64) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    for (key, value) in rows(thread, stamp) {
+        batch.put(key.clone(), value.clone());
+        batch
+            .put_bucket("other", key, value)
+            .expect("a bucket's name");
+    }
+    batch.put(head(thread), stamp.to_le_bytes());
+    batch
+        .put_bucket("other", head(thread), stamp.to_le_bytes())
+        .expect("a bucket's name");
+    if let Some(old) = stamp.checked_sub(WINDOW) {
+        for (key, _) in rows(thread, old) {
+            batch.delete(key.clone());
+            batch.delete_bucket("other", key).expect("a bucket's name");
+        }
+    }
+    batch
+}
+
+/// Everything that must be in each bucket when the last commit of each thread is `heads[thread]`.
+fn expected(heads: &[u64]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for (thread, &last) in (0_u64..).zip(heads) {
+        for stamp in (1..=last)
+            .rev()
+            .take(usize::try_from(WINDOW).expect("a small window"))
+        {
+            all.extend(rows(thread, stamp));
+        }
+        if last > 0 {
+            all.insert(head(thread), last.to_le_bytes().to_vec());
+        }
+    }
+    all
+}
+
+fn found(bucket: &Bucket) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    bucket
+        .range_sync(&KeyRange::all())
+        .expect("a scan")
+        .map(|row| row.expect("a row"))
+        .map(|row| (row.key, row.value))
+        .collect()
+}
+
+fn stored_heads(db: &Db, threads: u64) -> Vec<u64> {
+    (0..threads)
+        .map(|thread| match db.get_sync(&head(thread)).expect("a read") {
+            Some(bytes) => u64::from_le_bytes(bytes.try_into().expect("eight bytes")),
+            None => 0,
+        })
+        .collect()
+}
+
+/// The writer. Does nothing unless the parent started it.
+#[test]
+fn writer_that_gets_killed() {
+    let Some(directory) = env::var_os(DIRECTORY) else {
+        return;
+    };
+    let index: usize = env::var(WORKLOAD).unwrap().parse().unwrap();
+    let workload = WORKLOADS[index];
+    let (db, _other) = workload.open(Path::new(&directory));
+    let heads = stored_heads(&db, workload.threads);
+    let stop = AtomicBool::new(false);
+    // What the test runner printed so far has no line end.
+    std::io::stdout().write_all(b"\n").unwrap();
+    std::thread::scope(|scope| {
+        if workload.maintenance {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    db.flush_sync().unwrap();
+                    db.compact_range_sync(KeyRange::all()).unwrap();
+                }
+            });
+        }
+        let writers: Vec<_> = (0_u64..)
+            .zip(&heads)
+            .map(|(thread, &last)| {
+                let db = &db;
+                scope.spawn(move || {
+                    let options = trine_kv::WriteOptions::buffered();
+                    for stamp in last + 1..last + COMMITS_MAX {
+                        db.write_sync(batch(thread, stamp), options).unwrap();
+                        // One `write` to the pipe for each line: lines of threads do not mix.
+                        let line = format!("ack {thread} {stamp}\n");
+                        let mut out = std::io::stdout().lock();
+                        out.write_all(line.as_bytes()).unwrap();
+                        out.flush().unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+fn note_acknowledgement(line: &str, acknowledged: &mut [u64]) -> bool {
+    let mut words = line.split(' ');
+    let (Some("ack"), Some(thread), Some(stamp)) = (words.next(), words.next(), words.next())
+    else {
+        return false;
+    };
+    let (Ok(thread), Ok(stamp)) = (thread.parse::<usize>(), stamp.trim_end().parse()) else {
+        return false;
+    };
+    acknowledged[thread] = stamp;
+    true
+}
+
+/// Runs a writer, kills it after `lines` acknowledgements and `spins`, returns what it acknowledged.
+fn run_and_kill(directory: &Path, index: usize, heads: &[u64], lines: u64, spins: u64) -> Vec<u64> {
+    let mut child = Command::new(env::current_exe().expect("this binary"))
+        .args([
+            "--exact",
+            "writer_that_gets_killed",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(DIRECTORY, directory)
+        .env(WORKLOAD, index.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a child process");
+    let mut acknowledged = heads.to_vec();
+    let mut out = BufReader::new(child.stdout.take().expect("the child's output"));
+    let mut line = String::new();
+    let mut count = 0;
+    let mut ended = false;
+    while count < lines && !ended {
+        line.clear();
+        ended = out.read_line(&mut line).expect("a line") == 0;
+        count += u64::from(note_acknowledgement(&line, &mut acknowledged));
+    }
+    for _ in 0..spins {
+        std::hint::spin_loop();
+    }
+    child.kill().expect("the child can be killed");
+    let mut rest = Vec::new();
+    out.read_to_end(&mut rest).expect("the rest of the pipe");
+    for line in String::from_utf8_lossy(&rest).split_inclusive('\n') {
+        // A line without its end was cut by the kill, after its commit returned; it proves nothing.
+        if line.ends_with('\n') {
+            note_acknowledgement(line, &mut acknowledged);
+        }
+    }
+    let mut complaints = String::new();
+    child
+        .stderr
+        .take()
+        .expect("the child's errors")
+        .read_to_string(&mut complaints)
+        .expect("text");
+    child.wait().expect("the child ends");
+    assert!(
+        !ended,
+        "the writer ended before it was killed:\n{complaints}"
+    );
+    assert!(
+        !complaints.contains("panicked"),
+        "the writer failed:\n{complaints}"
+    );
+    acknowledged
+}
+
+fn check_after_kill(directory: &Path, workload: Workload, acknowledged: &[u64]) -> Vec<u64> {
+    let (db, other) = workload.open(directory);
+    let heads = stored_heads(&db, workload.threads);
+    for (thread, (&last, &acknowledged)) in heads.iter().zip(acknowledged).enumerate() {
+        assert!(
+            last == acknowledged || last == acknowledged + 1,
+            "thread {thread}: acknowledged {acknowledged}, found {last}"
+        );
+    }
+    let expected = expected(&heads);
+    assert_same(
+        &found(&db.default_bucket_sync().expect("the default bucket")),
+        &expected,
+        "default",
+    );
+    assert_same(&found(&other), &expected, "other");
+    let commits: u64 = heads.iter().sum();
+    assert_eq!(
+        db.last_committed_sequence().get(),
+        commits,
+        "one sequence number for each commit"
+    );
+    db.close_sync();
+    assert!(
+        !directory.join("LOCK").exists(),
+        "the lock is gone after a close"
+    );
+    heads
+}
+
+fn assert_same(
+    found: &BTreeMap<Vec<u8>, Vec<u8>>,
+    expected: &BTreeMap<Vec<u8>, Vec<u8>>,
+    bucket: &str,
+) {
+    let text = |key: &Vec<u8>| String::from_utf8_lossy(key).into_owned();
+    let lost: Vec<_> = expected
+        .keys()
+        .filter(|key| !found.contains_key(*key))
+        .map(text)
+        .collect();
+    let extra: Vec<_> = found
+        .keys()
+        .filter(|key| !expected.contains_key(*key))
+        .map(text)
+        .collect();
+    assert!(
+        lost.is_empty() && extra.is_empty(),
+        "bucket {bucket}: lost {lost:?}, not expected {extra:?}"
+    );
+    for (key, value) in expected {
+        assert_eq!(
+            found.get(key),
+            Some(value),
+            "bucket {bucket}, key {}",
+            text(key)
+        );
+    }
+}
+
+fn rounds_of(index: usize) {
+    let workload = WORKLOADS[index];
+    let seed = seed(&format!("kill, workload {index} {workload:?}"));
+    let mut random = Random(seed ^ u64::try_from(index).expect("a small index"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("db");
+    let mut heads = vec![0; usize::try_from(workload.threads).expect("few threads")];
+    for round in 0..ROUNDS_PER_WORKLOAD {
+        // Every fourth round kills while the database opens, before any commit returned.
+        let lines = if round % 4 == 3 {
+            0
+        } else {
+            1 + random.next() % 200
+        };
+        let spins = random.next() % if lines == 0 { 3_000_000 } else { 100_000 };
+        eprintln!("kill: round {round}, after {lines} acknowledgements and {spins} spins");
+        let acknowledged = run_and_kill(&path, index, &heads, lines, spins);
+        heads = check_after_kill(&path, workload, &acknowledged);
+    }
+}
+
+#[test]
+fn sync_all_survives_a_kill() {
+    rounds_of(0);
+}
+
+#[test]
+fn sync_all_of_several_threads_survives_a_kill() {
+    rounds_of(1);
+}
+
+#[test]
+fn sync_all_survives_a_kill_during_flush_and_compaction() {
+    rounds_of(2);
+}
+
+#[test]
+fn sync_all_of_several_threads_survives_a_kill_during_flush_and_compaction() {
+    rounds_of(3);
+}
+
+#[test]
+fn sync_data_survives_a_kill() {
+    rounds_of(4);
+}
+
+#[test]
+fn buffered_survives_a_kill() {
+    rounds_of(5);
+}
+
+#[test]
+fn buffered_of_several_threads_survives_a_kill_during_flush_and_compaction() {
+    rounds_of(6);
+}
+
+#[test]
+fn flush_mode_survives_a_kill_during_flush_and_compaction() {
+    rounds_of(7);
+}
