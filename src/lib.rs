@@ -6,9 +6,7 @@ pub mod error;
 pub mod options;
 pub mod prefix;
 
-#[expect(dead_code, reason = "the table reader that calls it comes next")]
 mod block;
-#[expect(dead_code, reason = "the table reader that calls it comes next")]
 mod cache;
 mod checksum;
 mod coding;
@@ -21,7 +19,11 @@ mod internal_key;
 mod key;
 mod range_tombstone;
 mod sequence;
-#[expect(dead_code, reason = "the tree that calls it comes next")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the tree that calls it comes next"
+)]
 mod table;
 #[cfg(test)]
 mod testing;

@@ -201,6 +201,10 @@ impl<'a> BlockRef<'a> {
         Self { bytes, layout }
     }
 
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(crate) fn layout(&self) -> Layout {
         self.layout
     }

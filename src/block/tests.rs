@@ -1,32 +1,11 @@
 //! Blocks answer as the sorted list that they were built from.
 
-use std::cmp::Ordering;
-
 use proptest::prelude::*;
 
 use super::builder::BlockBuilder;
 use super::iter::BlockCursor;
 use super::*;
-use crate::internal_key::{Entry, compare};
-use crate::testing::hex;
-
-type Owned = (Vec<u8>, u64, Kind, Vec<u8>);
-
-fn entry(owned: &Owned) -> Entry<'_> {
-    Entry {
-        key: &owned.0,
-        sequence: Sequence::new(owned.1),
-        kind: owned.2,
-        value: &owned.3,
-    }
-}
-
-fn order(left: &Owned, right: &Owned) -> Ordering {
-    compare(
-        (&left.0, Sequence::new(left.1)),
-        (&right.0, Sequence::new(right.1)),
-    )
-}
+use crate::testing::{Owned, entries, entry, hex, keys, lower_bound, value};
 
 fn build(entries: &[Owned]) -> Vec<u8> {
     let mut builder = BlockBuilder::default();
@@ -37,10 +16,6 @@ fn build(entries: &[Owned]) -> Vec<u8> {
         previous = Some(&owned.0);
     }
     builder.finish()
-}
-
-fn value(key: &str, sequence: u64, value: &str) -> Owned {
-    (key.into(), sequence, Kind::Value, value.into())
 }
 
 /// Also the worked example of docs/format.md, "Blocks".
@@ -112,39 +87,11 @@ fn sequences_far_apart_do_not_share_a_block() {
     assert!(builder.can_hold(&entry(&value("b", (1 << 63) - 1, ""))));
 }
 
-fn entries() -> impl Strategy<Value = Vec<Owned>> {
-    let key = prop_oneof![
-        proptest::collection::vec(prop_oneof![Just(0u8), Just(b'a'), Just(0xff)], 0..6),
-        (0u16..200).prop_map(|i| format!("common/prefix/{i}").into_bytes()),
-    ];
-    let value = prop_oneof![
-        8 => proptest::collection::vec(any::<u8>(), 0..40),
-        1 => (0usize..70_000).prop_map(|length| vec![3; length]),
-    ];
-    let sequence = prop_oneof![4 => 0u64..8, 1 => 0u64..(1 << 40)];
-    let list = proptest::collection::vec((key, sequence, any::<bool>(), value), 1..120);
-    list.prop_map(|list| {
-        let mut list: Vec<Owned> = list
-            .into_iter()
-            .map(|(key, sequence, put, value)| {
-                if put {
-                    (key, sequence, Kind::Value, value)
-                } else {
-                    (key, sequence, Kind::Tombstone, Vec::new())
-                }
-            })
-            .collect();
-        list.sort_by(order);
-        list.dedup_by(|left, right| order(left, right).is_eq());
-        list
-    })
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn a_cursor_walks_the_list_both_ways(list in entries()) {
+    fn a_cursor_walks_the_list_both_ways(list in entries(120, 70_000)) {
         let bytes = build(&list);
         let block = Block::parse(&bytes).unwrap();
         prop_assert_eq!(block.count() as usize, list.len());
@@ -163,7 +110,7 @@ proptest! {
 
     #[test]
     fn gets_and_seeks_answer_as_the_list(
-        list in entries(), key in proptest::collection::vec(prop_oneof![Just(0u8), Just(b'a'), Just(0xff)], 0..6),
+        list in entries(120, 70_000), key in keys(),
     ) {
         let bytes = build(&list);
         let block = Block::parse(&bytes).unwrap();
@@ -171,7 +118,7 @@ proptest! {
             let hash = KeyHash::of(key);
             for sequence in [0, sequence.saturating_sub(1), sequence, sequence + 1, u64::MAX] {
                 let at = Sequence::new(sequence);
-                let expected = list.partition_point(|e| compare((&e.0, Sequence::new(e.1)), (key, at)).is_lt());
+                let expected = lower_bound(&list, key, sequence);
                 prop_assert_eq!(block.seek(key, hash, at).unwrap() as usize, expected);
                 match (block.get(key, hash, at).unwrap(), list.get(expected)) {
                     (Answer::Found(found), Some(owned)) => {
@@ -189,7 +136,7 @@ proptest! {
 
     #[test]
     fn damage_is_a_fault_or_goes_unseen_but_never_a_panic(
-        list in entries(), flips in proptest::collection::vec((any::<usize>(), 1u8..), 1..4), cut in any::<usize>(),
+        list in entries(120, 70_000), flips in proptest::collection::vec((any::<usize>(), 1u8..), 1..4), cut in any::<usize>(),
     ) {
         let mut bytes = build(&list);
         let length = bytes.len();

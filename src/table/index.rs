@@ -156,6 +156,11 @@ fn bad() -> Fault {
 }
 
 impl IndexLayout {
+    /// How many data blocks there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
     /// Finds the parts of an index from its last bytes.
     pub(crate) fn of(bytes: &[u8]) -> Result<Self, Fault> {
         let (rest, trailer) = bytes.split_last_chunk::<TRAILER_BYTES>().ok_or_else(bad)?;

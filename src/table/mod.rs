@@ -12,11 +12,22 @@
 //!
 //! docs/format.md, "Tables".
 
+mod cursor;
 mod footer;
 mod index;
+mod lookup;
 mod meta;
+mod parts;
 mod properties;
+mod reader;
+#[cfg(test)]
+mod tests;
 mod tombstones;
-pub(crate) mod writer;
+mod verify;
+mod writer;
 
+pub(crate) use cursor::TableCursor;
+pub(crate) use lookup::{Found, Pin};
 pub(crate) use meta::TableMeta;
+pub(crate) use reader::{Missing, Table};
+pub(crate) use writer::{TableOptions, TableWriter};

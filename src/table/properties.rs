@@ -8,7 +8,9 @@
 use crate::coding::{Reader, put_bytes, put_varint};
 use crate::error::Fault;
 use crate::filter::prefix::{decode_extractor, encode_extractor};
+use crate::internal_key::{Entry, Kind};
 use crate::prefix::PrefixExtractor;
+use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
 use crate::table::TableMeta;
 
@@ -85,6 +87,60 @@ impl Properties {
         };
         reader.finish()?;
         Ok(properties)
+    }
+
+    /// Counts the next entry in order.
+    pub(crate) fn count(&mut self, entry: &Entry<'_>) {
+        if self.entries == 0 {
+            self.smallest = entry.key.to_vec();
+            self.smallest_sequence = entry.sequence;
+            self.largest_sequence = entry.sequence;
+        }
+        let is_tombstone = u64::from(entry.kind == Kind::Tombstone);
+        for (total, amount) in [
+            (&mut self.entries, 1),
+            (&mut self.point_tombstones, is_tombstone),
+            (&mut self.key_bytes, entry.key.len() as u64),
+            (&mut self.value_bytes, entry.value.len() as u64),
+        ] {
+            *total = total.wrapping_add(amount);
+        }
+        self.smallest_sequence = self.smallest_sequence.min(entry.sequence);
+        self.largest_sequence = self.largest_sequence.max(entry.sequence);
+    }
+
+    /// Counts a data block.
+    pub(crate) fn count_block(&mut self, raw_bytes: usize, stored_bytes: u32) {
+        self.blocks = self.blocks.wrapping_add(1);
+        self.raw_data_bytes = self.raw_data_bytes.wrapping_add(raw_bytes as u64);
+        self.stored_data_bytes = self.stored_data_bytes.wrapping_add(u64::from(stored_bytes));
+    }
+
+    /// Ends the counting, once all entries are: bounds what the last one and the range tombstones bound.
+    pub(crate) fn bound(&mut self, last_key: Vec<u8>, tombstones: &Fragments) {
+        self.largest = last_key;
+        let fragments = tombstones.as_slice();
+        let (Some(first), Some(last)) = (fragments.first(), fragments.last()) else {
+            return;
+        };
+        let no_entries = self.entries == 0;
+        if no_entries || first.start < self.smallest {
+            self.smallest.clone_from(&first.start);
+        }
+        // An entry at the very end of a tombstone is a bound that includes it: the wider one.
+        if no_entries || last.end > self.largest {
+            self.largest.clone_from(&last.end);
+            self.largest_exclusive = true;
+        }
+        let sequences = || fragments.iter().flat_map(|fragment| &fragment.sequences);
+        self.range_tombstones = sequences().count() as u64;
+        if let (Some(least), Some(most)) = (sequences().min(), sequences().max()) {
+            if no_entries {
+                (self.smallest_sequence, self.largest_sequence) = (*least, *most);
+            }
+            self.smallest_sequence = self.smallest_sequence.min(*least);
+            self.largest_sequence = self.largest_sequence.max(*most);
+        }
     }
 
     /// What the manifest records of the table with these properties.

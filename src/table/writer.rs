@@ -115,7 +115,7 @@ impl TableWriter {
         let newest = !same_key || self.block.is_empty();
         self.block.add(&entry, self.last_hash, newest);
         self.last_sequence = entry.sequence;
-        self.count(&entry);
+        self.properties.count(&entry);
     }
 
     fn begin_key(&mut self, key: &[u8]) {
@@ -128,21 +128,6 @@ impl TableWriter {
         if let Some(prefixes) = &mut self.prefixes {
             prefixes.add(key);
         }
-    }
-
-    fn count(&mut self, entry: &Entry<'_>) {
-        let properties = &mut self.properties;
-        if properties.entries == 0 {
-            properties.smallest = entry.key.to_vec();
-            properties.smallest_sequence = entry.sequence;
-            properties.largest_sequence = entry.sequence;
-        }
-        properties.entries += 1;
-        properties.point_tombstones += u64::from(entry.kind == Kind::Tombstone);
-        properties.key_bytes += entry.key.len() as u64;
-        properties.value_bytes += entry.value.len() as u64;
-        properties.smallest_sequence = properties.smallest_sequence.min(entry.sequence);
-        properties.largest_sequence = properties.largest_sequence.max(entry.sequence);
     }
 
     /// Takes the table's range tombstones; at most once.
@@ -210,9 +195,7 @@ impl TableWriter {
         let raw = self.block.finish();
         let handle = self.seal(&raw, self.compression);
         self.index.add(separator, handle);
-        self.properties.blocks += 1;
-        self.properties.raw_data_bytes += raw.len() as u64;
-        self.properties.stored_data_bytes += u64::from(handle.length);
+        self.properties.count_block(raw.len(), handle.length);
     }
 
     fn seal(&mut self, raw: &[u8], codec: Codec) -> BlockHandle {
@@ -236,7 +219,7 @@ impl TableWriter {
         if !self.block.is_empty() {
             self.close_block(&last_key);
         }
-        self.bound(last_key);
+        self.properties.bound(last_key, &self.tombstones);
 
         let mut footer = Footer::default();
         if let Some(bits) = self.filter_bits_per_key
@@ -265,33 +248,5 @@ impl TableWriter {
         let encoded = footer.encode(self.number, bytes);
         self.pending.extend_from_slice(&encoded);
         (self.pending, self.properties.meta(self.number, bytes))
-    }
-
-    /// Extends the bounds that the entries gave by those of the range tombstones.
-    fn bound(&mut self, last_key: Vec<u8>) {
-        let properties = &mut self.properties;
-        properties.largest = last_key;
-        let fragments = self.tombstones.as_slice();
-        let (Some(first), Some(last)) = (fragments.first(), fragments.last()) else {
-            return;
-        };
-        let no_entries = properties.entries == 0;
-        if no_entries || first.start < properties.smallest {
-            properties.smallest.clone_from(&first.start);
-        }
-        // An entry at the very end of a tombstone is inside: its bound is the wider one.
-        if no_entries || last.end > properties.largest {
-            properties.largest.clone_from(&last.end);
-            properties.largest_exclusive = true;
-        }
-        let sequences = || fragments.iter().flat_map(|fragment| &fragment.sequences);
-        properties.range_tombstones = sequences().count() as u64;
-        if let (Some(least), Some(most)) = (sequences().min(), sequences().max()) {
-            if no_entries {
-                (properties.smallest_sequence, properties.largest_sequence) = (*least, *most);
-            }
-            properties.smallest_sequence = properties.smallest_sequence.min(*least);
-            properties.largest_sequence = properties.largest_sequence.max(*most);
-        }
     }
 }

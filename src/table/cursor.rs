@@ -1,0 +1,279 @@
+//! A cursor over one table. Holds the block that it stands in, so it outlives guards and evictions.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::block::iter::BlockCursor;
+use crate::block::{BlockRef, Layout};
+use crate::cache::CachedBlock;
+use crate::cursor::{Cursor, Halt, Moved};
+use crate::error::Fault;
+use crate::hash::KeyHash;
+use crate::internal_key::Entry;
+use crate::sequence::Sequence;
+use crate::table::index::Index;
+use crate::table::lookup::{Pin, Resident};
+use crate::table::{Missing, Table};
+
+/// Stands on an entry of its table, or on none.
+#[derive(Debug)]
+pub(crate) struct TableCursor {
+    table: Arc<Table>,
+    /// The block it stands in; none if it stands on no entry.
+    current: Option<Held>,
+    place: BlockCursor,
+    /// The two blocks supplied last: no move needs more at once, even if the cache keeps nothing.
+    supplied: [Option<Arc<CachedBlock>>; 2],
+    /// Of a seek that stopped: from which block on to look for a key whose versions reach into it,
+    /// since all that the blocks before hold of it is newer than this sequence.
+    resume: Option<(u32, Sequence)>,
+}
+
+/// A block, kept.
+#[derive(Clone, Debug)]
+struct Held {
+    number: u32,
+    layout: Layout,
+    bytes: HeldBytes,
+}
+
+#[derive(Clone, Debug)]
+enum HeldBytes {
+    /// Of the table's map.
+    InPlace(Range<usize>),
+    Cached(Arc<CachedBlock>),
+}
+
+impl Held {
+    #[inline]
+    fn block<'a>(&'a self, table: &'a Table) -> BlockRef<'a> {
+        match &self.bytes {
+            HeldBytes::InPlace(range) => {
+                let bytes = table.bytes().get(range.clone()).unwrap_or_default();
+                BlockRef::new(bytes, self.layout)
+            }
+            HeldBytes::Cached(block) => block.block(),
+        }
+    }
+}
+
+impl TableCursor {
+    /// Stands on no entry.
+    pub(crate) fn new(table: Arc<Table>) -> Self {
+        Self {
+            table,
+            current: None,
+            place: BlockCursor::default(),
+            supplied: [None, None],
+            resume: None,
+        }
+    }
+
+    fn index(&self) -> Index<'_> {
+        self.table.index(self.table.bytes())
+    }
+
+    fn failed(&self, number: u32, fault: Fault) -> Halt<Missing> {
+        Halt::Failed(self.table.corrupt(number, fault))
+    }
+
+    /// Block `number`, or the demand for it.
+    fn hold(&self, number: u32) -> Result<Held, Halt<Missing>> {
+        if let Some(current) = &self.current
+            && current.number == number
+        {
+            return Ok(current.clone());
+        }
+        let mut supplied = self.supplied.iter().flatten();
+        let supplied = supplied.find(|block| block.is(self.table.meta().number, number));
+        let guard = crossbeam_epoch::pin();
+        let Resident { block, pin } =
+            self.table
+                .resident(self.index(), number, supplied, &guard)?;
+        let bytes = match pin {
+            Pin::InPlace { start } => {
+                HeldBytes::InPlace(start..start.saturating_add(block.bytes().len()))
+            }
+            Pin::Cached(loan) => HeldBytes::Cached(loan.share()),
+            Pin::Supplied(block) => HeldBytes::Cached(Arc::clone(block)),
+        };
+        Ok(Held {
+            number,
+            layout: block.layout(),
+            bytes,
+        })
+    }
+
+    /// Stands on entry `ordinal` of `held`.
+    fn stand(&mut self, held: Held, ordinal: u32) -> Moved<Missing> {
+        match self.place.enter(held.block(&self.table), ordinal) {
+            Ok(()) => {
+                self.current = Some(held);
+                self.settle();
+                Ok(())
+            }
+            Err(fault) => Err(self.failed(held.number, fault)),
+        }
+    }
+
+    /// Stands on no entry.
+    fn leave(&mut self) {
+        self.current = None;
+        self.settle();
+    }
+
+    /// Forgets what only an unfinished move needed.
+    fn settle(&mut self) {
+        self.supplied = [None, None];
+        self.resume = None;
+    }
+
+    /// Stands on the last entry of block `number`; on none if there is no such block.
+    fn stand_at_end_of(&mut self, number: Option<u32>) -> Moved<Missing> {
+        let Some(number) = number else {
+            self.leave();
+            return Ok(());
+        };
+        let held = self.hold(number)?;
+        let last = held.block(&self.table).count().saturating_sub(1);
+        self.stand(held, last)
+    }
+
+    /// Where the first entry at or after the position is.
+    fn locate(&mut self, key: &[u8], sequence: Sequence) -> Result<Located, Halt<Missing>> {
+        let hash = KeyHash::of(key);
+        let first = self.first_block(key, sequence);
+        let mut number = first.map_err(|fault| self.failed(u32::MAX, fault))?;
+        while number < self.index().count() {
+            let held = self.hold(number)?;
+            let block = held.block(&self.table);
+            let ordinal = block
+                .seek(key, hash, sequence)
+                .map_err(|fault| self.failed(number, fault))?;
+            if ordinal < block.count() {
+                return Ok(Located::At(held, ordinal));
+            }
+            let continues = self.index().separates_at(number, key);
+            let continues = continues.map_err(|fault| self.failed(number, fault))?;
+            number = number.saturating_add(1);
+            if continues {
+                self.resume = Some((number, sequence));
+            }
+        }
+        Ok(Located::AfterAll)
+    }
+
+    /// The first block to be searched for the position.
+    fn first_block(&mut self, key: &[u8], sequence: Sequence) -> Result<u32, Fault> {
+        let first = self.index().find(key)?;
+        if let Some((block, since)) = self.resume
+            && let Some(before) = block.checked_sub(1)
+            && before >= first
+            && sequence <= since
+            && self.index().separates_at(before, key)?
+        {
+            return Ok(block);
+        }
+        self.resume = None;
+        Ok(first)
+    }
+}
+
+enum Located {
+    /// In this block, at this ordinal.
+    At(Held, u32),
+    /// The position is after every entry.
+    AfterAll,
+}
+
+impl Cursor for TableCursor {
+    type Needs = Missing;
+    type Block = CachedBlock;
+
+    fn seek_first(&mut self) -> Moved<Missing> {
+        if self.index().count() == 0 {
+            self.leave();
+            return Ok(());
+        }
+        let held = self.hold(0)?;
+        self.stand(held, 0)
+    }
+
+    fn seek_last(&mut self) -> Moved<Missing> {
+        self.stand_at_end_of(self.index().count().checked_sub(1))
+    }
+
+    fn seek(&mut self, key: &[u8], sequence: Sequence) -> Moved<Missing> {
+        match self.locate(key, sequence)? {
+            Located::At(held, ordinal) => self.stand(held, ordinal),
+            Located::AfterAll => {
+                self.leave();
+                Ok(())
+            }
+        }
+    }
+
+    fn seek_before(&mut self, key: &[u8], sequence: Sequence) -> Moved<Missing> {
+        match self.locate(key, sequence)? {
+            Located::At(held, ordinal) => match ordinal.checked_sub(1) {
+                Some(before) => self.stand(held, before),
+                None => self.stand_at_end_of(held.number.checked_sub(1)),
+            },
+            Located::AfterAll => self.seek_last(),
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Moved<Missing> {
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        let number = current.number;
+        match self.place.next(current.block(&self.table)) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(fault) => return Err(self.failed(number, fault)),
+        }
+        let next = number.saturating_add(1);
+        if next >= self.index().count() {
+            self.leave();
+            return Ok(());
+        }
+        let held = self.hold(next)?;
+        self.stand(held, 0)
+    }
+
+    #[inline]
+    fn previous(&mut self) -> Moved<Missing> {
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        let number = current.number;
+        match self.place.previous(current.block(&self.table)) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(fault) => return Err(self.failed(number, fault)),
+        }
+        self.stand_at_end_of(number.checked_sub(1))
+    }
+
+    #[inline]
+    fn entry(&self) -> Option<Entry<'_>> {
+        let current = self.current.as_ref()?;
+        self.place.entry(current.block(&self.table))
+    }
+
+    fn supply(&mut self, block: &Arc<CachedBlock>) {
+        if block.table() == self.table.meta().number {
+            let [_, newest] = &mut self.supplied;
+            let older = newest.replace(Arc::clone(block));
+            let [oldest, _] = &mut self.supplied;
+            *oldest = older;
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The newest version of one key in a table, as a step over what is resident.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+use std::sync::Arc;
+
+use crossbeam_epoch::Guard;
+
+use crate::block::{Answer, BlockRef};
+use crate::cache::{CachedBlock, Loan};
+use crate::cursor::Halt;
+use crate::hash::KeyHash;
+use crate::internal_key::Kind;
+use crate::sequence::Sequence;
+use crate::table::{Missing, Table};
+
+/// A block that can be read, and what keeps its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resident<'g> {
+    pub(crate) block: BlockRef<'g>,
+    pub(crate) pin: Pin<'g>,
+}
+
+/// What keeps lent bytes alive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pin<'g> {
+    /// The table itself: the block starts at `start` of its map.
+    InPlace { start: usize },
+    /// The epoch guard.
+    Cached(Loan<'g>),
+    /// Whoever supplied the block.
+    Supplied(&'g Arc<CachedBlock>),
+}
+
+impl Pin<'_> {
+    /// What must be held, besides the table, for the bytes to outlive the guard.
+    pub(crate) fn share(&self) -> Option<Arc<CachedBlock>> {
+        match self {
+            Self::InPlace { .. } => None,
+            Self::Cached(loan) => Some(loan.share()),
+            Self::Supplied(block) => Some(Arc::clone(block)),
+        }
+    }
+}
+
+/// The version that a lookup found. Its key is the caller's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found<'g> {
+    pub(crate) sequence: Sequence,
+    pub(crate) kind: Kind,
+    pub(crate) value: &'g [u8],
+    pub(crate) pin: Pin<'g>,
+}
+
+impl Table {
+    /// The newest point entry of `key` not above `sequence`; `hash` is the key's. Tombstones are
+    /// returned as they are, range tombstones are not looked at, nor is the filter.
+    ///
+    /// `supplied` is the block that this same lookup said was missing, or none.
+    pub(crate) fn get<'g>(
+        self: &'g Arc<Self>,
+        key: &[u8],
+        hash: KeyHash,
+        sequence: Sequence,
+        supplied: Option<&'g Arc<CachedBlock>>,
+        guard: &'g Guard,
+    ) -> Result<Option<Found<'g>>, Halt<Missing>> {
+        let index = self.index(self.bytes());
+        let corrupt = |number, fault| Halt::Failed(self.corrupt(number, fault));
+        let mut number = index.find(key).map_err(|fault| corrupt(u32::MAX, fault))?;
+        // The same lookup asked for it, so all versions in the blocks before it are too new. Without
+        // this a lookup over several blocks would not get on while the cache keeps none of them.
+        if let Some(supplied) = supplied
+            && supplied.table() == self.meta().number
+            && let Some(before) = supplied.number().checked_sub(1)
+            && before >= number
+            && index
+                .separates_at(before, key)
+                .map_err(|fault| corrupt(before, fault))?
+        {
+            number = supplied.number();
+        }
+        while number < index.count() {
+            let Resident { block, pin } = self.resident(index, number, supplied, guard)?;
+            match block.get(key, hash, sequence) {
+                Ok(Answer::Found(entry)) => {
+                    return Ok(Some(Found {
+                        sequence: entry.sequence,
+                        kind: entry.kind,
+                        value: block.value(&entry),
+                        pin,
+                    }));
+                }
+                Ok(Answer::Absent) => return Ok(None),
+                Ok(Answer::Newer) => {
+                    if !index
+                        .separates_at(number, key)
+                        .map_err(|fault| corrupt(number, fault))?
+                    {
+                        return Ok(None);
+                    }
+                }
+                Err(fault) => return Err(corrupt(number, fault)),
+            }
+            number = number.saturating_add(1);
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,356 @@
+//! An open table: its parts in place, and how one of its blocks becomes readable.
+//!
+//! - Mapped, a block that is stored as it is is lent from the map; its checksum is verified once, after
+//!   which its trailer is kept beside the slots, so that a lookup does not go to the block's end for it.
+//!   A compressed block is decoded once into the cache. Neither needs I/O.
+//! - Not mapped, every block is loaded into the cache; one that is not there is [`Missing`].
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_epoch::Guard;
+use trine_io::{Bytes, File, Mode};
+
+use crate::block::frame::{BlockHandle, Frame};
+use crate::block::{BlockRef, Trailer};
+use crate::cache::{BlockCache, CachedBlock, Slots};
+use crate::compression::Codec;
+use crate::cursor::Halt;
+use crate::error::{Error, Fault, Result};
+use crate::filter::{bloom, prefix};
+use crate::hash::KeyHash;
+use crate::prefix::PrefixExtractor;
+use crate::range_tombstone::Fragments;
+use crate::table::TableMeta;
+use crate::table::footer::HEADER_BYTES;
+use crate::table::index::{Index, IndexLayout};
+use crate::table::lookup::{Pin, Resident};
+use crate::table::parts::{Parts, within};
+
+/// An open table. Shared by every version of the tree that holds it.
+#[derive(Debug)]
+pub(crate) struct Table {
+    meta: TableMeta,
+    file: File,
+    /// The whole file if mapped, else what lies between data blocks and footer. The ranges are into it.
+    bytes: Bytes,
+    mapped: bool,
+    /// Whether any block is compressed: then they are looked for in the cache first.
+    compresses: bool,
+    filter: Range<usize>,
+    prefix_filter: Range<usize>,
+    index: Range<usize>,
+    index_layout: IndexLayout,
+    /// File offset that no data block reaches beyond.
+    data_end: u64,
+    extractor: PrefixExtractor,
+    tombstones: Fragments,
+    /// One for each block if mapped, else none.
+    in_place: Box<[InPlace]>,
+    slots: Slots,
+}
+
+/// The trailer of a block that was verified in the map; a zero shape before.
+#[derive(Debug, Default)]
+struct InPlace {
+    base: AtomicU64,
+    shape: AtomicU64,
+}
+
+impl InPlace {
+    #[inline]
+    fn get(&self) -> Option<Trailer> {
+        // Pairs with `set`: who sees the shape sees the base. Every setter writes the same words.
+        let shape = self.shape.load(Ordering::Acquire);
+        (shape != 0).then(|| Trailer {
+            base: self.base.load(Ordering::Relaxed),
+            shape,
+        })
+    }
+
+    fn set(&self, trailer: Trailer) {
+        self.base.store(trailer.base, Ordering::Relaxed);
+        self.shape.store(trailer.shape, Ordering::Release);
+    }
+}
+
+/// A block of a table that must be read from the file first.
+#[derive(Clone, Debug)]
+pub(crate) struct Missing {
+    table: Arc<Table>,
+    block: u32,
+}
+
+impl Table {
+    /// Opens the table that `meta` describes and verifies all of it but the data blocks.
+    pub(crate) async fn open(
+        file: &File,
+        meta: &TableMeta,
+        cache: &Arc<BlockCache>,
+        mode: Mode,
+    ) -> Result<Arc<Self>> {
+        let parts = Parts::load(file, meta, mode).await?;
+        let map = file.map(mode, meta.bytes).await?;
+        Self::assemble(file, meta, cache, parts, map)
+    }
+
+    /// As `open`, on a backend that cannot map.
+    #[cfg(test)]
+    pub(crate) async fn open_unmapped(
+        file: &File,
+        meta: &TableMeta,
+        cache: &Arc<BlockCache>,
+        mode: Mode,
+    ) -> Result<Arc<Self>> {
+        let parts = Parts::load(file, meta, mode).await?;
+        Self::assemble(file, meta, cache, parts, None)
+    }
+
+    fn assemble(
+        file: &File,
+        meta: &TableMeta,
+        cache: &Arc<BlockCache>,
+        parts: Parts,
+        map: Option<Bytes>,
+    ) -> Result<Arc<Self>> {
+        let map = map.filter(|map| map.len() as u64 == meta.bytes);
+        let mapped = map.is_some();
+        let start = if mapped { 0 } else { parts.tail_start };
+        let find = |range: &Range<u64>| {
+            within(range, start)
+                .ok_or_else(|| Error::from(Fault::Field("footer").at(file.name(), range.start)))
+        };
+        let blocks = parts.index_layout.count();
+        let places = if mapped { blocks } else { 0 };
+        let properties = &parts.properties;
+        Ok(Arc::new(Self {
+            meta: meta.clone(),
+            file: file.clone(),
+            mapped,
+            compresses: properties.stored_data_bytes < properties.raw_data_bytes,
+            filter: find(&parts.filter)?,
+            prefix_filter: find(&parts.prefix_filter)?,
+            index: find(&parts.index)?,
+            index_layout: parts.index_layout,
+            data_end: parts.tail_start,
+            extractor: parts.properties.extractor,
+            tombstones: parts.tombstones,
+            in_place: (0..places).map(|_| InPlace::default()).collect(),
+            slots: Slots::new(cache, blocks),
+            bytes: map.unwrap_or_else(|| Bytes::from_owner(parts.tail)),
+        }))
+    }
+
+    pub(crate) fn meta(&self) -> &TableMeta {
+        &self.meta
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether it may have a point entry of the key with this hash. Says nothing of range tombstones.
+    #[inline]
+    pub(crate) fn may_contain(&self, hash: KeyHash) -> bool {
+        match self.bytes.get(self.filter.clone()) {
+            Some(filter) => bloom::may_contain(filter, hash),
+            None => true,
+        }
+    }
+
+    /// Whether it may have a point entry whose key starts with `prefix`. Says nothing of range tombstones.
+    pub(crate) fn may_contain_prefix(&self, extractor: &PrefixExtractor, prefix: &[u8]) -> bool {
+        // Tables that were written with another extractor know nothing of this one's prefixes.
+        if *extractor != self.extractor {
+            return true;
+        }
+        match self.bytes.get(self.prefix_filter.clone()) {
+            Some(filter) => prefix::may_contain(filter, extractor, prefix),
+            None => true,
+        }
+    }
+
+    pub(crate) fn tombstones(&self) -> &Fragments {
+        &self.tombstones
+    }
+
+    /// About how many bytes of the file lie before `key`. Needs nothing of the data blocks.
+    pub(crate) fn approximate_offset(&self, key: &[u8]) -> u64 {
+        let index = self.index(&self.bytes);
+        index
+            .find(key)
+            .and_then(|number| index.handle(number))
+            .map_or(self.data_end, |handle| handle.offset)
+    }
+
+    /// What the map, or what was read instead, holds.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    #[inline]
+    pub(crate) fn index<'a>(&self, bytes: &'a [u8]) -> Index<'a> {
+        let index = bytes.get(self.index.clone()).unwrap_or_default();
+        Index::new(index, self.index_layout)
+    }
+
+    /// The error for a fault in block `number`.
+    #[cold]
+    pub(crate) fn corrupt(&self, number: u32, fault: Fault) -> Error {
+        let handle = self.index(&self.bytes).handle(number);
+        let offset = handle.map_or(self.data_end, |handle| handle.offset);
+        fault.at(self.file.name(), offset).into()
+    }
+
+    /// Block `number`, if it can be read without I/O.
+    #[inline]
+    pub(crate) fn resident<'g>(
+        self: &'g Arc<Self>,
+        index: Index<'g>,
+        number: u32,
+        supplied: Option<&'g Arc<CachedBlock>>,
+        guard: &'g Guard,
+    ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
+        if let Some(supplied) = supplied
+            && supplied.is(self.meta.number, number)
+        {
+            return Ok(Resident {
+                block: supplied.block(),
+                pin: Pin::Supplied(supplied),
+            });
+        }
+        if !self.compresses
+            && let Some(resident) = self.in_place(index, number)?
+        {
+            return Ok(resident);
+        }
+        if let Some(loan) = self.slots.get(number, guard) {
+            self.slots.cache().count_hit();
+            return Ok(Resident {
+                block: loan.get().block(),
+                pin: Pin::Cached(loan),
+            });
+        }
+        if self.compresses
+            && let Some(resident) = self.in_place(index, number)?
+        {
+            return Ok(resident);
+        }
+        self.first_use(index, number, guard)
+    }
+
+    #[inline]
+    fn in_place<'g>(
+        self: &'g Arc<Self>,
+        index: Index<'g>,
+        number: u32,
+    ) -> Result<Option<Resident<'g>>> {
+        let Some(trailer) = self.in_place.get(number as usize).and_then(InPlace::get) else {
+            return Ok(None);
+        };
+        let found = index.handle(number).and_then(|handle| {
+            let start = usize::try_from(handle.offset).ok();
+            let stored = start.and_then(|start| {
+                let end = start.checked_add(usize::try_from(handle.length).ok()?)?;
+                Some((start, self.bytes().get(start..end)?))
+            });
+            let (start, stored) = stored.ok_or(Fault::Field("block handle"))?;
+            Ok(Resident {
+                block: BlockRef::new(stored, trailer.layout(stored.len())?),
+                pin: Pin::InPlace { start },
+            })
+        });
+        match found {
+            Ok(resident) => {
+                self.slots.cache().count_hit();
+                Ok(Some(resident))
+            }
+            Err(fault) => Err(self.corrupt(number, fault)),
+        }
+    }
+
+    /// Verifies block `number` in the map, or says that it must be read.
+    #[cold]
+    fn first_use<'g>(
+        self: &'g Arc<Self>,
+        index: Index<'g>,
+        number: u32,
+        guard: &'g Guard,
+    ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
+        self.slots.cache().count_miss();
+        if !self.mapped {
+            return Err(Halt::Needs(Missing {
+                table: Arc::clone(self),
+                block: number,
+            }));
+        }
+        let verified = self.data_handle(index, number).and_then(|handle| {
+            let end = handle.end().unwrap_or(u64::MAX);
+            let range = within(&(handle.offset..end), 0).ok_or(Fault::Field("block handle"))?;
+            let start = range.start;
+            let framed = self.bytes().get(range).unwrap_or_default();
+            let frame = Frame::open(framed, self.meta.number, handle.offset)?;
+            if frame.codec == Codec::None {
+                let trailer = Trailer::of(frame.stored)?;
+                let block = BlockRef::new(frame.stored, trailer.layout(frame.stored.len())?);
+                if let Some(in_place) = self.in_place.get(number as usize) {
+                    in_place.set(trailer);
+                }
+                return Ok(Resident {
+                    block,
+                    pin: Pin::InPlace { start },
+                });
+            }
+            let block = CachedBlock::new(self.meta.number, number, frame.decode()?)?;
+            let loan = self.slots.insert(block, guard);
+            Ok(Resident {
+                block: loan.get().block(),
+                pin: Pin::Cached(loan),
+            })
+        });
+        verified.map_err(|fault| Halt::Failed(self.corrupt(number, fault)))
+    }
+
+    /// The handle of block `number`, which lies where data blocks may.
+    pub(crate) fn data_handle(
+        &self,
+        index: Index<'_>,
+        number: u32,
+    ) -> std::result::Result<BlockHandle, Fault> {
+        let handle = index.handle(number)?;
+        let is_inside = handle.offset >= HEADER_BYTES as u64
+            && handle.end().is_some_and(|end| end <= self.data_end);
+        if is_inside {
+            Ok(handle)
+        } else {
+            Err(Fault::Field("block handle"))
+        }
+    }
+}
+
+impl Missing {
+    /// Reads, verifies and decodes the block, into the cache if that keeps it.
+    pub(crate) async fn load(&self, mode: Mode) -> Result<Arc<CachedBlock>> {
+        let Self { table, block } = self;
+        let corrupt = |fault| table.corrupt(*block, fault);
+        let handle = table
+            .data_handle(table.index(table.bytes()), *block)
+            .map_err(corrupt)?;
+        let length = handle
+            .framed_bytes()
+            .ok_or_else(|| corrupt(Fault::Field("block handle")))?;
+        let framed = table.file.read_at(mode, handle.offset, length).await?;
+        let loaded = Frame::open(&framed, table.meta.number, handle.offset)
+            .and_then(|frame| CachedBlock::new(table.meta.number, *block, frame.decode()?))
+            .map_err(corrupt)?;
+        let guard = crossbeam_epoch::pin();
+        Ok(table.slots.insert(loaded, &guard).share())
+    }
+}

@@ -1,0 +1,172 @@
+//! Reads a whole table from its file and checks everything that can be: not what is in memory.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+use trine_io::Mode;
+
+use crate::block::frame::{BlockHandle, Frame};
+use crate::block::iter::BlockCursor;
+use crate::block::{Answer, Block, BlockRef};
+use crate::error::{Fault, Result};
+use crate::filter::{bloom, prefix};
+use crate::hash::KeyHash;
+use crate::internal_key::compare;
+use crate::sequence::Sequence;
+use crate::table::Table;
+use crate::table::footer::{HEADER_BYTES, aligned};
+use crate::table::index::Index;
+use crate::table::parts::Parts;
+use crate::table::properties::Properties;
+
+/// What has been seen so far.
+struct Seen<'a> {
+    parts: &'a Parts,
+    index: Index<'a>,
+    recount: Properties,
+    /// Of the last entry.
+    key: Vec<u8>,
+    sequence: Sequence,
+}
+
+impl Table {
+    /// Fails unless every checksum holds, all entries are in order and are found by index, filters
+    /// and fences, and the properties are what a recount gives.
+    pub(crate) async fn verify(&self, mode: Mode) -> Result<()> {
+        let parts = Parts::load(self.file(), self.meta(), mode).await?;
+        let name = self.file().name();
+        let index = Index::new(parts.bytes(&parts.index), parts.index_layout);
+        let mut seen = Seen {
+            parts: &parts,
+            index,
+            recount: Properties::default(),
+            key: Vec::new(),
+            sequence: Sequence::ZERO,
+        };
+        let mut end = HEADER_BYTES as u64;
+        for number in 0..index.count() {
+            let (handle, length) = adjacent(index, number, end, parts.tail_start)
+                .map_err(|fault| fault.at(name, end))?;
+            let framed = self.file().read_at(mode, handle.offset, length).await?;
+            seen.check_block(&framed, number, handle, self.meta().number)
+                .map_err(|fault| fault.at(name, handle.offset))?;
+            end = handle.end().unwrap_or(u64::MAX);
+        }
+        let Seen {
+            mut recount, key, ..
+        } = seen;
+        recount.bound(key, &parts.tombstones);
+        recount.extractor = parts.properties.extractor.clone();
+        if aligned(end) == Some(parts.tail_start) && recount == parts.properties {
+            Ok(())
+        } else {
+            Err(Fault::Field("table properties")
+                .at(name, parts.tail_start)
+                .into())
+        }
+    }
+}
+
+/// The handle of block `number` and its frame's length, if it starts at `start` and ends by `limit`.
+fn adjacent(
+    index: Index<'_>,
+    number: u32,
+    start: u64,
+    limit: u64,
+) -> std::result::Result<(BlockHandle, usize), Fault> {
+    let handle = index.handle(number)?;
+    match handle.framed_bytes() {
+        Some(length) if handle.offset == start && handle.end().is_some_and(|end| end <= limit) => {
+            Ok((handle, length))
+        }
+        _ => Err(Fault::Field("block handle")),
+    }
+}
+
+impl Seen<'_> {
+    fn check_block(
+        &mut self,
+        framed: &[u8],
+        number: u32,
+        handle: BlockHandle,
+        table: u64,
+    ) -> std::result::Result<(), Fault> {
+        let raw = Frame::open(framed, table, handle.offset)?.decode()?;
+        let block = Block::parse(&raw)?;
+        self.recount.count_block(raw.len(), handle.length);
+
+        let separator = self.index.separator(number)?;
+        let found = self.index.find(&separator)?;
+        let previous = match number.checked_sub(1) {
+            Some(previous) => Some(self.index.separator(previous)?),
+            None => None,
+        };
+        // Equal separators: versions of one key fill whole blocks.
+        let is_first = found == number || previous.as_ref() == Some(&separator);
+        if found > number || !is_first {
+            return Err(Fault::Order);
+        }
+        let mut cursor = BlockCursor::default();
+        cursor.enter(block, 0)?;
+        let continues = self.recount.entries > 0
+            && cursor
+                .entry(block)
+                .is_some_and(|first| first.key == self.key);
+        if let Some(previous) = previous
+            && let Some(first) = cursor.entry(block)
+        {
+            let is_above = if continues {
+                previous == first.key
+            } else {
+                previous.as_slice() < first.key
+            };
+            if !is_above {
+                return Err(Fault::Order);
+            }
+        }
+        loop {
+            self.check_entry(block, &cursor)?;
+            if !cursor.next(block)? {
+                break;
+            }
+        }
+        if self.key > separator {
+            return Err(Fault::Order);
+        }
+        Ok(())
+    }
+
+    fn check_entry(
+        &mut self,
+        block: BlockRef<'_>,
+        cursor: &BlockCursor,
+    ) -> std::result::Result<(), Fault> {
+        let entry = cursor.entry(block).ok_or(Fault::Field("block entry"))?;
+        if self.recount.entries > 0
+            && !compare((&self.key, self.sequence), (entry.key, entry.sequence)).is_lt()
+        {
+            return Err(Fault::Order);
+        }
+        let hash = KeyHash::of(entry.key);
+        match block.get(entry.key, hash, entry.sequence)? {
+            Answer::Found(found)
+                if found.sequence == entry.sequence && block.value(&found) == entry.value => {}
+            _ => return Err(Fault::Field("hash index")),
+        }
+        let filter = self.parts.bytes(&self.parts.filter);
+        let prefix_filter = self.parts.bytes(&self.parts.prefix_filter);
+        let extractor = &self.parts.properties.extractor;
+        if !bloom::may_contain(filter, hash)
+            || !prefix::may_contain(prefix_filter, extractor, entry.key)
+        {
+            return Err(Fault::Field("filter"));
+        }
+        self.recount.count(&entry);
+        self.key.clear();
+        self.key.extend_from_slice(entry.key);
+        self.sequence = entry.sequence;
+        Ok(())
+    }
+}
