@@ -7,6 +7,10 @@ pub mod options;
 pub mod prefix;
 
 mod block;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the tree that reads its statistics comes next")
+)]
 mod cache;
 mod checksum;
 mod coding;
