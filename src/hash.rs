@@ -19,11 +19,6 @@ impl KeyHash {
         Self(xxhash_rust::xxh3::xxh3_64(bytes))
     }
 
-    /// The whole hash.
-    pub(crate) fn get(self) -> u64 {
-        self.0
-    }
-
     /// Bits 32..64, scaled to `0..count`.
     pub(crate) fn line(self, count: u32) -> u32 {
         scale(self.0 >> 32, count)
@@ -86,7 +81,11 @@ mod tests {
             (512, 0x617E_4959_9013_CB6B),
             (2048, 0xDD59_E2C3_A5F0_38E0),
         ] {
-            assert_eq!(KeyHash::of(&buffer[..length]).get(), hash, "{length} bytes");
+            assert_eq!(
+                KeyHash::of(&buffer[..length]),
+                KeyHash(hash),
+                "{length} bytes"
+            );
         }
     }
 

@@ -121,10 +121,10 @@ impl TableCursor {
         }
     }
 
-    fn leave(&mut self) -> Moved<Missing> {
+    /// Stands on no entry.
+    fn leave(&mut self) {
         self.current = None;
         self.settle();
-        Ok(())
     }
 
     /// Forgets what only an unfinished move needed.
@@ -133,47 +133,62 @@ impl TableCursor {
         self.resume = None;
     }
 
-    fn stand_on_last(&mut self, held: Held) -> Moved<Missing> {
+    /// Stands on the last entry of block `number`; on none if there is no such block.
+    fn stand_at_end_of(&mut self, number: Option<u32>) -> Moved<Missing> {
+        let Some(number) = number else {
+            self.leave();
+            return Ok(());
+        };
+        let held = self.hold(number)?;
         let last = held.block(&self.table).count().saturating_sub(1);
         self.stand(held, last)
     }
 
-    /// The block and ordinal of the first entry at or after the position; no block if there is none.
-    fn locate(
-        &mut self,
-        key: &[u8],
-        sequence: Sequence,
-    ) -> Result<(u32, Option<(Held, u32)>), Halt<Missing>> {
+    /// Where the first entry at or after the position is.
+    fn locate(&mut self, key: &[u8], sequence: Sequence) -> Result<Located, Halt<Missing>> {
         let hash = KeyHash::of(key);
-        let index = self.index();
-        let count = index.count();
-        let found = index.find(key).and_then(|first| match self.resume {
-            Some((block, since)) if block > first && sequence <= since => {
-                let continues = index.separates_at(block.saturating_sub(1), key)?;
-                Ok(if continues { block } else { first })
-            }
-            _ => Ok(first),
-        });
-        let mut number = found.map_err(|fault| self.failed(u32::MAX, fault))?;
-        while number < count {
-            let held = match self.hold(number) {
-                Ok(held) => held,
-                Err(halt) => {
-                    self.resume = Some((number, sequence));
-                    return Err(halt);
-                }
-            };
+        let first = self.first_block(key, sequence);
+        let mut number = first.map_err(|fault| self.failed(u32::MAX, fault))?;
+        while number < self.index().count() {
+            let held = self.hold(number)?;
             let block = held.block(&self.table);
-            match block.seek(key, hash, sequence) {
-                Ok(ordinal) if ordinal < block.count() => {
-                    return Ok((number, Some((held, ordinal))));
-                }
-                Ok(_) => number = number.saturating_add(1),
-                Err(fault) => return Err(self.failed(number, fault)),
+            let ordinal = block
+                .seek(key, hash, sequence)
+                .map_err(|fault| self.failed(number, fault))?;
+            if ordinal < block.count() {
+                return Ok(Located::At(held, ordinal));
+            }
+            let continues = self.index().separates_at(number, key);
+            let continues = continues.map_err(|fault| self.failed(number, fault))?;
+            number = number.saturating_add(1);
+            if continues {
+                self.resume = Some((number, sequence));
             }
         }
-        Ok((number, None))
+        Ok(Located::AfterAll)
     }
+
+    /// The first block to be searched for the position.
+    fn first_block(&mut self, key: &[u8], sequence: Sequence) -> Result<u32, Fault> {
+        let first = self.index().find(key)?;
+        if let Some((block, since)) = self.resume
+            && let Some(before) = block.checked_sub(1)
+            && before >= first
+            && sequence <= since
+            && self.index().separates_at(before, key)?
+        {
+            return Ok(block);
+        }
+        self.resume = None;
+        Ok(first)
+    }
+}
+
+enum Located {
+    /// In this block, at this ordinal.
+    At(Held, u32),
+    /// The position is after every entry.
+    AfterAll,
 }
 
 impl Cursor for TableCursor {
@@ -182,45 +197,34 @@ impl Cursor for TableCursor {
 
     fn seek_first(&mut self) -> Moved<Missing> {
         if self.index().count() == 0 {
-            return self.leave();
+            self.leave();
+            return Ok(());
         }
         let held = self.hold(0)?;
         self.stand(held, 0)
     }
 
     fn seek_last(&mut self) -> Moved<Missing> {
-        match self.index().count().checked_sub(1) {
-            Some(last) => {
-                let held = self.hold(last)?;
-                self.stand_on_last(held)
-            }
-            None => self.leave(),
-        }
+        self.stand_at_end_of(self.index().count().checked_sub(1))
     }
 
     fn seek(&mut self, key: &[u8], sequence: Sequence) -> Moved<Missing> {
         match self.locate(key, sequence)? {
-            (_, Some((held, ordinal))) => self.stand(held, ordinal),
-            (_, None) => self.leave(),
+            Located::At(held, ordinal) => self.stand(held, ordinal),
+            Located::AfterAll => {
+                self.leave();
+                Ok(())
+            }
         }
     }
 
     fn seek_before(&mut self, key: &[u8], sequence: Sequence) -> Moved<Missing> {
-        let (number, found) = self.locate(key, sequence)?;
-        if let Some((held, ordinal)) = found
-            && let Some(before) = ordinal.checked_sub(1)
-        {
-            return self.stand(held, before);
-        }
-        match number.checked_sub(1) {
-            Some(before) => match self.hold(before) {
-                Ok(held) => self.stand_on_last(held),
-                Err(halt) => {
-                    self.resume = Some((number, sequence));
-                    Err(halt)
-                }
+        match self.locate(key, sequence)? {
+            Located::At(held, ordinal) => match ordinal.checked_sub(1) {
+                Some(before) => self.stand(held, before),
+                None => self.stand_at_end_of(held.number.checked_sub(1)),
             },
-            None => self.leave(),
+            Located::AfterAll => self.seek_last(),
         }
     }
 
@@ -237,7 +241,8 @@ impl Cursor for TableCursor {
         }
         let next = number.saturating_add(1);
         if next >= self.index().count() {
-            return self.leave();
+            self.leave();
+            return Ok(());
         }
         let held = self.hold(next)?;
         self.stand(held, 0)
@@ -254,13 +259,7 @@ impl Cursor for TableCursor {
             Ok(false) => {}
             Err(fault) => return Err(self.failed(number, fault)),
         }
-        match number.checked_sub(1) {
-            Some(previous) => {
-                let held = self.hold(previous)?;
-                self.stand_on_last(held)
-            }
-            None => self.leave(),
-        }
+        self.stand_at_end_of(number.checked_sub(1))
     }
 
     #[inline]
