@@ -91,12 +91,16 @@ impl Core {
         let built = flush(tree, oldest, self.pins.sequences(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
         // in it or in a later one.
-        let segments = persistent.manifest.take().await.state().log_segments();
+        let (segments, last_sequence) = {
+            let manifest = persistent.manifest.take().await;
+            (manifest.state().log_segments(), manifest.state().last_sequence())
+        };
         let (floor, last) = segments.map_or((0, 0), |segments| (*segments.start(), *segments.end()));
         let needed = first_needed_segment(&self.trees.load(), tree, last);
         let mut changes = added(tree, 0, &built);
         changes.push(Change::Flushed { bucket: tree.id(), through: oldest.last_sequence() });
-        changes.push(Change::LastSequence { sequence: oldest.last_sequence() });
+        let sequence = last_sequence.max(oldest.last_sequence());
+        changes.push(Change::LastSequence { sequence });
         if needed > floor {
             changes.push(Change::LogFloor { segment: needed });
         }

@@ -246,7 +246,11 @@ impl Db {
         name: impl Into<BucketName>,
         options: BucketOptions,
     ) -> Result<Bucket> {
-        bucket::open_or_create(&self.default_bucket, name.into(), options, Mode::Cooperative).await
+        let (any, name) = (self.default_bucket.clone(), name.into());
+        // As a job: a future that is dropped half way must not leave half a creation.
+        self.core()
+            .offload(|_| async move { bucket::open_or_create(&any, name, options, Mode::Blocking).await })
+            .await
     }
 
     /// [`bucket_with_options`](Self::bucket_with_options) on this thread.

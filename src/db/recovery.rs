@@ -17,13 +17,13 @@ use crate::commit::batch::DEFAULT_BUCKET;
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumbers, LOCK, table_name, unfinished_name, wal_name};
-use crate::manifest::{Access, BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
+use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
 use crate::sequence::Sequence;
 use crate::table::{Table, TableMeta};
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree};
-use crate::wal::{SegmentWriter, cut_tail, replay};
+use crate::wal::{Replayed, SegmentWriter, cut_tail, replay};
 
 /// The file name under which a recovery report is built.
 const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
@@ -72,9 +72,8 @@ pub(crate) async fn enter(options: &DbOptions, storage: &Storage, mode: Mode) ->
 /// Reads the directory's state; `None` for a read-only open of an empty directory.
 pub(crate) async fn recover(options: &DbOptions, storage: &Storage, mode: Mode) -> Result<Option<Recovered>> {
     let names = storage.list(mode).await?;
-    let access = if options.read_only { Access::ReadOnly } else { Access::Write };
     let temporaries = check_names(options, &names)?;
-    let mut manifest = match Manifest::load(storage, access, mode).await? {
+    let mut manifest = match Manifest::load(storage, mode).await? {
         Some(manifest) => manifest,
         None => {
             let data = names.iter().find(|name| {
@@ -97,19 +96,27 @@ pub(crate) async fn recover(options: &DbOptions, storage: &Storage, mode: Mode) 
     let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
     let trees = Arc::new(Registry::default());
     for (id, bucket) in manifest.state().buckets() {
-        let version = open_tables(storage, bucket, access, &cache, mode).await?;
+        let version = open_tables(storage, bucket, &cache, mode).await?;
         trees.add(Arc::new(Tree::new(*id, bucket.name.clone(), bucket.options.clone(), version)));
     }
-    let replayed = replay_log(storage, &manifest, &trees, access, mode).await?;
-    let last = replayed.max(manifest.state().last_sequence());
-    let log = match access {
-        Access::ReadOnly => None,
-        Access::Write => {
-            repair(storage, temporaries, mode).await?;
-            sweep(storage, &names, Some(&manifest), mode).await?;
-            forget_obsolete(storage, &mut manifest, mode).await?;
-            Some(start_log(storage, &mut manifest, last, mode).await?)
+    let replayed = replay_log(storage, &manifest, &trees, mode).await?;
+    let last = replayed
+        .as_ref()
+        .map_or(Sequence::ZERO, |replayed| replayed.last_sequence)
+        .max(manifest.state().last_sequence());
+    let log = if options.read_only {
+        None
+    } else {
+        // Everything was checked: from here on files are changed.
+        manifest.adopt(mode).await?;
+        if let Some(replayed) = &replayed {
+            cut_tail(storage, replayed, mode).await?;
         }
+        repair(storage, temporaries, mode).await?;
+        finish_renames(storage, &names, &manifest, mode).await?;
+        sweep(storage, &names, Some(&manifest), mode).await?;
+        forget_obsolete(storage, &mut manifest, mode).await?;
+        Some(start_log(storage, &mut manifest, last, mode).await?)
     };
     let numbers = Arc::clone(manifest.numbers());
     Ok(Some(Recovered { trees, manifest, cache, numbers, log, last }))
@@ -169,14 +176,13 @@ async fn initialise(options: &DbOptions, storage: &Storage, mode: Mode) -> Resul
 async fn open_tables(
     storage: &Storage,
     bucket: &BucketState,
-    access: Access,
     cache: &Arc<BlockCache>,
     mode: Mode,
 ) -> Result<Version> {
     let mut change = VersionChange::default();
     for (level, tables) in bucket.levels.iter().enumerate() {
         for meta in tables {
-            let file = open_table_file(storage, meta, access, mode).await?;
+            let file = open_table_file(storage, meta, mode).await?;
             change.added.push((level, Table::open(&file, meta, cache, mode).await?));
         }
     }
@@ -184,35 +190,43 @@ async fn open_tables(
 }
 
 /// Opens a table that the manifest names, wherever the crash of its writer left it.
-async fn open_table_file(storage: &Storage, meta: &TableMeta, access: Access, mode: Mode) -> Result<File> {
+async fn open_table_file(storage: &Storage, meta: &TableMeta, mode: Mode) -> Result<File> {
     let name = table_name(meta.number);
     match storage.open(mode, &name).await {
         Err(error) if error.source.kind() == ErrorKind::NotFound => {}
         opened => return Ok(opened?),
     }
-    let unfinished = unfinished_name(meta.number);
-    let file = match storage.open(mode, &unfinished).await {
+    match storage.open(mode, &unfinished_name(meta.number)).await {
         Err(error) if error.source.kind() == ErrorKind::NotFound => {
-            return Err(corruption(format!("referenced table files are missing: {name}")));
+            Err(corruption(format!("referenced table files are missing: {name}")))
         }
-        opened => opened?,
-    };
-    if access == Access::Write {
-        storage.rename(mode, &unfinished, &name).await?;
+        opened => Ok(opened?),
     }
-    Ok(file)
 }
 
-/// Puts what is only in the log into memtables; the newest sequence found.
+/// Gives tables their formal names where the crash of their writer left them without.
+async fn finish_renames(storage: &Storage, names: &[String], manifest: &Manifest, mode: Mode) -> Result<()> {
+    for bucket in manifest.state().buckets().values() {
+        for meta in bucket.levels.iter().flatten() {
+            let unfinished = unfinished_name(meta.number);
+            let name = table_name(meta.number);
+            if names.contains(&unfinished) && !names.contains(&name) {
+                storage.rename(mode, &unfinished, &name).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts what is only in the log into memtables.
 async fn replay_log(
     storage: &Storage,
     manifest: &Manifest,
     trees: &Registry,
-    access: Access,
     mode: Mode,
-) -> Result<Sequence> {
+) -> Result<Option<Replayed>> {
     let Some(segments) = manifest.state().log_segments() else {
-        return Ok(Sequence::ZERO);
+        return Ok(None);
     };
     let floor = *segments.start();
     let known = trees.load();
@@ -220,12 +234,8 @@ async fn replay_log(
     let replayed = replay(storage, segments, mode, |sequence, batch| {
         let wanted = |tree: &Tree| buckets.get(&tree.id()).is_none_or(|bucket| sequence > bucket.flushed_through);
         apply(&known, sequence, batch, floor, wanted, |_| {})
-    })
-    .await?;
-    if access == Access::Write {
-        cut_tail(storage, &replayed, mode).await?;
-    }
-    Ok(replayed.last_sequence)
+    });
+    replayed.await.map(Some)
 }
 
 /// Removes temporary files that the policy allows to be removed, and writes down which.

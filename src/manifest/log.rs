@@ -32,7 +32,7 @@ const ROLL_OVER_BYTES: u64 = 1 << 20;
 /// is spread over at least three times its size in edits.
 const ROLL_OVER_FACTOR: u64 = 4;
 
-/// Whether an open may change files.
+/// Whether the manifest may be appended to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     ReadOnly,
@@ -51,6 +51,8 @@ pub(crate) struct Manifest {
     records: RecordWriter,
     /// Rolled over at this length.
     roll_over_at: u64,
+    /// Something follows the last valid record.
+    torn: bool,
     poison: Poison,
 }
 
@@ -126,17 +128,12 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The current manifest and its state; `None` if there is no `CURRENT`. With [`Access::Write`]
-    /// a torn last record is cut off and all that was read is synced; with
-    /// [`Access::ReadOnly`] nothing is changed.
+    /// The current manifest and its state; `None` if there is no `CURRENT`. Nothing is changed, and
+    /// nothing can be appended before [`adopt`](Self::adopt).
     ///
     /// # Errors
     /// `Corruption` naming file and offset, `UnsupportedFormat` for a later format version, `Io`.
-    pub(crate) async fn load(
-        storage: &Storage,
-        access: Access,
-        mode: Mode,
-    ) -> Result<Option<Self>> {
+    pub(crate) async fn load(storage: &Storage, mode: Mode) -> Result<Option<Self>> {
         let mut previous = None;
         loop {
             let Some(number) = read_current(storage, mode).await? else {
@@ -164,7 +161,7 @@ impl Manifest {
                     });
                 }
             };
-            return Self::read(storage, access, number, &bytes, mode)
+            return Self::read(storage, number, &bytes, mode)
                 .await
                 .map(Some);
         }
@@ -252,6 +249,7 @@ impl Manifest {
         Ok(Self {
             storage: storage.clone(),
             access: Access::Write,
+            torn: false,
             file,
             number,
             numbers,
@@ -312,7 +310,6 @@ impl Manifest {
 
     async fn read(
         storage: &Storage,
-        access: Access,
         number: u64,
         bytes: &[u8],
         mode: Mode,
@@ -340,31 +337,38 @@ impl Manifest {
         let Some(snapshot_bytes) = snapshot_bytes else {
             return Err(fail(length, Fault::Field("snapshot: it is missing")));
         };
-        let file = match access {
-            Access::ReadOnly => storage.open(mode, &name).await?,
-            Access::Write => {
-                let file = storage.open_write(mode, &name).await?;
-                if end != End::Clean {
-                    file.set_len(mode, length).await?;
-                }
-                // Both may have been read from the operating system's cache only.
-                file.sync_all(mode).await?;
-                storage.sync_directory(mode).await?;
-                file
-            }
-        };
+        let file = storage.open(mode, &name).await?;
         let numbers = FileNumbers::starting_at(state.next_file.max(number.saturating_add(1)));
         Ok(Self {
             storage: storage.clone(),
-            access,
+            access: Access::ReadOnly,
             file,
             number,
             numbers: Arc::new(numbers),
             state,
             records: RecordWriter::new(salt, length),
             roll_over_at: roll_over_at(snapshot_bytes),
+            torn: end != End::Clean,
             poison: Poison::default(),
         })
+    }
+
+    /// Makes a loaded manifest fit to be appended to: cuts off a torn last record, and syncs the
+    /// rest, which may have been read from the operating system's cache only.
+    ///
+    /// # Errors
+    /// `Io`; the next open does it again.
+    pub(crate) async fn adopt(&mut self, mode: Mode) -> Result<()> {
+        let file = self.storage.open_write(mode, &manifest_name(self.number)).await?;
+        if self.torn {
+            file.set_len(mode, self.records.offset()).await?;
+        }
+        file.sync_all(mode).await?;
+        self.storage.sync_directory(mode).await?;
+        self.file = file;
+        self.torn = false;
+        self.access = Access::Write;
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ mod log;
 mod options;
 
 pub(crate) use edit::{BucketId, Change, VersionEdit};
-pub(crate) use log::{Access, Manifest};
+pub(crate) use log::Manifest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -156,7 +156,7 @@ impl ManifestState {
                 level,
                 meta,
             } => {
-                if meta.smallest > meta.largest || meta.smallest_sequence > meta.largest_sequence {
+                if !meta.is_ordered() {
                     return Err(Fault::Order);
                 }
                 self.use_number(meta.number)?;

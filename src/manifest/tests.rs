@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
-use super::{Access, BucketId, Change, Manifest, ManifestState, VersionEdit};
+use super::{BucketId, Change, Manifest, ManifestState, VersionEdit};
 use crate::error::{Error, Result};
 use crate::file_name::{CURRENT, FileName, FileNumbers, UNFINISHED_CURRENT, manifest_name};
 use crate::options::BucketOptions;
@@ -292,8 +292,13 @@ fn create(storage: &Storage, state: ManifestState) -> Manifest {
     block_on(Manifest::create(storage, numbers, state, MODE)).unwrap()
 }
 
+/// Loaded and fit to be appended to.
 fn load(storage: &Storage) -> Result<Option<Manifest>> {
-    block_on(Manifest::load(storage, Access::Write, MODE))
+    let Some(mut manifest) = block_on(Manifest::load(storage, MODE))? else {
+        return Ok(None);
+    };
+    block_on(manifest.adopt(MODE))?;
+    Ok(Some(manifest))
 }
 
 fn loaded(storage: &Storage) -> Manifest {
@@ -401,14 +406,13 @@ fn a_torn_last_edit_is_dropped_and_cut_off() {
 }
 
 #[test]
-fn a_read_only_load_changes_nothing_and_takes_no_edit() {
+fn a_load_changes_nothing_and_takes_no_edit_before_it_is_adopted() {
     let storage = Storage::memory();
     let mut manifest = create(&storage, fresh());
     append(&mut manifest, vec![added(0, 5)]).unwrap();
     let all = bytes(&storage, &manifest_name(1));
     set_bytes(&storage, &manifest_name(1), &all[..all.len() - 1]);
-    let read_only = block_on(Manifest::load(&storage, Access::ReadOnly, MODE));
-    let mut manifest = read_only.unwrap().unwrap();
+    let mut manifest = block_on(Manifest::load(&storage, MODE)).unwrap().unwrap();
     assert!(!manifest.state().has_table(5));
     assert_eq!(bytes(&storage, &manifest_name(1)).len(), all.len() - 1);
     assert!(matches!(

@@ -1,5 +1,8 @@
 //! What is known of a table without opening it: the manifest records it, and opening compares it.
 
+use std::ops::Bound;
+
+use crate::key::KeyRange;
 use crate::sequence::Sequence;
 
 /// A table in a few words.
@@ -17,8 +20,40 @@ pub(crate) struct TableMeta {
     pub(crate) smallest: Vec<u8>,
     /// The greatest such key, or its bound.
     pub(crate) largest: Vec<u8>,
-    /// Whether `largest` is the end of a range tombstone, thus not itself in the table.
+    /// Whether `largest` is the end of a range tombstone, thus not itself in the table. If it is empty
+    /// then, the tombstone has no end.
     pub(crate) largest_exclusive: bool,
     pub(crate) smallest_sequence: Sequence,
     pub(crate) largest_sequence: Sequence,
+}
+
+impl TableMeta {
+    /// Whether every key of the table is below `key`.
+    pub(crate) fn ends_before(&self, key: &[u8]) -> bool {
+        if self.largest_exclusive {
+            !self.largest.is_empty() && self.largest.as_slice() <= key
+        } else {
+            self.largest.as_slice() < key
+        }
+    }
+
+    /// Whether `key` lies between the table's bounds.
+    pub(crate) fn spans(&self, key: &[u8]) -> bool {
+        self.smallest.as_slice() <= key && !self.ends_before(key)
+    }
+
+    /// Whether the table may hold a key of `range`.
+    pub(crate) fn overlaps(&self, range: &KeyRange) -> bool {
+        let reaches = match &range.start {
+            Bound::Unbounded => true,
+            Bound::Included(start) | Bound::Excluded(start) => !self.ends_before(start),
+        };
+        reaches && !range.ends_before(&self.smallest)
+    }
+
+    /// Whether its bounds are the right way round.
+    pub(crate) fn is_ordered(&self) -> bool {
+        let endless = self.largest_exclusive && self.largest.is_empty();
+        (endless || self.smallest <= self.largest) && self.smallest_sequence <= self.largest_sequence
+    }
 }

@@ -128,7 +128,8 @@ impl Properties {
             self.smallest.clone_from(&first.start);
         }
         // An entry at the very end of a tombstone is a bound that includes it: the wider one.
-        if no_entries || last.end > self.largest {
+        // An empty end is no end: it is above every key.
+        if no_entries || last.end.is_empty() || last.end > self.largest {
             self.largest.clone_from(&last.end);
             self.largest_exclusive = true;
         }

@@ -198,13 +198,13 @@ proptest! {
         let deleted = list.iter().filter(|owned| owned.2 == Kind::Tombstone).count() as u64;
         prop_assert_eq!(meta.tombstones, deleted + count);
         for owned in &list {
-            prop_assert!(meta.smallest <= owned.0 && owned.0 <= meta.largest);
-            prop_assert!(!meta.largest_exclusive || owned.0 < meta.largest);
+            prop_assert!(meta.spans(&owned.0));
             prop_assert!((meta.smallest_sequence..=meta.largest_sequence).contains(&Sequence::new(owned.1)));
         }
         for tombstone in tombstones.tombstones() {
             prop_assert!(meta.smallest <= tombstone.start);
-            prop_assert!(tombstone.end <= meta.largest);
+            let endless = meta.largest_exclusive && meta.largest.is_empty();
+            prop_assert!(endless || !tombstone.end.is_empty() && tombstone.end <= meta.largest);
             prop_assert!((meta.smallest_sequence..=meta.largest_sequence).contains(&tombstone.sequence));
         }
     }

@@ -34,8 +34,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Fragments, Fault> {
     for _ in 0..count {
         let start = reader.bytes()?.to_vec();
         let end = reader.bytes()?.to_vec();
-        let after_previous = fragments.last().is_none_or(|last| last.end <= start);
-        if start >= end || !after_previous {
+        // An empty end is no end, which only the last fragment may have.
+        let after_previous =
+            fragments.last().is_none_or(|last| !last.end.is_empty() && last.end <= start);
+        let inverted = !end.is_empty() && start >= end;
+        if inverted || !after_previous {
             return Err(Fault::Order);
         }
         let sequences = self::count(&mut reader)?;

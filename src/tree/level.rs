@@ -10,7 +10,6 @@ use crate::internal_key::Entry;
 use crate::sequence::Sequence;
 use crate::cache::CachedBlock;
 use crate::table::{Missing, Table, TableCursor};
-use crate::tree::version::ends_before;
 
 /// Walks disjoint tables in key order, with a cursor on one at a time.
 #[derive(Debug)]
@@ -82,7 +81,7 @@ impl Cursor for LevelCursor {
 
     fn seek(&mut self, key: &[u8], sequence: Sequence) -> Moved<Missing> {
         if self.entered {
-            let at = self.tables.partition_point(|table| ends_before(table.meta(), key));
+            let at = self.tables.partition_point(|table| table.meta().ends_before(key));
             if let Some(cursor) = self.open(Some(at)) {
                 cursor.seek(key, sequence)?;
             }

@@ -14,7 +14,6 @@ use crate::internal_key::Kind;
 use crate::sequence::Sequence;
 use crate::cache::CachedBlock;
 use crate::table::{Missing, Table};
-use crate::tree::version::spans;
 use crate::tree::view::View;
 
 /// What a source knows of a key: its newest version not above a sequence.
@@ -65,7 +64,7 @@ impl<'g> Lookup<'g, '_> {
         }
         let hash = KeyHash::of(self.key);
         for table in view.version.level(0) {
-            if spans(table.meta(), self.key)
+            if table.meta().spans(self.key)
                 && let Some(known) = self.table(table, hash)?
             {
                 return Ok(Some(known));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::key::KeyRange;
 use crate::table::Table;
-use crate::tree::version::{Version, ends_before, overlaps};
+use crate::tree::version::Version;
 
 /// The sorted level.
 pub(crate) const SORTED_LEVEL: usize = 1;
@@ -37,7 +37,7 @@ pub(crate) fn pick(version: &Version, l0_files_max: usize) -> Option<Compaction>
 
 /// All of level 0, if a table there overlaps `range`.
 pub(crate) fn pick_range(version: &Version, range: &KeyRange) -> Option<Compaction> {
-    let meets = version.level(0).iter().any(|table| overlaps(table.meta(), range));
+    let meets = version.level(0).iter().any(|table| table.meta().overlaps(range));
     if meets { from_level_0(version) } else { None }
 }
 
@@ -48,8 +48,8 @@ fn from_level_0(version: &Version) -> Option<Compaction> {
     }
     // The hull of level 0, not its tables one by one: an output may span the gaps between them.
     let meets = |lower: &Table| {
-        upper.iter().any(|table| !ends_before(table.meta(), &lower.meta().smallest))
-            && upper.iter().any(|table| !ends_before(lower.meta(), &table.meta().smallest))
+        upper.iter().any(|table| !table.meta().ends_before(&lower.meta().smallest))
+            && upper.iter().any(|table| !lower.meta().ends_before(&table.meta().smallest))
     };
     let lower = version.level(SORTED_LEVEL).iter().filter(|table| meets(table));
     let inputs = upper

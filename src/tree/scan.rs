@@ -17,7 +17,6 @@ use crate::table::{Missing, Table, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
-use crate::tree::version::overlaps;
 use crate::tree::view::View;
 use crate::tree::visibility::{Tombstones, Visible};
 
@@ -131,7 +130,7 @@ impl Scan {
 
 /// Whether the table may hold rows or tombstones of the plan.
 fn concerns(plan: &ScanPlan, table: &Table) -> bool {
-    overlaps(table.meta(), &plan.range)
+    table.meta().overlaps(&plan.range)
         && (!table.tombstones().is_empty()
             || plan
                 .prefix

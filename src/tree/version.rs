@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::key::KeyRange;
-use crate::table::{Table, TableMeta};
+use crate::table::Table;
 
 /// The deepest level that exists.
 pub(crate) const LEVELS_MAX: usize = 7;
@@ -39,7 +38,7 @@ impl Version {
         for tables in &mut next.levels[1..] {
             tables.sort_by(|left, right| left.meta().smallest.cmp(&right.meta().smallest));
             debug_assert!(
-                tables.windows(2).all(|pair| ends_before(pair[0].meta(), &pair[1].meta().smallest)),
+                tables.windows(2).all(|pair| pair[0].meta().ends_before(&pair[1].meta().smallest)),
                 "tables of a sorted level overlap"
             );
         }
@@ -75,31 +74,7 @@ impl Version {
     /// The one table of a sorted level that may hold `key`.
     pub(crate) fn find<'a>(&'a self, level: usize, key: &[u8]) -> Option<&'a Arc<Table>> {
         let tables = &self.levels[level];
-        let at = tables.partition_point(|table| ends_before(table.meta(), key));
+        let at = tables.partition_point(|table| table.meta().ends_before(key));
         tables.get(at).filter(|table| table.meta().smallest.as_slice() <= key)
     }
-}
-
-/// Whether every key of the table is below `key`. An empty exclusive bound is no bound: a range
-/// tombstone without an end reaches every key.
-pub(crate) fn ends_before(meta: &TableMeta, key: &[u8]) -> bool {
-    if meta.largest_exclusive {
-        !meta.largest.is_empty() && meta.largest.as_slice() <= key
-    } else {
-        meta.largest.as_slice() < key
-    }
-}
-
-/// Whether `key` lies between the table's bounds.
-pub(crate) fn spans(meta: &TableMeta, key: &[u8]) -> bool {
-    meta.smallest.as_slice() <= key && !ends_before(meta, key)
-}
-
-/// Whether the table may hold a key of `range`.
-pub(crate) fn overlaps(meta: &TableMeta, range: &KeyRange) -> bool {
-    let starts_after = match &range.start {
-        std::ops::Bound::Unbounded => true,
-        std::ops::Bound::Included(start) | std::ops::Bound::Excluded(start) => !ends_before(meta, start),
-    };
-    starts_after && !range.ends_before(&meta.smallest)
 }
