@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+#[allow(dead_code, reason = "its caller comes with a later merge")]
 pub mod options;
 pub mod prefix;
 pub mod runtime;
