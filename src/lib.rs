@@ -25,6 +25,7 @@
 
 pub mod db;
 pub mod error;
+#[allow(dead_code, reason = "its caller comes with a later merge")]
 pub mod options;
 pub mod prefix;
 pub mod runtime;

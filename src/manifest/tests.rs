@@ -573,3 +573,44 @@ fn a_manifest_left_by_a_crash_before_current_is_replaced() {
             .all(|name| FileName::parse(name) != FileName::Unfinished)
     );
 }
+
+proptest! {
+    /// Power goes while an edit is being written: the state is the one before it or after it.
+    #[test]
+    fn a_power_loss_yields_the_edit_or_the_state_before_it(
+        before in 0u64..30,
+        key_bytes in 1usize..3000,
+        lost in prop::collection::vec(any::<bool>(), 12),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let storage = Storage::memory();
+        let mut manifest = create(&storage, fresh());
+        for number in 10..10 + before {
+            append(&mut manifest, vec![added(0, number)]).unwrap();
+        }
+        let name = manifest_name(1);
+        let synced = bytes(&storage, &name).len();
+        let states = manifest.state().clone();
+        let mut long = meta(100);
+        long.largest = vec![b'z'; key_bytes];
+        let change = Change::TableAdded { bucket: DEFAULT, level: 1, meta: long };
+        append(&mut manifest, vec![change]).unwrap();
+        let states = [states, manifest.state().clone()];
+
+        let mut image = bytes(&storage, &name);
+        for sector in synced / 512..image.len().div_ceil(512) {
+            if lost[sector % lost.len()] {
+                let end = image.len().min((sector + 1) * 512);
+                image[(sector * 512).max(synced)..end].fill(0);
+            }
+        }
+        if let Some(cut) = cut {
+            image.truncate(synced + cut.index(image.len() - synced + 1));
+        }
+        set_bytes(&storage, &name, &image);
+        let mut manifest = loaded(&storage);
+        prop_assert!(states.contains(manifest.state()));
+        append(&mut manifest, vec![added(2, 200)]).unwrap();
+        prop_assert!(loaded(&storage).state() == manifest.state());
+    }
+}
