@@ -25,11 +25,10 @@ impl Persistent {
     /// Makes `changes`, which name the tables `built`, durable. On failure the tables are removed.
     pub(crate) async fn install(
         &self,
-        mut changes: Vec<Change>,
+        changes: Vec<Change>,
         built: &[Arc<Table>],
         mode: Mode,
     ) -> Result<()> {
-        changes.push(Change::NextFile { number: self.numbers.bound() });
         let durable = async {
             if !built.is_empty() {
                 self.storage.sync_directory(mode).await?;

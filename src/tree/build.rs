@@ -106,7 +106,8 @@ pub(crate) async fn build_tables(
         };
         if retention.keeps(&entry) {
             let full = current.writer.estimated_bytes() >= target_bytes || current.writer.is_full();
-            if full && current.writer.last_key() != Some(entry.key) {
+            // All versions of a key stay in one table, and no table is left without an entry.
+            if full && current.writer.last_key().is_some_and(|last| last != entry.key) {
                 let start = entry.key.to_vec();
                 built.extend(current.finish(context, &tombstones, Some(&start)).await?);
                 current = Output::create(context, options, start).await?;
