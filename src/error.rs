@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::options::DurabilityMode;
+use crate::durability::DurabilityMode;
 
 /// `std::result::Result` of [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;

@@ -42,6 +42,7 @@ mod compression;
 mod counter;
 mod cursor;
 mod direction;
+mod durability;
 mod file_name;
 mod filter;
 mod hash;
@@ -98,9 +99,9 @@ pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome};
 pub use error::{Error, Result};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue};
 pub use options::{
-    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions, DurabilityMode,
-    FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy, PrefixFilterPolicy,
-    StorageMode, WriteOptions,
+    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions,
+    DurabilityMode, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy,
+    PrefixFilterPolicy, StorageMode, WriteOptions,
 };
 pub use prefix::PrefixExtractor;
 pub use recovery::RecoveryReport;
