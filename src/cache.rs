@@ -62,6 +62,10 @@ impl CachedBlock {
         self.table == table && self.number == number
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(crate) fn table(&self) -> u64 {
         self.table
     }

@@ -4,11 +4,15 @@ use crate::error::Fault;
 
 /// Appends `value` in LEB128: seven bits a byte, low ones first, the high bit set on all but the last.
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8 & 0x7f) | 0x80);
+    loop {
+        let [low, ..] = value.to_le_bytes();
+        if value < 0x80 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
 }
 
 /// Appends a varint length and the bytes.

@@ -25,7 +25,6 @@
 
 pub mod db;
 pub mod error;
-#[allow(dead_code, reason = "its caller comes with a later merge")]
 pub mod options;
 pub mod prefix;
 pub mod runtime;
@@ -94,8 +93,8 @@ pub mod write_batch {
 }
 
 pub use bucket::{Bucket, BucketName, BucketReader};
-pub use db::reader::PointValue;
-pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome};
+pub use db::reader::{PointValue, ValueRef};
+pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};
 pub use error::{Error, Result};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue};
 pub use options::{

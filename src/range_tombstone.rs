@@ -37,19 +37,14 @@ impl Fragments {
         let mut edges: BTreeMap<Vec<u8>, Vec<(Sequence, bool)>> = BTreeMap::new();
         for tombstone in tombstones {
             let endless = tombstone.end.is_empty();
-            if endless || tombstone.start < tombstone.end {
-                edges
-                    .entry(tombstone.start)
-                    .or_default()
-                    .push((tombstone.sequence, true));
-            } else {
+            if !endless && tombstone.start >= tombstone.end {
                 continue;
             }
+            let begins = (tombstone.sequence, true);
+            edges.entry(tombstone.start).or_default().push(begins);
             if !endless {
-                edges
-                    .entry(tombstone.end)
-                    .or_default()
-                    .push((tombstone.sequence, false));
+                let ends = (tombstone.sequence, false);
+                edges.entry(tombstone.end).or_default().push(ends);
             }
         }
         let mut fragments = Vec::new();

@@ -105,7 +105,7 @@ pub(super) async fn serve(
                 }
             }
             Work::Persist(durability) => {
-                results.push(persist(path, writer, durability, mode).await)
+                results.push(persist(path, writer, durability, mode).await);
             }
             Work::Freeze => results.push(freeze(path, writer, mode).await),
             Work::Close => results.push(close(path, writer, mode).await),
@@ -220,7 +220,7 @@ async fn log_and_apply(
             |_| true,
             |tree| {
                 let limit = path.context.write_buffer_bytes;
-                if limit.is_some_and(|limit| tree.active_bytes() >= limit)
+                if limit.is_some_and(|limit| tree.is_full(limit))
                     && !full.iter().any(|other| other.id() == tree.id())
                 {
                     full.push(Arc::clone(tree));
@@ -300,10 +300,10 @@ pub(crate) fn apply(
         match operation {
             Operation::Put { key, .. } | Operation::Delete { key, .. } if covered(key) => {}
             Operation::Put { key, value, .. } => {
-                tree.insert(key, sequence, Kind::Value, value, segment)
+                tree.insert(key, sequence, Kind::Value, value, segment);
             }
             Operation::Delete { key, .. } => {
-                tree.insert(key, sequence, Kind::Tombstone, &[], segment)
+                tree.insert(key, sequence, Kind::Tombstone, &[], segment);
             }
             Operation::DeleteRange { start, end, .. } => {
                 tree.insert_range_tombstone(start, end, sequence, segment);

@@ -164,12 +164,11 @@ pub(crate) async fn open_or_create(
         _ => {}
     }
     options.validate()?;
-    let tree = match existing(core, &name, &options)? {
-        Some(tree) => tree,
-        None => {
-            core.check_writable()?;
-            create(core, &name, options, mode).await?
-        }
+    let tree = if let Some(tree) = existing(core, &name, &options)? {
+        tree
+    } else {
+        core.check_writable()?;
+        create(core, &name, options, mode).await?
     };
     Ok(Bucket::new(Arc::clone(any.handle()), tree))
 }

@@ -123,10 +123,6 @@ impl Iter {
     ///
     /// # Cancellation
     /// A step that is dropped is made again by the next one; no row is lost.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the asynchronous step has this name by contract"
-    )]
     pub async fn next(&mut self) -> Result<Option<KeyValue>> {
         self.rows.step(Mode::Cooperative).await
     }
@@ -172,10 +168,6 @@ impl LazyIter {
     ///
     /// # Cancellation
     /// As [`Iter::next`].
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the asynchronous step has this name by contract"
-    )]
     pub async fn next(&mut self) -> Result<Option<LazyKeyValue>> {
         Ok(self
             .rows
@@ -225,6 +217,7 @@ impl LazyKeyValue {
     ///
     /// # Errors
     /// As [`LazyValue::read`].
+    #[expect(clippy::unused_async, reason = "asynchronous by contract")]
     pub async fn into_key_value(self) -> Result<KeyValue> {
         self.into_key_value_sync()
     }
@@ -259,10 +252,6 @@ impl std::fmt::Debug for LazyValue {
 impl LazyValue {
     /// Whether it lay beside its key and is here already.
     #[must_use]
-    #[expect(
-        clippy::unused_self,
-        reason = "every value lies beside its key in this version"
-    )]
     pub fn is_inline(&self) -> bool {
         true
     }
@@ -271,6 +260,7 @@ impl LazyValue {
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Corruption`] if it has to be read from a file.
+    #[expect(clippy::unused_async, reason = "asynchronous by contract")]
     pub async fn read(&self) -> Result<Value> {
         self.read_sync()
     }
@@ -287,6 +277,7 @@ impl LazyValue {
     ///
     /// # Errors
     /// As [`read`](Self::read).
+    #[expect(clippy::unused_async, reason = "asynchronous by contract")]
     pub async fn into_value(self) -> Result<Value> {
         self.into_value_sync()
     }

@@ -11,6 +11,7 @@
 pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
+pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
 pub(crate) mod maintenance;
@@ -28,6 +29,7 @@ pub(crate) mod worker;
 pub(crate) mod write;
 
 pub use budget::{MaintenanceBudget, MaintenanceOutcome};
+pub use inspect::VerifyReport;
 pub use open::IntoOpenOptions;
 
 use std::sync::atomic::AtomicBool;
@@ -218,6 +220,7 @@ impl Db {
     ///
     /// # Errors
     /// None today.
+    #[expect(clippy::unused_async, reason = "asynchronous by contract")]
     pub async fn default_bucket(&self) -> Result<Bucket> {
         self.default_bucket_sync()
     }

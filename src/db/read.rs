@@ -10,7 +10,7 @@ use crate::db::pins::Pin;
 use crate::error::Result;
 use crate::sequence::Sequence;
 use crate::table::Missing;
-use crate::tree::lookup;
+use crate::tree::lookup::{self, Hit};
 use crate::tree::{Tree, view::View};
 
 impl Core {
@@ -34,7 +34,7 @@ impl Core {
                 // The view is taken before the sequence, as on the resident path.
                 let view = tree.pin();
                 let sequence = at.unwrap_or_else(|| self.commits.visible());
-                get_in_view(&view, key, sequence, mode, read).await
+                get_in_view(&view, key, sequence, mode, |hit| Ok(read(hit.bytes()))).await
             }
         }
     }
@@ -52,24 +52,24 @@ impl Core {
         // sequence, read later and so not older, could still see.
         let view = tree.view(&guard);
         let sequence = at.unwrap_or_else(|| self.commits.visible());
-        Ok(lookup::get(view, key, sequence, &[], &guard)?.map(read))
+        Ok(lookup::get(view, key, sequence, &[], &guard)?.map(|hit| read(hit.bytes())))
     }
 }
 
 /// What `read` makes of the value of `key` in a view that the caller holds, loading block after block.
-pub(crate) async fn get_in_view<R>(
-    view: &View,
+pub(crate) async fn get_in_view<'v, R>(
+    view: &'v View,
     key: &[u8],
     sequence: Sequence,
     mode: Mode,
-    mut read: impl FnMut(&[u8]) -> R,
+    mut read: impl FnMut(Hit<'v, '_>) -> Result<R>,
 ) -> Result<Option<R>> {
     let mut supplied = Vec::new();
     loop {
         let missing = {
             let guard = crossbeam_epoch::pin();
             match lookup::get(view, key, sequence, &supplied, &guard) {
-                Ok(value) => return Ok(value.map(&mut read)),
+                Ok(value) => return value.map(&mut read).transpose(),
                 Err(Halt::Failed(error)) => return Err(error),
                 Err(Halt::Needs(missing)) => missing,
             }

@@ -1,6 +1,7 @@
 //! Readers of one bucket at one snapshot, with their sources captured once.
 
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use trine_io::Mode;
@@ -12,6 +13,7 @@ use crate::db::read::get_in_view;
 use crate::db::snapshot::Snapshot;
 use crate::error::Result;
 use crate::sequence::Sequence;
+use crate::table::Lent;
 use crate::tree::view::View;
 use crate::types::Value;
 
@@ -84,9 +86,80 @@ impl BucketReader<'_> {
         block_on(self.read(key, Mode::Blocking))
     }
 
+    /// The value of `key`, lent from where it lies: the memtable's arena, a table's mapping, or a
+    /// decoded block of the cache. Nothing is copied.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    ///
+    /// # Cost
+    /// No allocation and no copy, whatever the value's length. While the loan lives its memtable or
+    /// table stays, even after it was flushed, compacted or evicted.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> trine_kv::Result<()> {
+    /// use trine_kv::{Db, DbOptions};
+    /// let db = Db::open_sync(DbOptions::memory())?;
+    /// db.put_sync("key", "value")?;
+    /// let snapshot = db.snapshot();
+    /// let bucket = db.default_bucket_sync()?;
+    /// let reader = bucket.reader(&snapshot)?;
+    /// let value = reader.get_ref_sync(b"key")?.expect("it was put");
+    /// assert_eq!(&*value, b"value");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_ref(&self, key: &[u8]) -> Result<Option<ValueRef<'_>>> {
+        self.lend(key, Mode::Cooperative).await
+    }
+
+    /// [`get_ref`](Self::get_ref) on this thread.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn get_ref_sync(&self, key: &[u8]) -> Result<Option<ValueRef<'_>>> {
+        block_on(self.lend(key, Mode::Blocking))
+    }
+
+    async fn lend(&self, key: &[u8], mode: Mode) -> Result<Option<ValueRef<'_>>> {
+        self.core.check_open()?;
+        get_in_view(&self.view, key, self.sequence, mode, |hit| {
+            hit.lend().map(ValueRef)
+        })
+        .await
+    }
+
     async fn read(&self, key: &[u8], mode: Mode) -> Result<Option<Value>> {
         self.core.check_open()?;
-        get_in_view(&self.view, key, self.sequence, mode, <[u8]>::to_vec).await
+        get_in_view(&self.view, key, self.sequence, mode, |hit| {
+            Ok(hit.bytes().to_vec())
+        })
+        .await
+    }
+}
+
+/// A value's bytes, lent by a [`BucketReader`] and bound to it.
+#[derive(Clone)]
+pub struct ValueRef<'reader>(Lent<'reader>);
+
+impl std::fmt::Debug for ValueRef<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ValueRef").field(&&**self).finish()
+    }
+}
+
+impl Deref for ValueRef<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for ValueRef<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
     }
 }
 

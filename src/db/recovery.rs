@@ -86,21 +86,12 @@ pub(crate) async fn recover(
     let temporaries = check_names(options, &names)?;
     let mut manifest = match Manifest::load(storage, mode).await? {
         Some(manifest) => manifest,
+        None if options.read_only => {
+            check_without_manifest(&names)?;
+            return Ok(None);
+        }
         None => {
-            let data = names.iter().find(|name| {
-                matches!(
-                    FileName::parse(name),
-                    FileName::Table(_) | FileName::Blob(_) | FileName::Misspelt | FileName::Wal(_)
-                )
-            });
-            if let Some(name) = data {
-                return Err(corruption(format!(
-                    "CURRENT is missing, but there is data ({name})"
-                )));
-            }
-            if options.read_only {
-                return Ok(None);
-            }
+            check_without_manifest(&names)?;
             sweep(storage, &names, None, mode).await?;
             initialise(options, storage, mode).await?
         }
@@ -166,6 +157,22 @@ fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<String>> {
         )));
     }
     Ok(temporaries)
+}
+
+/// Without a manifest there must be no data: the first one is durable before any.
+fn check_without_manifest(names: &[String]) -> Result<()> {
+    let data = names.iter().find(|name| {
+        matches!(
+            FileName::parse(name),
+            FileName::Table(_) | FileName::Blob(_) | FileName::Misspelt | FileName::Wal(_)
+        )
+    });
+    match data {
+        Some(name) => Err(corruption(format!(
+            "CURRENT is missing, but there is data ({name})"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A formal name that the manifest does not know was not left by us: see `db::install`.

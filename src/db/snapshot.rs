@@ -12,7 +12,7 @@ use crate::sequence::Sequence;
 pub struct Snapshot {
     sequence: Sequence,
     /// `None` if it was made from a bare number.
-    pin: Option<Pin>,
+    _pin: Option<Pin>,
 }
 
 impl Snapshot {
@@ -22,14 +22,14 @@ impl Snapshot {
     pub const fn new(read_sequence: Sequence) -> Self {
         Self {
             sequence: read_sequence,
-            pin: None,
+            _pin: None,
         }
     }
 
     pub(crate) fn pinned(pin: Pin) -> Self {
         Self {
             sequence: pin.sequence(),
-            pin: Some(pin),
+            _pin: Some(pin),
         }
     }
 

@@ -8,47 +8,49 @@ use trine_platform::block_on;
 
 use crate::db::Db;
 use crate::db::bucket::Bucket;
+use crate::db::inspect::approximate_size;
 use crate::db::iter::{Iter, LazyIter};
+use crate::db::read::get_in_view;
 use crate::db::snapshot::Snapshot;
-use crate::db::write::check_key;
+use crate::db::write::{Prepared, check_key};
 use crate::direction::Direction;
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::options::WriteOptions;
-use crate::types::{CommitInfo, Value};
+use crate::tree::lookup::Hit;
+use crate::types::{CommitInfo, KeyValue, Value};
 
 impl Bucket {
-    fn prepare_put(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        options: WriteOptions,
-    ) -> Result<crate::db::write::Prepared> {
+    fn prepare_put(&self, key: &[u8], value: &[u8], options: WriteOptions) -> Result<Prepared> {
         self.core().prepare_one(self.tree(), options, |batch| {
             check_key(self.tree(), key)?;
             batch.put(self.tree().id(), key, value)
         })
     }
 
-    fn prepare_delete(
-        &self,
-        key: &[u8],
-        options: WriteOptions,
-    ) -> Result<crate::db::write::Prepared> {
+    fn prepare_delete(&self, key: &[u8], options: WriteOptions) -> Result<Prepared> {
         self.core().prepare_one(self.tree(), options, |batch| {
             check_key(self.tree(), key)?;
             batch.delete(self.tree().id(), key)
         })
     }
 
-    fn prepare_delete_range(
-        &self,
-        range: &KeyRange,
-        options: WriteOptions,
-    ) -> Result<crate::db::write::Prepared> {
+    fn prepare_delete_range(&self, range: &KeyRange, options: WriteOptions) -> Result<Prepared> {
         self.core().prepare_one(self.tree(), options, |batch| {
             batch.delete_range(self.tree().id(), range)
         })
+    }
+
+    async fn values<K: AsRef<[u8]>>(&self, keys: &[K], mode: Mode) -> Result<Vec<Option<Value>>> {
+        self.core().check_open()?;
+        let pin = self.core().pin_newest();
+        let view = self.tree().pin();
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            let copy = |hit: Hit<'_, '_>| Ok(hit.bytes().to_vec());
+            values.push(get_in_view(&view, key.as_ref(), pin.sequence(), mode, copy).await?);
+        }
+        Ok(values)
     }
 
     async fn value(&self, key: &[u8], at: Option<&Snapshot>, mode: Mode) -> Result<Option<Value>> {
@@ -99,6 +101,120 @@ macro_rules! point_methods {
         /// As [`get`](Self::get).
         pub fn get_at_sync(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Value>> {
             block_on(self.keyspace().value(key, Some(snapshot), Mode::Blocking))
+        }
+
+        /// What `read` makes of the value of `key`, lent from where it lies; `None` if there is none.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        ///
+        /// # Cost
+        /// No copy and no allocation but the closure's own. Keep the closure short: memory that it may
+        /// read is not reclaimed while it runs.
+        pub async fn get_with<R>(
+            &self,
+            key: &[u8],
+            read: impl FnMut(&[u8]) -> R,
+        ) -> Result<Option<R>> {
+            let bucket = self.keyspace();
+            bucket
+                .core()
+                .get_with(bucket.tree(), key, None, Mode::Cooperative, read)
+                .await
+        }
+
+        /// [`get_with`](Self::get_with) on this thread.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub fn get_with_sync<R>(
+            &self,
+            key: &[u8],
+            read: impl FnMut(&[u8]) -> R,
+        ) -> Result<Option<R>> {
+            let bucket = self.keyspace();
+            block_on(
+                bucket
+                    .core()
+                    .get_with(bucket.tree(), key, None, Mode::Blocking, read),
+            )
+        }
+
+        /// Whether `key` has a value.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        ///
+        /// # Cost
+        /// As [`get_with`](Self::get_with).
+        pub async fn contains_key(&self, key: &[u8]) -> Result<bool> {
+            Ok(self.get_with(key, |_| ()).await?.is_some())
+        }
+
+        /// [`contains_key`](Self::contains_key) on this thread.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub fn contains_key_sync(&self, key: &[u8]) -> Result<bool> {
+            Ok(self.get_with_sync(key, |_| ())?.is_some())
+        }
+
+        /// The values of several keys, in their order, all as of one moment.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub async fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
+            self.keyspace().values(keys, Mode::Cooperative).await
+        }
+
+        /// [`multi_get`](Self::multi_get) on this thread.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub fn multi_get_sync<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
+            block_on(self.keyspace().values(keys, Mode::Blocking))
+        }
+
+        /// The row with the least key of `range`.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub async fn first(&self, range: &KeyRange) -> Result<Option<KeyValue>> {
+            self.range(range).await?.next().await
+        }
+
+        /// [`first`](Self::first) on this thread.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub fn first_sync(&self, range: &KeyRange) -> Result<Option<KeyValue>> {
+            self.range_sync(range)?.next_sync().transpose()
+        }
+
+        /// The row with the greatest key of `range`.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub async fn last(&self, range: &KeyRange) -> Result<Option<KeyValue>> {
+            self.range_reverse(range).await?.next().await
+        }
+
+        /// [`last`](Self::last) on this thread.
+        ///
+        /// # Errors
+        /// As [`get`](Self::get).
+        pub fn last_sync(&self, range: &KeyRange) -> Result<Option<KeyValue>> {
+            self.range_reverse_sync(range)?.next_sync().transpose()
+        }
+
+        /// About how many bytes the keys of `range` and their values take in table files, to the size of
+        /// a block at either end. Memtables are not counted.
+        ///
+        /// # Cost
+        /// Two index searches for each table that overlaps the range; no I/O.
+        #[must_use]
+        pub fn approximate_size(&self, range: &KeyRange) -> u64 {
+            approximate_size(self.keyspace().tree(), range)
         }
 
         /// Sets the value of `key`, as durably as the database's options say.

@@ -29,7 +29,7 @@ impl Workers {
             let stopping = Arc::clone(&self.stopping);
             let name = format!("trine-worker-{index}");
             threads.push(trine_platform::thread::spawn(&name, move || {
-                work(&weak, &bell, &stopping)
+                work(&weak, &bell, &stopping);
             })?);
         }
         Ok(())

@@ -52,27 +52,23 @@ impl Core {
         let mut trees: Vec<Arc<Tree>> = Vec::new();
         for operation in batch.operations() {
             let name = operation.bucket();
-            let tree = match trees.iter().find(|tree| tree.name() == name) {
-                Some(tree) => Arc::clone(tree),
-                None => {
-                    let tree = known.by_name(name).ok_or_else(|| Error::BucketMissing {
-                        name: name.to_owned(),
-                    })?;
-                    trees.push(Arc::clone(tree));
-                    Arc::clone(tree)
-                }
-            };
+            let tree = known.by_name(name).ok_or_else(|| Error::BucketMissing {
+                name: name.to_owned(),
+            })?;
+            if !trees.iter().any(|other| other.id() == tree.id()) {
+                trees.push(Arc::clone(tree));
+            }
             match operation {
                 BatchOperation::Put { key, value, .. } => {
-                    check_key(&tree, key)?;
+                    check_key(tree, key)?;
                     encoded.put(tree.id(), key, value)?;
                 }
                 BatchOperation::Delete { key, .. } => {
-                    check_key(&tree, key)?;
+                    check_key(tree, key)?;
                     encoded.delete(tree.id(), key)?;
                 }
                 BatchOperation::DeleteRange { range, .. } => {
-                    encoded.delete_range(tree.id(), range)?
+                    encoded.delete_range(tree.id(), range)?;
                 }
             }
         }

@@ -57,6 +57,7 @@ impl ManifestState {
     }
 
     /// The id of the bucket with this name.
+    #[cfg(test)]
     pub(crate) fn bucket_named(&self, name: &str) -> Option<BucketId> {
         self.names.get(name).copied()
     }
@@ -82,6 +83,7 @@ impl ManifestState {
     }
 
     /// Every file number that may have been used is below.
+    #[cfg(test)]
     pub(crate) fn next_file(&self) -> u64 {
         self.next_file
     }

@@ -5,6 +5,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
@@ -12,6 +13,7 @@ use crossbeam_epoch::Guard;
 use crate::block::{Answer, BlockRef};
 use crate::cache::{CachedBlock, Loan};
 use crate::cursor::Halt;
+use crate::error::{Error, Fault};
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
 use crate::sequence::Sequence;
@@ -35,17 +37,6 @@ pub(crate) enum Pin<'g> {
     Supplied(&'g Arc<CachedBlock>),
 }
 
-impl Pin<'_> {
-    /// What must be held, besides the table, for the bytes to outlive the guard.
-    pub(crate) fn share(&self) -> Option<Arc<CachedBlock>> {
-        match self {
-            Self::InPlace { .. } => None,
-            Self::Cached(loan) => Some(loan.share()),
-            Self::Supplied(block) => Some(Arc::clone(block)),
-        }
-    }
-}
-
 /// The version that a lookup found. Its key is the caller's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found<'g> {
@@ -55,7 +46,53 @@ pub(crate) struct Found<'g> {
     pub(crate) pin: Pin<'g>,
 }
 
+/// A value that is lent for as long as its table (or memtable) is held.
+#[derive(Clone, Debug)]
+pub(crate) enum Lent<'t> {
+    /// From a map or an arena.
+    Borrowed(&'t [u8]),
+    /// From a decoded block, which this keeps alive.
+    Cached {
+        block: Arc<CachedBlock>,
+        range: Range<usize>,
+    },
+}
+
+impl Deref for Lent<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Cached { block, range } => block.bytes().get(range.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+fn cached<'t>(block: Arc<CachedBlock>, value: &[u8]) -> Option<Lent<'t>> {
+    range_in(block.bytes(), value).map(|range| Lent::Cached { block, range })
+}
+
+/// Where `inner`, a part of `outer`, lies in it.
+fn range_in(outer: &[u8], inner: &[u8]) -> Option<Range<usize>> {
+    let start = inner.as_ptr().addr().checked_sub(outer.as_ptr().addr())?;
+    let end = start.checked_add(inner.len())?;
+    (end <= outer.len()).then_some(start..end)
+}
+
 impl Table {
+    /// Lends what `get` found for longer than the guard lives, without copying it.
+    pub(crate) fn lend<'t>(self: &'t Arc<Self>, found: &Found<'_>) -> Result<Lent<'t>, Error> {
+        let lent = match found.pin {
+            Pin::InPlace { .. } => range_in(self.bytes(), found.value)
+                .and_then(|range| self.bytes().get(range))
+                .map(Lent::Borrowed),
+            Pin::Cached(loan) => cached(loan.share(), found.value),
+            Pin::Supplied(block) => cached(Arc::clone(block), found.value),
+        };
+        lent.ok_or_else(|| self.corrupt(u32::MAX, Fault::Field("value")))
+    }
+
     /// The newest point entry of `key` not above `sequence`; `hash` is the key's. Tombstones are
     /// returned as they are, range tombstones are not looked at, nor is the filter.
     ///

@@ -27,7 +27,7 @@ mod verify;
 mod writer;
 
 pub(crate) use cursor::TableCursor;
-pub(crate) use lookup::{Found, Pin};
+pub(crate) use lookup::{Found, Lent};
 pub(crate) use meta::TableMeta;
 pub(crate) use reader::{Missing, Table};
 pub(crate) use writer::{TableOptions, TableWriter};

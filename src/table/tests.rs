@@ -80,8 +80,9 @@ fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
         let missing = match table.get(key, hash, sequence, supplied.as_ref(), &guard) {
             Ok(found) => {
                 return Ok(found.map(|found| {
-                    let shared = found.pin.share();
-                    assert!(shared.is_none_or(|block| block.table() == 7));
+                    let lent = table.lend(&found).unwrap();
+                    assert_eq!(lent.as_ptr(), found.value.as_ptr(), "nothing is copied");
+                    assert_eq!(&*lent, found.value);
                     let sequence = found.sequence.get();
                     (key.to_vec(), sequence, found.kind, found.value.to_vec())
                 }));

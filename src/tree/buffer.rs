@@ -11,6 +11,10 @@ use crate::tree::memtable::Memtable;
 /// What an entry counts beyond its key and value: its sequence, its kind, its place in the index.
 const ENTRY_OVERHEAD_BYTES: usize = 16;
 
+/// The memory of an index may exceed the limit of a memtable by this; small memtables, whose first
+/// chunk is most of it, are judged by their entries alone.
+const INDEX_ALLOWANCE_BYTES: usize = 64 << 10;
+
 /// One memtable, active or immutable. Only the commit leader writes, and only while it is active.
 #[derive(Debug)]
 pub(crate) struct WriteBuffer {
@@ -43,8 +47,10 @@ impl WriteBuffer {
         self.bytes.load(Relaxed)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.memtable.is_empty()
+    /// Whether it has grown to `limit`: by what callers put in, or by the memory that this takes.
+    pub(crate) fn is_full(&self, limit: usize) -> bool {
+        self.bytes() >= limit
+            || self.memtable.bytes() >= limit.saturating_add(INDEX_ALLOWANCE_BYTES)
     }
 
     /// The oldest WAL segment that this memtable still needs.

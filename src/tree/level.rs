@@ -50,9 +50,9 @@ impl LevelCursor {
         while let Some(cursor) = &mut self.current {
             if !self.entered {
                 if forward {
-                    cursor.seek_first()?
+                    cursor.seek_first()?;
                 } else {
-                    cursor.seek_last()?
+                    cursor.seek_last()?;
                 }
                 self.entered = true;
             }

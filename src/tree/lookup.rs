@@ -10,44 +10,68 @@ use crossbeam_epoch::Guard;
 
 use crate::cache::CachedBlock;
 use crate::cursor::Halt;
+use crate::error::Error;
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
 use crate::sequence::Sequence;
-use crate::table::{Missing, Table};
+use crate::table::{Found, Lent, Missing, Table};
 use crate::tree::view::View;
 
-/// What a source knows of a key: its newest version not above a sequence.
+/// A value where it lies.
 #[derive(Clone, Copy, Debug)]
-struct Known<'g> {
+pub(crate) enum Hit<'v, 'g> {
+    Memtable(&'v [u8]),
+    Table(&'v Arc<Table>, Found<'g>),
+}
+
+impl<'v> Hit<'v, '_> {
+    /// Its bytes, for as long as the guard lives.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Memtable(value) => value,
+            Self::Table(_, found) => found.value,
+        }
+    }
+
+    /// Its bytes, for as long as the view lives.
+    pub(crate) fn lend(&self) -> Result<Lent<'v>, Error> {
+        match self {
+            Self::Memtable(value) => Ok(Lent::Borrowed(value)),
+            Self::Table(table, found) => table.lend(found),
+        }
+    }
+}
+
+/// What a source knows of a key: its newest version not above a sequence.
+struct Known<'v, 'g> {
     sequence: Sequence,
     /// `None`: deleted.
-    value: Option<&'g [u8]>,
+    value: Option<Hit<'v, 'g>>,
 }
 
 /// The newest point entry and the newest range tombstone of one source, made one answer.
-fn settle<'g>(
-    entry: Option<(Sequence, Kind, &'g [u8])>,
+fn settle<'v, 'g>(
+    entry: Option<(Sequence, Kind, Hit<'v, 'g>)>,
     tombstone: Option<Sequence>,
-) -> Option<Known<'g>> {
+) -> Option<Known<'v, 'g>> {
     match (entry, tombstone) {
-        (Some((sequence, _, _)), Some(covering)) if covering > sequence => Some(Known {
+        (Some((sequence, kind, value)), covering)
+            if covering.is_none_or(|covering| covering <= sequence) =>
+        {
+            let value = (kind == Kind::Value).then_some(value);
+            Some(Known { sequence, value })
+        }
+        (_, Some(covering)) => Some(Known {
             sequence: covering,
             value: None,
         }),
-        (Some((sequence, kind, value)), _) => Some(Known {
-            sequence,
-            value: (kind == Kind::Value).then_some(value),
-        }),
-        (None, Some(covering)) => Some(Known {
-            sequence: covering,
-            value: None,
-        }),
-        (None, None) => None,
+        (_, None) => None,
     }
 }
 
 /// Walks the sources of one view until one knows the key.
-struct Lookup<'g, 'k> {
+struct Lookup<'v, 'g, 'k> {
+    view: &'v View,
     key: &'k [u8],
     sequence: Sequence,
     /// Sources without a commit above this are not asked.
@@ -56,28 +80,29 @@ struct Lookup<'g, 'k> {
     guard: &'g Guard,
 }
 
-impl<'g> Lookup<'g, '_> {
-    fn run(&self, view: &'g View) -> Result<Option<Known<'g>>, Halt<Missing>> {
-        for buffer in view.buffers() {
+impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
+    fn run(&self) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
+        for buffer in self.view.buffers() {
             let memtable = buffer.memtable();
             let entry = memtable
                 .get(self.key, self.sequence)
-                .map(|entry| (entry.sequence, entry.kind, entry.value));
-            if let Some(known) = settle(entry, memtable.covering_tombstone(self.key, self.sequence))
-            {
+                .map(|entry| (entry.sequence, entry.kind, Hit::Memtable(entry.value)));
+            let tombstone = memtable.covering_tombstone(self.key, self.sequence);
+            if let Some(known) = settle(entry, tombstone) {
                 return Ok(Some(known));
             }
         }
+        let version = &self.view.version;
         let hash = KeyHash::of(self.key);
-        for table in view.version.level(0) {
+        for table in version.level(0) {
             if table.meta().spans(self.key)
                 && let Some(known) = self.table(table, hash)?
             {
                 return Ok(Some(known));
             }
         }
-        for level in 1..view.version.depth() {
-            if let Some(table) = view.version.find(level, self.key)
+        for level in 1..version.depth() {
+            if let Some(table) = version.find(level, self.key)
                 && let Some(known) = self.table(table, hash)?
             {
                 return Ok(Some(known));
@@ -88,13 +113,13 @@ impl<'g> Lookup<'g, '_> {
 
     fn table(
         &self,
-        table: &'g Arc<Table>,
+        table: &'v Arc<Table>,
         hash: KeyHash,
-    ) -> Result<Option<Known<'g>>, Halt<Missing>> {
+    ) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
         if table.meta().largest_sequence <= self.above {
             return Ok(None);
         }
-        let entry = if table.may_contain(hash) {
+        let found = if table.may_contain(hash) {
             // The newest one: the block that this table missed last.
             let own = self
                 .supplied
@@ -105,30 +130,29 @@ impl<'g> Lookup<'g, '_> {
             None
         };
         let tombstone = table.tombstones().covering(self.key, self.sequence);
-        Ok(settle(
-            entry.map(|entry| (entry.sequence, entry.kind, entry.value)),
-            tombstone,
-        ))
+        let entry = found.map(|found| (found.sequence, found.kind, Hit::Table(table, found)));
+        Ok(settle(entry, tombstone))
     }
 }
 
-/// The value of `key` at `sequence`; `supplied` are the blocks that this same lookup missed. Lent
-/// for as long as the guard lives.
-pub(crate) fn get<'g>(
-    view: &'g View,
+/// The value of `key` at `sequence`; `supplied` are the blocks that this same lookup missed.
+pub(crate) fn get<'v: 'g, 'g>(
+    view: &'v View,
     key: &[u8],
     sequence: Sequence,
     supplied: &'g [Arc<CachedBlock>],
     guard: &'g Guard,
-) -> Result<Option<&'g [u8]>, Halt<Missing>> {
+) -> Result<Option<Hit<'v, 'g>>, Halt<Missing>> {
+    let above = Sequence::ZERO;
     let lookup = Lookup {
+        view,
         key,
         sequence,
-        above: Sequence::ZERO,
+        above,
         supplied,
         guard,
     };
-    Ok(lookup.run(view)?.and_then(|known| known.value))
+    Ok(lookup.run()?.and_then(|known| known.value))
 }
 
 /// The newest commit that touched `key`, if it is above `above`.
@@ -138,14 +162,16 @@ pub(crate) fn newest_change(
     above: Sequence,
     supplied: &[Arc<CachedBlock>],
 ) -> Result<Option<Sequence>, Halt<Missing>> {
-    let guard = crossbeam_epoch::pin();
+    let guard = &crossbeam_epoch::pin();
+    let sequence = Sequence::new(u64::MAX);
     let lookup = Lookup {
+        view,
         key,
-        sequence: Sequence::new(u64::MAX),
+        sequence,
         above,
         supplied,
-        guard: &guard,
+        guard,
     };
-    let newest = lookup.run(view)?.map(|known| known.sequence);
+    let newest = lookup.run()?.map(|known| known.sequence);
     Ok(newest.filter(|sequence| *sequence > above))
 }

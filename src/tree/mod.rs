@@ -132,6 +132,14 @@ impl Tree {
             .len()
     }
 
+    /// Whether the active memtable has grown to `limit` bytes.
+    pub(crate) fn is_full(&self, limit: usize) -> bool {
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .active
+            .is_full(limit)
+    }
+
     /// Adds an entry to the active memtable. Commit leader (or recovery) only.
     pub(crate) fn insert(
         &self,

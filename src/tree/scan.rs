@@ -6,7 +6,6 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::cache::CachedBlock;
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::error::Result;
@@ -74,10 +73,6 @@ impl Scan {
         self.plan.direction
     }
 
-    pub(crate) fn sequence(&self) -> Sequence {
-        self.plan.sequence
-    }
-
     /// On to the next row; `row` then lends it.
     pub(crate) async fn advance(&mut self, mode: Mode) -> Result<bool> {
         loop {
@@ -128,10 +123,6 @@ impl Scan {
         };
         Ok(())
     }
-
-    pub(crate) fn supply(&mut self, block: &Arc<CachedBlock>) {
-        self.rows.supply(block);
-    }
 }
 
 /// Whether the table may hold rows or tombstones of the plan.
@@ -177,7 +168,7 @@ fn sources(view: &View, plan: &ScanPlan) -> (Vec<Source>, Vec<Tombstones>) {
         match (level, tables.len()) {
             (_, 0) => {}
             (0, _) | (_, 1) => {
-                sources.extend(tables.into_iter().map(TableCursor::new).map(Source::Table))
+                sources.extend(tables.into_iter().map(TableCursor::new).map(Source::Table));
             }
             _ => sources.push(Source::Level(LevelCursor::new(tables))),
         }

@@ -49,6 +49,7 @@ impl Tombstones {
 
 /// Rows visible at one sequence.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Visible {
     merge: Merge,
     direction: Direction,

@@ -15,10 +15,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use replay::{Replayed, Tail, cut_tail, replay};
+pub(crate) use replay::{Replayed, cut_tail, replay};
 pub(crate) use writer::SegmentWriter;
 
-use crate::file_name::{FileName, wal_name};
+use crate::file_name::wal_name;
 
 /// The longest segment that is read or written.
 pub(crate) const MAX_SEGMENT_BYTES: u64 = 4 << 30;
@@ -30,12 +30,4 @@ const SYNC_MARK: u8 = 2;
 /// The file name of a segment.
 pub(crate) fn segment_name(number: u64) -> String {
     wal_name(number)
-}
-
-/// The number of the segment that a file name names.
-pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
-    match FileName::parse(name) {
-        FileName::Wal(number) => Some(number),
-        _ => None,
-    }
 }

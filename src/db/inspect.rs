@@ -1,0 +1,106 @@
+//! Looking at a database as a whole: its buckets, the size of a range, whether every byte is right.
+
+use trine_io::Mode;
+use trine_platform::block_on;
+
+use crate::db::bucket::BucketName;
+use crate::db::{Core, Db};
+use crate::error::Result;
+use crate::key::KeyRange;
+use crate::tree::Tree;
+
+/// What [`Db::verify`] read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Tables read from end to end.
+    pub tables: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The entries in them, tombstones among them.
+    pub entries: u64,
+}
+
+impl Db {
+    /// The names of all buckets but the default one, sorted.
+    #[must_use]
+    pub fn bucket_names(&self) -> Vec<BucketName> {
+        let trees = self.core().trees.load();
+        let mut names: Vec<&str> = trees.iter().map(|tree| tree.name()).collect();
+        names.retain(|name| !crate::db::write::is_default(name));
+        names.sort_unstable();
+        names.into_iter().map(BucketName::from).collect()
+    }
+
+    /// Reads every table from its file and checks all that can be checked: each block's checksum, the
+    /// order of all entries, that indexes and filters find them, and that the totals are right.
+    /// `progress` is called after each table with what was read so far.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`](crate::Error::Corruption) or
+    /// [`Error::InvalidFormat`](crate::Error::InvalidFormat) naming file and offset of the first fault;
+    /// [`Error::Io`](crate::Error::Io); [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// # Cost
+    /// Reads all table files, past the caches. Reads and writes go on meanwhile.
+    pub async fn verify(
+        &self,
+        progress: impl FnMut(VerifyReport) + Send + 'static,
+    ) -> Result<VerifyReport> {
+        self.core()
+            .offload(move |core| async move { core.verify(progress, Mode::Blocking).await })
+            .await
+    }
+
+    /// [`verify`](Self::verify) on this thread.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_sync(&self, progress: impl FnMut(VerifyReport)) -> Result<VerifyReport> {
+        block_on(self.core().verify(progress, Mode::Blocking))
+    }
+}
+
+impl Core {
+    async fn verify(
+        &self,
+        mut progress: impl FnMut(VerifyReport),
+        mode: Mode,
+    ) -> Result<VerifyReport> {
+        let mut report = VerifyReport::default();
+        for tree in self.trees.load().iter() {
+            let view = tree.pin();
+            for table in view.version.tables() {
+                self.check_open()?;
+                table.verify(mode).await?;
+                report.tables += 1;
+                report.bytes += table.meta().bytes;
+                report.entries += table.meta().entries;
+                progress(report);
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// About how many bytes of table files hold the keys of `range`.
+pub(crate) fn approximate_size(tree: &Tree, range: &KeyRange) -> u64 {
+    if range.is_empty() {
+        return 0;
+    }
+    let (start, end) = range.to_half_open();
+    let view = tree.pin();
+    let tables = view
+        .version
+        .tables()
+        .filter(|table| table.meta().overlaps(range));
+    tables
+        .map(|table| {
+            let from = table.approximate_offset(&start);
+            let to = end
+                .as_ref()
+                .map_or(table.meta().bytes, |end| table.approximate_offset(end));
+            to.saturating_sub(from)
+        })
+        .sum()
+}
