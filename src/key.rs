@@ -23,13 +23,19 @@ impl KeyRange {
     /// Every key.
     #[must_use]
     pub const fn all() -> Self {
-        Self { start: Bound::Unbounded, end: Bound::Unbounded }
+        Self {
+            start: Bound::Unbounded,
+            end: Bound::Unbounded,
+        }
     }
 
     /// `[start, end)`.
     #[must_use]
     pub fn half_open(start: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {
-        Self { start: Bound::Included(start.into()), end: Bound::Excluded(end.into()) }
+        Self {
+            start: Bound::Included(start.into()),
+            end: Bound::Excluded(end.into()),
+        }
     }
 
     /// Every key that starts with `prefix`; the empty prefix means every key.
@@ -37,14 +43,20 @@ impl KeyRange {
     pub fn prefix(prefix: impl Into<Vec<u8>>) -> Self {
         let start = prefix.into();
         let end = prefix_end(&start).map_or(Bound::Unbounded, Bound::Excluded);
-        Self { start: Bound::Included(start), end }
+        Self {
+            start: Bound::Included(start),
+            end,
+        }
     }
 
     /// The same bounds as any range of byte strings, such as `"a".."m"` or `vec![1]..=vec![9]`.
     #[must_use]
     pub fn from_bounds<K: AsRef<[u8]>>(range: impl RangeBounds<K>) -> Self {
         let own = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
-        Self { start: own(range.start_bound()), end: own(range.end_bound()) }
+        Self {
+            start: own(range.start_bound()),
+            end: own(range.end_bound()),
+        }
     }
 
     /// Whether `key` lies inside.
@@ -61,11 +73,15 @@ impl KeyRange {
             (Bound::Included(start), Bound::Included(end)) => start > end,
             (Bound::Excluded(start), Bound::Excluded(end)) => {
                 // Between a key and its immediate successor (the key with a zero byte) lies nothing.
-                start >= end || end.split_last().is_some_and(|(last, rest)| *last == 0 && rest == start.as_slice())
-            }
-            (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => {
                 start >= end
+                    || end
+                        .split_last()
+                        .is_some_and(|(last, rest)| *last == 0 && rest == start.as_slice())
             }
+            (
+                Bound::Included(start) | Bound::Excluded(start),
+                Bound::Included(end) | Bound::Excluded(end),
+            ) => start >= end,
         }
     }
 

@@ -38,12 +38,18 @@ impl Fragments {
         for tombstone in tombstones {
             let endless = tombstone.end.is_empty();
             if endless || tombstone.start < tombstone.end {
-                edges.entry(tombstone.start).or_default().push((tombstone.sequence, true));
+                edges
+                    .entry(tombstone.start)
+                    .or_default()
+                    .push((tombstone.sequence, true));
             } else {
                 continue;
             }
             if !endless {
-                edges.entry(tombstone.end).or_default().push((tombstone.sequence, false));
+                edges
+                    .entry(tombstone.end)
+                    .or_default()
+                    .push((tombstone.sequence, false));
             }
         }
         let mut fragments = Vec::new();
@@ -63,7 +69,11 @@ impl Fragments {
             if !active.is_empty() {
                 let end = edges.peek().map(|(end, _)| end.clone()).unwrap_or_default();
                 let sequences = active.keys().rev().copied().collect();
-                fragments.push(Fragment { start, end, sequences });
+                fragments.push(Fragment {
+                    start,
+                    end,
+                    sequences,
+                });
             }
         }
         Self(fragments)
@@ -118,7 +128,9 @@ impl Fragments {
 
     /// The fragment over `key`.
     fn find(&self, key: &[u8]) -> Option<&Fragment> {
-        let after = self.0.partition_point(|fragment| fragment.start.as_slice() <= key);
+        let after = self
+            .0
+            .partition_point(|fragment| fragment.start.as_slice() <= key);
         let fragment = self.0.get(after.checked_sub(1)?)?;
         (fragment.end.is_empty() || key < fragment.end.as_slice()).then_some(fragment)
     }

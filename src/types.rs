@@ -19,7 +19,10 @@ impl KeyValue {
     /// A row of these bytes.
     #[must_use]
     pub fn new(key: impl Into<Vec<u8>>, value: impl Into<Value>) -> Self {
-        Self { key: key.into(), value: value.into() }
+        Self {
+            key: key.into(),
+            value: value.into(),
+        }
     }
 }
 

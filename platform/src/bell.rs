@@ -21,7 +21,10 @@ impl Bell {
     pub fn wait(&self, heard: &mut u64) {
         let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
         while *rings == *heard {
-            rings = self.rung.wait(rings).unwrap_or_else(PoisonError::into_inner);
+            rings = self
+                .rung
+                .wait(rings)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         *heard = *rings;
     }

@@ -60,7 +60,9 @@ impl BatchOperation {
     #[must_use]
     pub fn bucket(&self) -> &str {
         match self {
-            Self::Put { bucket, .. } | Self::Delete { bucket, .. } | Self::DeleteRange { bucket, .. } => bucket,
+            Self::Put { bucket, .. }
+            | Self::Delete { bucket, .. }
+            | Self::DeleteRange { bucket, .. } => bucket,
         }
     }
 }
@@ -93,25 +95,35 @@ impl WriteBatch {
     /// An empty batch.
     #[must_use]
     pub const fn new() -> Self {
-        Self { operations: Vec::new() }
+        Self {
+            operations: Vec::new(),
+        }
     }
 
     /// Stages a put in the default bucket.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Value>) {
         let bucket = DEFAULT_BUCKET.to_owned();
-        self.operations.push(BatchOperation::Put { bucket, key: key.into(), value: value.into() });
+        self.operations.push(BatchOperation::Put {
+            bucket,
+            key: key.into(),
+            value: value.into(),
+        });
     }
 
     /// Stages a delete in the default bucket.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
         let bucket = DEFAULT_BUCKET.to_owned();
-        self.operations.push(BatchOperation::Delete { bucket, key: key.into() });
+        self.operations.push(BatchOperation::Delete {
+            bucket,
+            key: key.into(),
+        });
     }
 
     /// Stages a range delete in the default bucket.
     pub fn delete_range(&mut self, range: KeyRange) {
         let bucket = DEFAULT_BUCKET.to_owned();
-        self.operations.push(BatchOperation::DeleteRange { bucket, range });
+        self.operations
+            .push(BatchOperation::DeleteRange { bucket, range });
     }
 
     /// Stages a put in a named bucket. Whether it exists is checked at commit.
@@ -125,7 +137,11 @@ impl WriteBatch {
         value: impl Into<Value>,
     ) -> Result<()> {
         let bucket = named(bucket.into())?;
-        self.operations.push(BatchOperation::Put { bucket, key: key.into(), value: value.into() });
+        self.operations.push(BatchOperation::Put {
+            bucket,
+            key: key.into(),
+            value: value.into(),
+        });
         Ok(())
     }
 
@@ -133,9 +149,16 @@ impl WriteBatch {
     ///
     /// # Errors
     /// As [`put_bucket`](Self::put_bucket).
-    pub fn delete_bucket(&mut self, bucket: impl Into<String>, key: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: impl Into<Vec<u8>>,
+    ) -> Result<()> {
         let bucket = named(bucket.into())?;
-        self.operations.push(BatchOperation::Delete { bucket, key: key.into() });
+        self.operations.push(BatchOperation::Delete {
+            bucket,
+            key: key.into(),
+        });
         Ok(())
     }
 
@@ -143,9 +166,14 @@ impl WriteBatch {
     ///
     /// # Errors
     /// As [`put_bucket`](Self::put_bucket).
-    pub fn delete_range_bucket(&mut self, bucket: impl Into<String>, range: KeyRange) -> Result<()> {
+    pub fn delete_range_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        range: KeyRange,
+    ) -> Result<()> {
         let bucket = named(bucket.into())?;
-        self.operations.push(BatchOperation::DeleteRange { bucket, range });
+        self.operations
+            .push(BatchOperation::DeleteRange { bucket, range });
         Ok(())
     }
 
@@ -177,7 +205,9 @@ impl WriteBatch {
 fn named(bucket: String) -> Result<String> {
     match bucket.as_str() {
         "" => Err(Error::invalid_options("bucket name cannot be empty")),
-        DEFAULT_BUCKET => Err(Error::invalid_options("default bucket writes use default batch methods")),
+        DEFAULT_BUCKET => Err(Error::invalid_options(
+            "default bucket writes use default batch methods",
+        )),
         _ => Ok(bucket),
     }
 }
@@ -185,15 +215,28 @@ fn named(bucket: String) -> Result<String> {
 /// One write, lent from an encoded batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation<'a> {
-    Put { bucket: BucketId, key: &'a [u8], value: &'a [u8] },
-    Delete { bucket: BucketId, key: &'a [u8] },
-    DeleteRange { bucket: BucketId, start: &'a [u8], end: &'a [u8] },
+    Put {
+        bucket: BucketId,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    Delete {
+        bucket: BucketId,
+        key: &'a [u8],
+    },
+    DeleteRange {
+        bucket: BucketId,
+        start: &'a [u8],
+        end: &'a [u8],
+    },
 }
 
 impl Operation<'_> {
     pub(crate) fn bucket(&self) -> BucketId {
         match self {
-            Self::Put { bucket, .. } | Self::Delete { bucket, .. } | Self::DeleteRange { bucket, .. } => *bucket,
+            Self::Put { bucket, .. }
+            | Self::Delete { bucket, .. }
+            | Self::DeleteRange { bucket, .. } => *bucket,
         }
     }
 
@@ -269,13 +312,17 @@ impl EncodedBatch {
 
 fn within(what: &str, bytes: usize, limit: usize) -> Result<()> {
     if bytes > limit {
-        return Err(Error::invalid_options(format!("{what} of {bytes} bytes exceeds the limit of {limit}")));
+        return Err(Error::invalid_options(format!(
+            "{what} of {bytes} bytes exceeds the limit of {limit}"
+        )));
     }
     Ok(())
 }
 
 /// The operations of an encoded batch, in order; stops after the first fault.
-pub(crate) fn operations(bytes: &[u8]) -> impl Iterator<Item = std::result::Result<Operation<'_>, Fault>> {
+pub(crate) fn operations(
+    bytes: &[u8],
+) -> impl Iterator<Item = std::result::Result<Operation<'_>, Fault>> {
     let mut reader = Some(Reader::new(bytes));
     std::iter::from_fn(move || {
         let mut rest = reader.take().filter(|rest| !rest.is_empty())?;
@@ -289,10 +336,19 @@ pub(crate) fn operations(bytes: &[u8]) -> impl Iterator<Item = std::result::Resu
 
 fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fault> {
     let tag = reader.u8()?;
-    let bucket = u32::try_from(reader.varint()?).map(BucketId).map_err(|_| Fault::Field("bucket number"))?;
+    let bucket = u32::try_from(reader.varint()?)
+        .map(BucketId)
+        .map_err(|_| Fault::Field("bucket number"))?;
     match tag {
-        0 => Ok(Operation::Put { bucket, key: reader.bytes()?, value: reader.bytes()? }),
-        1 => Ok(Operation::Delete { bucket, key: reader.bytes()? }),
+        0 => Ok(Operation::Put {
+            bucket,
+            key: reader.bytes()?,
+            value: reader.bytes()?,
+        }),
+        1 => Ok(Operation::Delete {
+            bucket,
+            key: reader.bytes()?,
+        }),
         2 => {
             let (start, end) = (reader.bytes()?, reader.bytes()?);
             if !end.is_empty() && start >= end {
@@ -313,17 +369,38 @@ mod tests {
         let mut batch = EncodedBatch::default();
         batch.put(BucketId(0), b"k", b"v").unwrap();
         batch.delete(BucketId(300), b"").unwrap();
-        batch.delete_range(BucketId(1), &KeyRange::half_open("a", "b")).unwrap();
-        batch.delete_range(BucketId(1), &KeyRange::half_open("b", "a")).unwrap();
+        batch
+            .delete_range(BucketId(1), &KeyRange::half_open("a", "b"))
+            .unwrap();
+        batch
+            .delete_range(BucketId(1), &KeyRange::half_open("b", "a"))
+            .unwrap();
         batch.delete_range(BucketId(1), &KeyRange::all()).unwrap();
-        let decoded: Vec<_> = operations(batch.as_bytes()).map(std::result::Result::unwrap).collect();
+        let decoded: Vec<_> = operations(batch.as_bytes())
+            .map(std::result::Result::unwrap)
+            .collect();
         assert_eq!(
             decoded,
             [
-                Operation::Put { bucket: BucketId(0), key: b"k", value: b"v" },
-                Operation::Delete { bucket: BucketId(300), key: b"" },
-                Operation::DeleteRange { bucket: BucketId(1), start: b"a", end: b"b" },
-                Operation::DeleteRange { bucket: BucketId(1), start: b"", end: b"" },
+                Operation::Put {
+                    bucket: BucketId(0),
+                    key: b"k",
+                    value: b"v"
+                },
+                Operation::Delete {
+                    bucket: BucketId(300),
+                    key: b""
+                },
+                Operation::DeleteRange {
+                    bucket: BucketId(1),
+                    start: b"a",
+                    end: b"b"
+                },
+                Operation::DeleteRange {
+                    bucket: BucketId(1),
+                    start: b"",
+                    end: b""
+                },
             ]
         );
     }
@@ -337,14 +414,23 @@ mod tests {
             let decoded: Vec<_> = operations(&batch.as_bytes()[..cut]).collect();
             assert!(decoded.len() <= 2);
         }
-        assert_eq!(operations(&[9]).collect::<Vec<_>>(), [Err(Fault::Length { claimed: 1, available: 0 })]);
+        assert_eq!(
+            operations(&[9]).collect::<Vec<_>>(),
+            [Err(Fault::Length {
+                claimed: 1,
+                available: 0
+            })]
+        );
     }
 
     #[test]
     fn a_key_above_the_limit_is_refused_and_stages_nothing() {
         let mut batch = EncodedBatch::default();
         let key = vec![0; KEY_BYTES_MAX + 1];
-        assert!(matches!(batch.put(BucketId(0), &key, b""), Err(Error::InvalidOptions { .. })));
+        assert!(matches!(
+            batch.put(BucketId(0), &key, b""),
+            Err(Error::InvalidOptions { .. })
+        ));
         assert!(batch.is_empty());
     }
 }

@@ -26,11 +26,15 @@ pub(crate) struct Reads {
 }
 
 fn point_conflict(tree: &Tree) -> Error {
-    Error::Conflict { message: format!("point read conflict in bucket {}", tree.name()) }
+    Error::Conflict {
+        message: format!("point read conflict in bucket {}", tree.name()),
+    }
 }
 
 fn range_conflict(tree: &Tree) -> Error {
-    Error::Conflict { message: format!("range read conflict in bucket {}", tree.name()) }
+    Error::Conflict {
+        message: format!("range read conflict in bucket {}", tree.name()),
+    }
 }
 
 impl Reads {

@@ -45,7 +45,10 @@ pub(crate) enum Failure {
     /// The database was closed.
     Closed,
     /// A write or sync of the log failed.
-    Log { kind: std::io::ErrorKind, message: String },
+    Log {
+        kind: std::io::ErrorKind,
+        message: String,
+    },
 }
 
 impl Failure {
@@ -62,7 +65,10 @@ impl Failure {
             Error::Io(error) => error.kind(),
             _ => std::io::ErrorKind::Other,
         };
-        Self::Log { kind, message: format!("an earlier write of the log failed, reopen the database: {error}") }
+        Self::Log {
+            kind,
+            message: format!("an earlier write of the log failed, reopen the database: {error}"),
+        }
     }
 
     pub(crate) fn error(&self) -> Error {
@@ -86,15 +92,21 @@ pub(super) async fn serve(
     while let Some(item) = work.next() {
         match item {
             Work::Commit(commit) => {
-                let bytes: usize =
-                    commits.iter().map(|commit: &Commit| commit.batch.as_bytes().len()).sum();
+                let bytes: usize = commits
+                    .iter()
+                    .map(|commit: &Commit| commit.batch.as_bytes().len())
+                    .sum();
                 let full = bytes.saturating_add(commit.batch.as_bytes().len()) >= GROUP_BYTES;
                 commits.push(commit);
                 if full || !matches!(work.peek(), Some(Work::Commit(_))) {
-                    results.extend(commit_group(path, writer, std::mem::take(&mut commits), mode).await);
+                    results.extend(
+                        commit_group(path, writer, std::mem::take(&mut commits), mode).await,
+                    );
                 }
             }
-            Work::Persist(durability) => results.push(persist(path, writer, durability, mode).await),
+            Work::Persist(durability) => {
+                results.push(persist(path, writer, durability, mode).await)
+            }
             Work::Freeze => results.push(freeze(path, writer, mode).await),
             Work::Close => results.push(close(path, writer, mode).await),
         }
@@ -132,7 +144,10 @@ async fn commit_group(
     match log_and_apply(path, writer, &accepted, mode).await {
         Ok(full) => {
             writer.last = last;
-            let bytes = accepted.iter().map(|(_, commit)| commit.batch.as_bytes().len()).sum();
+            let bytes = accepted
+                .iter()
+                .map(|(_, commit)| commit.batch.as_bytes().len())
+                .sum();
             path.note_logged(writer, accepted.len(), bytes);
             path.publish(last);
             if full.iter().map(|tree| tree.freeze()).count() > 0 {
@@ -179,7 +194,13 @@ async fn log_and_apply(
 ) -> Result<Vec<Arc<Tree>>> {
     let mut segment = 0;
     if let Some(log) = &path.context.log {
-        rotate_if(writer, log, |current| current.bytes() >= SEGMENT_BYTES, mode).await?;
+        rotate_if(
+            writer,
+            log,
+            |current| current.bytes() >= SEGMENT_BYTES,
+            mode,
+        )
+        .await?;
         if let Some(writer) = &mut writer.log {
             for (sequence, commit) in accepted {
                 writer.push_commit(*sequence, commit.batch.as_bytes())?;
@@ -191,16 +212,26 @@ async fn log_and_apply(
     let trees = path.context.trees.load();
     let mut full: Vec<Arc<Tree>> = Vec::new();
     for (sequence, commit) in accepted {
-        apply(&trees, *sequence, commit.batch.as_bytes(), segment, |_| true, |tree| {
-            let limit = path.context.write_buffer_bytes;
-            if limit.is_some_and(|limit| tree.active_bytes() >= limit)
-                && !full.iter().any(|other| other.id() == tree.id())
-            {
-                full.push(Arc::clone(tree));
-            }
-        })?;
+        apply(
+            &trees,
+            *sequence,
+            commit.batch.as_bytes(),
+            segment,
+            |_| true,
+            |tree| {
+                let limit = path.context.write_buffer_bytes;
+                if limit.is_some_and(|limit| tree.active_bytes() >= limit)
+                    && !full.iter().any(|other| other.id() == tree.id())
+                {
+                    full.push(Arc::clone(tree));
+                }
+            },
+        )?;
     }
-    let strongest = accepted.iter().map(|(_, commit)| commit.durability).reduce(DurabilityMode::stronger);
+    let strongest = accepted
+        .iter()
+        .map(|(_, commit)| commit.durability)
+        .reduce(DurabilityMode::stronger);
     sync(writer, strongest.unwrap_or_default(), mode).await?;
     Ok(full)
 }
@@ -232,7 +263,9 @@ async fn rotate_if(
     let number = current.number() + 1;
     let first = writer.last.next().unwrap_or(writer.last);
     let next = SegmentWriter::create(&log.storage, number, first, mode).await?;
-    let edit = VersionEdit { changes: vec![Change::LogStarted { segment: number }] };
+    let edit = VersionEdit {
+        changes: vec![Change::LogStarted { segment: number }],
+    };
     log.manifest.take().await.append(&edit, mode).await?;
     writer.log = Some(next);
     Ok(())
@@ -254,15 +287,24 @@ pub(crate) fn apply(
     for (index, operation) in operations(batch).enumerate() {
         let operation = operation.map_err(fault)?;
         rest.retain(|(at, _)| *at > index);
-        let tree = trees.by_id(operation.bucket()).ok_or_else(|| fault(Fault::Field("bucket number")))?;
+        let tree = trees
+            .by_id(operation.bucket())
+            .ok_or_else(|| fault(Fault::Field("bucket number")))?;
         if !wanted(tree) {
             continue;
         }
-        let covered = |key: &[u8]| rest.iter().any(|(_, range)| range.touches(operation.bucket(), key));
+        let covered = |key: &[u8]| {
+            rest.iter()
+                .any(|(_, range)| range.touches(operation.bucket(), key))
+        };
         match operation {
             Operation::Put { key, .. } | Operation::Delete { key, .. } if covered(key) => {}
-            Operation::Put { key, value, .. } => tree.insert(key, sequence, Kind::Value, value, segment),
-            Operation::Delete { key, .. } => tree.insert(key, sequence, Kind::Tombstone, &[], segment),
+            Operation::Put { key, value, .. } => {
+                tree.insert(key, sequence, Kind::Value, value, segment)
+            }
+            Operation::Delete { key, .. } => {
+                tree.insert(key, sequence, Kind::Tombstone, &[], segment)
+            }
             Operation::DeleteRange { start, end, .. } => {
                 tree.insert_range_tombstone(start, end, sequence, segment);
             }

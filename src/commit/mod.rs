@@ -48,7 +48,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(log: Option<SegmentWriter>, last: Sequence) -> Self {
-        Self { log, last, failure: None }
+        Self {
+            log,
+            last,
+            failure: None,
+        }
     }
 }
 
@@ -131,15 +135,26 @@ pub(crate) struct LogStats {
 
 impl std::fmt::Debug for CommitPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CommitPath").field("visible", &self.visible()).finish_non_exhaustive()
+        f.debug_struct("CommitPath")
+            .field("visible", &self.visible())
+            .finish_non_exhaustive()
     }
 }
 
 impl CommitPath {
     pub(crate) fn new(writer: Writer, context: GroupContext) -> Self {
         let visible = AtomicU64::new(writer.last.get());
-        let queue = Queue { writer: Some(Box::new(writer)), ..Queue::default() };
-        Self { queue: Mutex::new(queue), visible, context, log_thread: LogThread::default(), logged: Logged::default() }
+        let queue = Queue {
+            writer: Some(Box::new(writer)),
+            ..Queue::default()
+        };
+        Self {
+            queue: Mutex::new(queue),
+            visible,
+            context,
+            log_thread: LogThread::default(),
+            logged: Logged::default(),
+        }
     }
 
     /// The newest visible sequence.
@@ -160,7 +175,9 @@ impl CommitPath {
         if let Some(log) = &writer.log {
             self.logged.records.fetch_add(records as u64, Relaxed);
             self.logged.bytes.fetch_add(bytes as u64, Relaxed);
-            self.logged.unsynced_bytes.store(log.unsynced_bytes(), Relaxed);
+            self.logged
+                .unsynced_bytes
+                .store(log.unsynced_bytes(), Relaxed);
         }
     }
 
@@ -217,18 +234,32 @@ impl CommitPath {
 
     fn push(queue: &mut Queue, work: Work, can_lead: bool) -> Event<Reply> {
         let (reply, event) = channel();
-        queue.waiting.push(Request { work, reply, can_lead });
+        queue.waiting.push(Request {
+            work,
+            reply,
+            can_lead,
+        });
         event
     }
 
     /// Leads one group that starts with `own`, then hands the writer on.
     async fn lead(&self, writer: Box<Writer>, own: Work, mode: Mode) -> Result<Sequence> {
-        let mut leadership = Leadership { path: self, writer: Some(writer) };
+        let mut leadership = Leadership {
+            path: self,
+            writer: Some(writer),
+        };
         let waiting = std::mem::take(&mut self.queue().waiting);
-        let (replies, work): (Vec<_>, Vec<_>) =
-            waiting.into_iter().map(|request| (request.reply, request.work)).unzip();
-        let mut results = leadership.serve(std::iter::once(own).chain(work).collect(), mode).await.into_iter();
-        let own = results.next().unwrap_or_else(|| Err(Failure::lost().error()));
+        let (replies, work): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .map(|request| (request.reply, request.work))
+            .unzip();
+        let mut results = leadership
+            .serve(std::iter::once(own).chain(work).collect(), mode)
+            .await
+            .into_iter();
+        let own = results
+            .next()
+            .unwrap_or_else(|| Err(Failure::lost().error()));
         // The writer goes on first: the next group need not wait until this one's members are woken.
         leadership.hand_on(&self.log_thread);
         for (reply, result) in replies.into_iter().zip(results) {
@@ -239,7 +270,10 @@ impl CommitPath {
 
     /// Serves group after group until nobody waits. For the log thread.
     fn lead_until_idle(&self, writer: Box<Writer>) {
-        let mut leadership = Leadership { path: self, writer: Some(writer) };
+        let mut leadership = Leadership {
+            path: self,
+            writer: Some(writer),
+        };
         loop {
             let waiting = {
                 let mut queue = self.queue();
@@ -249,8 +283,10 @@ impl CommitPath {
                 }
                 std::mem::take(&mut queue.waiting)
             };
-            let (replies, work): (Vec<_>, Vec<_>) =
-                waiting.into_iter().map(|request| (request.reply, request.work)).unzip();
+            let (replies, work): (Vec<_>, Vec<_>) = waiting
+                .into_iter()
+                .map(|request| (request.reply, request.work))
+                .unzip();
             let results = trine_platform::block_on(leadership.serve(work, Mode::Blocking));
             for (reply, result) in replies.into_iter().zip(results) {
                 reply.set(Reply::Done(result));

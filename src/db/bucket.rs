@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
+use crate::db::iter::Iter;
+use crate::db::pins::Pin;
 use crate::db::read::pin_at;
 use crate::db::write::is_default;
 use crate::db::{Core, Handle};
 use crate::direction::Direction;
 use crate::error::{Error, Result};
-use crate::db::iter::Iter;
-use crate::db::pins::Pin;
 use crate::key::KeyRange;
 use crate::manifest::{BucketId, Change, VersionEdit};
 use crate::options::BucketOptions;
@@ -60,7 +60,9 @@ pub struct Bucket {
 
 impl std::fmt::Debug for Bucket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bucket").field("name", &self.name.as_str()).finish_non_exhaustive()
+        f.debug_struct("Bucket")
+            .field("name", &self.name.as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +117,12 @@ impl Bucket {
         let prefix = self.shared_prefix(&range);
         let pin = pin_at(self.core(), at);
         let sequence = pin.sequence();
-        let plan = ScanPlan { range, direction, sequence, prefix };
+        let plan = ScanPlan {
+            range,
+            direction,
+            sequence,
+            prefix,
+        };
         Ok((Scan::new(self.tree.pin(), plan), pin))
     }
 
@@ -150,7 +157,9 @@ pub(crate) async fn open_or_create(
     match name.as_str() {
         "" => return Err(Error::invalid_options("bucket name cannot be empty")),
         name if is_default(name) => {
-            return Err(Error::invalid_options("default bucket is accessed through Db helpers"));
+            return Err(Error::invalid_options(
+                "default bucket is accessed through Db helpers",
+            ));
         }
         _ => {}
     }
@@ -171,12 +180,19 @@ fn existing(core: &Core, name: &BucketName, options: &BucketOptions) -> Result<O
         return Ok(None);
     };
     if tree.options() != options {
-        return Err(Error::invalid_options("existing bucket options do not match requested options"));
+        return Err(Error::invalid_options(
+            "existing bucket options do not match requested options",
+        ));
     }
     Ok(Some(Arc::clone(tree)))
 }
 
-async fn create(core: &Core, name: &BucketName, options: BucketOptions, mode: Mode) -> Result<Arc<Tree>> {
+async fn create(
+    core: &Core,
+    name: &BucketName,
+    options: BucketOptions,
+    mode: Mode,
+) -> Result<Arc<Tree>> {
     let _turn = core.buckets.take().await;
     // Somebody may have created it while we waited.
     if let Some(tree) = existing(core, name, &options)? {
@@ -186,14 +202,29 @@ async fn create(core: &Core, name: &BucketName, options: BucketOptions, mode: Mo
         Some(persistent) => {
             let mut manifest = persistent.manifest.take().await;
             let id = manifest.state().next_bucket();
-            let created =
-                Change::BucketCreated { id, name: name.as_str().to_owned(), options: options.clone() };
-            manifest.append(&VersionEdit { changes: vec![created] }, mode).await?;
+            let created = Change::BucketCreated {
+                id,
+                name: name.as_str().to_owned(),
+                options: options.clone(),
+            };
+            manifest
+                .append(
+                    &VersionEdit {
+                        changes: vec![created],
+                    },
+                    mode,
+                )
+                .await?;
             id
         }
         None => BucketId(u32::try_from(core.trees.load().len()).unwrap_or(u32::MAX)),
     };
-    let tree = Arc::new(Tree::new(id, name.as_str().to_owned(), options, Version::default()));
+    let tree = Arc::new(Tree::new(
+        id,
+        name.as_str().to_owned(),
+        options,
+        Version::default(),
+    ));
     core.trees.add(Arc::clone(&tree));
     Ok(tree)
 }

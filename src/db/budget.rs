@@ -17,15 +17,26 @@ impl MaintenanceBudget {
     #[must_use]
     pub const fn new(max_flush_inputs: usize, max_compaction_inputs: usize) -> Self {
         Self {
-            max_flush_inputs: if max_flush_inputs == 0 { 1 } else { max_flush_inputs },
-            max_compaction_inputs: if max_compaction_inputs == 0 { 1 } else { max_compaction_inputs },
+            max_flush_inputs: if max_flush_inputs == 0 {
+                1
+            } else {
+                max_flush_inputs
+            },
+            max_compaction_inputs: if max_compaction_inputs == 0 {
+                1
+            } else {
+                max_compaction_inputs
+            },
         }
     }
 
     /// One flush and one compaction unit.
     #[must_use]
     pub const fn single_unit() -> Self {
-        Self::new(Self::DEFAULT_MAX_FLUSH_INPUTS, Self::DEFAULT_MAX_COMPACTION_INPUTS)
+        Self::new(
+            Self::DEFAULT_MAX_FLUSH_INPUTS,
+            Self::DEFAULT_MAX_COMPACTION_INPUTS,
+        )
     }
 
     /// Everything there is to do.

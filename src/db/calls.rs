@@ -59,7 +59,9 @@ impl Db {
     /// [`Error::Closed`](crate::Error::Closed); [`Error::Io`](crate::Error::Io), after which nothing is
     /// written until the database is reopened.
     pub async fn persist(&self, mode: DurabilityMode) -> Result<()> {
-        self.core().offload(move |core| async move { core.persist(mode, Mode::Blocking).await }).await
+        self.core()
+            .offload(move |core| async move { core.persist(mode, Mode::Blocking).await })
+            .await
     }
 
     /// [`persist`](Self::persist) on this thread.
@@ -79,7 +81,9 @@ impl Db {
     /// # Cost
     /// Writes and syncs one table for each bucket with data in memory. In memory mode, nothing.
     pub async fn flush(&self) -> Result<()> {
-        self.core().offload(|core| async move { core.flush_all(Mode::Blocking).await }).await
+        self.core()
+            .offload(|core| async move { core.flush_all(Mode::Blocking).await })
+            .await
     }
 
     /// [`flush`](Self::flush) on this thread.
@@ -101,7 +105,9 @@ impl Db {
     pub async fn compact_range(&self, range: KeyRange) -> Result<()> {
         self.core()
             .offload(move |core| async move {
-                core.compact_range_in(&range, usize::MAX, Turn::Wait, Mode::Blocking).await.map(drop)
+                core.compact_range_in(&range, usize::MAX, Turn::Wait, Mode::Blocking)
+                    .await
+                    .map(drop)
             })
             .await
     }
@@ -110,9 +116,16 @@ impl Db {
     ///
     /// # Errors
     /// As [`compact_range`](Self::compact_range).
-    #[expect(clippy::needless_pass_by_value, reason = "the contract takes ranges by value")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the contract takes ranges by value"
+    )]
     pub fn compact_range_sync(&self, range: KeyRange) -> Result<()> {
-        block_on(self.core().compact_range_in(&range, usize::MAX, Turn::Wait, Mode::Blocking)).map(drop)
+        block_on(
+            self.core()
+                .compact_range_in(&range, usize::MAX, Turn::Wait, Mode::Blocking),
+        )
+        .map(drop)
     }
 
     /// As [`compact_range`](Self::compact_range), within a budget, and without waiting for others.
@@ -125,7 +138,10 @@ impl Db {
         budget: MaintenanceBudget,
     ) -> Result<MaintenanceOutcome> {
         self.core()
-            .offload(move |core| async move { core.compact_range_budgeted(&range, budget, Mode::Blocking).await })
+            .offload(move |core| async move {
+                core.compact_range_budgeted(&range, budget, Mode::Blocking)
+                    .await
+            })
             .await
     }
 
@@ -133,13 +149,19 @@ impl Db {
     ///
     /// # Errors
     /// As [`compact_range`](Self::compact_range).
-    #[expect(clippy::needless_pass_by_value, reason = "the contract takes ranges by value")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the contract takes ranges by value"
+    )]
     pub fn compact_range_with_budget_sync(
         &self,
         range: KeyRange,
         budget: MaintenanceBudget,
     ) -> Result<MaintenanceOutcome> {
-        block_on(self.core().compact_range_budgeted(&range, budget, Mode::Blocking))
+        block_on(
+            self.core()
+                .compact_range_budgeted(&range, budget, Mode::Blocking),
+        )
     }
 
     /// Flushes memtables that are already immutable, then compacts what is due, within a budget and
@@ -148,9 +170,14 @@ impl Db {
     ///
     /// # Errors
     /// As [`compact_range`](Self::compact_range).
-    pub async fn run_maintenance_with_budget(&self, budget: MaintenanceBudget) -> Result<MaintenanceOutcome> {
+    pub async fn run_maintenance_with_budget(
+        &self,
+        budget: MaintenanceBudget,
+    ) -> Result<MaintenanceOutcome> {
         self.core()
-            .offload(move |core| async move { core.maintain_budgeted(budget, Mode::Blocking).await })
+            .offload(
+                move |core| async move { core.maintain_budgeted(budget, Mode::Blocking).await },
+            )
             .await
     }
 
@@ -158,7 +185,10 @@ impl Db {
     ///
     /// # Errors
     /// As [`compact_range`](Self::compact_range).
-    pub fn run_maintenance_with_budget_sync(&self, budget: MaintenanceBudget) -> Result<MaintenanceOutcome> {
+    pub fn run_maintenance_with_budget_sync(
+        &self,
+        budget: MaintenanceBudget,
+    ) -> Result<MaintenanceOutcome> {
         block_on(self.core().maintain_budgeted(budget, Mode::Blocking))
     }
 }
@@ -171,11 +201,19 @@ impl Core {
         mode: Mode,
     ) -> Result<MaintenanceOutcome> {
         let units = budget.max_compaction_inputs();
-        self.compact_range_in(range, units, Turn::Try, mode).await.map(|outcome| self.counted(outcome))
+        self.compact_range_in(range, units, Turn::Try, mode)
+            .await
+            .map(|outcome| self.counted(outcome))
     }
 
-    async fn maintain_budgeted(&self, budget: MaintenanceBudget, mode: Mode) -> Result<MaintenanceOutcome> {
-        self.maintain(budget, Turn::Try, mode).await.map(|outcome| self.counted(outcome))
+    async fn maintain_budgeted(
+        &self,
+        budget: MaintenanceBudget,
+        mode: Mode,
+    ) -> Result<MaintenanceOutcome> {
+        self.maintain(budget, Turn::Try, mode)
+            .await
+            .map(|outcome| self.counted(outcome))
     }
 
     fn counted(&self, outcome: MaintenanceOutcome) -> MaintenanceOutcome {

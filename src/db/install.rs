@@ -33,7 +33,11 @@ impl Persistent {
             if !built.is_empty() {
                 self.storage.sync_directory(mode).await?;
             }
-            self.manifest.take().await.append(&VersionEdit { changes }, mode).await
+            self.manifest
+                .take()
+                .await
+                .append(&VersionEdit { changes }, mode)
+                .await
         };
         if let Err(error) = durable.await {
             self.discard(built, mode).await;
@@ -42,7 +46,11 @@ impl Persistent {
         for table in built {
             let number = table.meta().number;
             // A failure is harmless: whoever opens the directory next looks for the unfinished name, too.
-            drop(self.storage.rename(mode, &unfinished_name(number), &table_name(number)).await);
+            drop(
+                self.storage
+                    .rename(mode, &unfinished_name(number), &table_name(number))
+                    .await,
+            );
         }
         Ok(())
     }
@@ -50,7 +58,11 @@ impl Persistent {
     /// Removes tables that were built in vain. What cannot be removed now, the next open sweeps.
     async fn discard(&self, built: &[Arc<Table>], mode: Mode) {
         for table in built {
-            drop(self.storage.remove(mode, &unfinished_name(table.meta().number)).await);
+            drop(
+                self.storage
+                    .remove(mode, &unfinished_name(table.meta().number))
+                    .await,
+            );
         }
     }
 
@@ -73,7 +85,10 @@ impl Core {
             crossbeam_epoch::pin().flush();
         }
         let unreachable: Vec<u64> = {
-            let mut obsolete = persistent.obsolete.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut obsolete = persistent
+                .obsolete
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let (gone, live) = std::mem::take(&mut *obsolete)
                 .into_iter()
                 .partition::<Vec<_>, _>(|(_, table)| table.strong_count() == 0);
@@ -92,7 +107,14 @@ impl Core {
             }
         }
         if !changes.is_empty() {
-            drop(persistent.manifest.take().await.append(&VersionEdit { changes }, mode).await);
+            drop(
+                persistent
+                    .manifest
+                    .take()
+                    .await
+                    .append(&VersionEdit { changes }, mode)
+                    .await,
+            );
         }
     }
 }

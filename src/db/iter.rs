@@ -65,13 +65,17 @@ impl Rows {
 
 impl std::fmt::Debug for Iter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Iter").field("direction", &self.direction).finish_non_exhaustive()
+        f.debug_struct("Iter")
+            .field("direction", &self.direction)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for LazyIter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LazyIter").field("direction", &self.direction).finish_non_exhaustive()
+        f.debug_struct("LazyIter")
+            .field("direction", &self.direction)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,7 +83,10 @@ impl Iter {
     /// Without rows.
     #[must_use]
     pub fn empty(direction: Direction) -> Self {
-        Self { rows: Rows::Items(Vec::new().into_iter()), direction }
+        Self {
+            rows: Rows::Items(Vec::new().into_iter()),
+            direction,
+        }
     }
 
     /// These rows as they are; `Reverse` yields them back to front. Nothing is sorted.
@@ -88,12 +95,18 @@ impl Iter {
         if direction == Direction::Reverse {
             items.reverse();
         }
-        Self { rows: Rows::Items(items.into_iter()), direction }
+        Self {
+            rows: Rows::Items(items.into_iter()),
+            direction,
+        }
     }
 
     pub(crate) fn scan(scan: Scan, pin: Pin) -> Self {
         let direction = scan.direction();
-        Self { rows: Rows::Scan(Box::new(scan), pin), direction }
+        Self {
+            rows: Rows::Scan(Box::new(scan), pin),
+            direction,
+        }
     }
 
     /// Which way it goes.
@@ -110,7 +123,10 @@ impl Iter {
     ///
     /// # Cancellation
     /// A step that is dropped is made again by the next one; no row is lost.
-    #[expect(clippy::should_implement_trait, reason = "the asynchronous step has this name by contract")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the asynchronous step has this name by contract"
+    )]
     pub async fn next(&mut self) -> Result<Option<KeyValue>> {
         self.rows.step(Mode::Cooperative).await
     }
@@ -137,7 +153,10 @@ impl FusedIterator for Iter {}
 impl LazyIter {
     pub(crate) fn scan(scan: Scan, pin: Pin) -> Self {
         let direction = scan.direction();
-        Self { rows: Rows::Scan(Box::new(scan), pin), direction }
+        Self {
+            rows: Rows::Scan(Box::new(scan), pin),
+            direction,
+        }
     }
 
     /// Which way it goes.
@@ -153,9 +172,16 @@ impl LazyIter {
     ///
     /// # Cancellation
     /// As [`Iter::next`].
-    #[expect(clippy::should_implement_trait, reason = "the asynchronous step has this name by contract")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the asynchronous step has this name by contract"
+    )]
     pub async fn next(&mut self) -> Result<Option<LazyKeyValue>> {
-        Ok(self.rows.step(Mode::Cooperative).await?.map(LazyKeyValue::of))
+        Ok(self
+            .rows
+            .step(Mode::Cooperative)
+            .await?
+            .map(LazyKeyValue::of))
     }
 
     /// The next row, read on this thread; `None` after the last, for ever.
@@ -189,7 +215,10 @@ pub struct LazyKeyValue {
 
 impl LazyKeyValue {
     fn of(row: KeyValue) -> Self {
-        Self { key: row.key, value: LazyValue { inline: row.value } }
+        Self {
+            key: row.key,
+            value: LazyValue { inline: row.value },
+        }
     }
 
     /// The row with its value read.
@@ -205,7 +234,10 @@ impl LazyKeyValue {
     /// # Errors
     /// As [`LazyValue::read`].
     pub fn into_key_value_sync(self) -> Result<KeyValue> {
-        Ok(KeyValue { key: self.key, value: self.value.into_value_sync()? })
+        Ok(KeyValue {
+            key: self.key,
+            value: self.value.into_value_sync()?,
+        })
     }
 }
 
@@ -218,14 +250,19 @@ pub struct LazyValue {
 
 impl std::fmt::Debug for LazyValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LazyValue").field("bytes", &self.inline.len()).finish_non_exhaustive()
+        f.debug_struct("LazyValue")
+            .field("bytes", &self.inline.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl LazyValue {
     /// Whether it lay beside its key and is here already.
     #[must_use]
-    #[expect(clippy::unused_self, reason = "every value lies beside its key in this version")]
+    #[expect(
+        clippy::unused_self,
+        reason = "every value lies beside its key in this version"
+    )]
     pub fn is_inline(&self) -> bool {
         true
     }

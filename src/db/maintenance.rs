@@ -49,7 +49,12 @@ const L0_STALL_FACTOR: usize = 4;
 
 impl Persistent {
     fn build_context(&self, mode: Mode) -> BuildContext<'_> {
-        BuildContext { storage: &self.storage, cache: &self.cache, mode, numbers: &self.numbers }
+        BuildContext {
+            storage: &self.storage,
+            cache: &self.cache,
+            mode,
+            numbers: &self.numbers,
+        }
     }
 }
 
@@ -93,20 +98,29 @@ impl Core {
         // in it or in a later one.
         let (segments, last_sequence) = {
             let manifest = persistent.manifest.take().await;
-            (manifest.state().log_segments(), manifest.state().last_sequence())
+            (
+                manifest.state().log_segments(),
+                manifest.state().last_sequence(),
+            )
         };
-        let (floor, last) = segments.map_or((0, 0), |segments| (*segments.start(), *segments.end()));
+        let (floor, last) =
+            segments.map_or((0, 0), |segments| (*segments.start(), *segments.end()));
         let needed = first_needed_segment(&self.trees.load(), tree, last);
         let mut changes = added(tree, 0, &built);
-        changes.push(Change::Flushed { bucket: tree.id(), through: oldest.last_sequence() });
+        changes.push(Change::Flushed {
+            bucket: tree.id(),
+            through: oldest.last_sequence(),
+        });
         let sequence = last_sequence.max(oldest.last_sequence());
         changes.push(Change::LastSequence { sequence });
         if needed > floor {
             changes.push(Change::LogFloor { segment: needed });
         }
         persistent.install(changes, &built, mode).await?;
-        let change =
-            VersionChange { removed: Vec::new(), added: built.into_iter().map(|table| (0, table)).collect() };
+        let change = VersionChange {
+            removed: Vec::new(),
+            added: built.into_iter().map(|table| (0, table)).collect(),
+        };
         tree.install_flush(oldest, &change);
         for segment in floor..needed {
             // A failure leaves debris below the floor, which the next open removes.
@@ -147,19 +161,29 @@ impl Core {
             let target = u64::try_from(self.options.target_table_bytes).unwrap_or(u64::MAX);
             let context = persistent.build_context(mode);
             let built = compact(tree, &compaction, target, self.pins.sequences(), context).await?;
-            let removed = compaction.inputs.iter().map(|(level, table)| Change::TableRemoved {
-                bucket: tree.id(),
-                level: level_tag(*level),
-                number: table.meta().number,
-            });
+            let removed = compaction
+                .inputs
+                .iter()
+                .map(|(level, table)| Change::TableRemoved {
+                    bucket: tree.id(),
+                    level: level_tag(*level),
+                    number: table.meta().number,
+                });
             let changes = removed.chain(added(tree, to, &built)).collect();
             (built, changes)
         };
         let rewritten = compaction.trivial_move().is_none();
-        persistent.install(changes, if rewritten { &built } else { &[] }, mode).await?;
+        persistent
+            .install(changes, if rewritten { &built } else { &[] }, mode)
+            .await?;
         let output_bytes = built.iter().map(|table| table.meta().bytes).sum();
-        self.counters.compacted(&compaction, built.len(), output_bytes);
-        let removed = compaction.inputs.iter().map(|(_, table)| table.meta().number).collect();
+        self.counters
+            .compacted(&compaction, built.len(), output_bytes);
+        let removed = compaction
+            .inputs
+            .iter()
+            .map(|(_, table)| table.meta().number)
+            .collect();
         let added = built.into_iter().map(|table| (to, table)).collect();
         tree.install_compaction(&VersionChange { removed, added });
         if rewritten {
@@ -179,7 +203,8 @@ impl Core {
         mode: Mode,
     ) -> Result<MaintenanceOutcome> {
         self.check_writable()?;
-        self.compact_units(|version| pick_range(version, range), units, when, mode).await
+        self.compact_units(|version| pick_range(version, range), units, when, mode)
+            .await
     }
 
     /// Flushes, then compacts what is due, within the budget.
@@ -206,7 +231,9 @@ impl Core {
             }
         }
         let due = |version: &Version| pick(version, self.options.max_l0_files);
-        let mut outcome = self.compact_units(due, budget.max_compaction_inputs(), when, mode).await?;
+        let mut outcome = self
+            .compact_units(due, budget.max_compaction_inputs(), when, mode)
+            .await?;
         outcome.flushes = flushes;
         outcome.busy |= busy;
         outcome.budget_exhausted |= !busy && trees.iter().any(|tree| tree.immutables() > 0);
@@ -238,7 +265,11 @@ impl Core {
     }
 
     /// Everything that is due now, until `stop`. For the background workers.
-    pub(crate) async fn run_due_maintenance(&self, stop: &dyn Fn() -> bool, mode: Mode) -> Result<()> {
+    pub(crate) async fn run_due_maintenance(
+        &self,
+        stop: &dyn Fn() -> bool,
+        mode: Mode,
+    ) -> Result<()> {
         for tree in self.trees.load().iter() {
             while !stop() && self.flush_oldest(tree, Turn::Wait, mode).await? == Unit::Done {}
         }
@@ -258,7 +289,8 @@ impl Core {
             self.flush_immutables(tree, mode).await?;
         }
         let stalled = self.options.max_l0_files.saturating_mul(L0_STALL_FACTOR);
-        self.compact_once(tree, |version| pick(version, stalled), Turn::Wait, mode).await?;
+        self.compact_once(tree, |version| pick(version, stalled), Turn::Wait, mode)
+            .await?;
         Ok(())
     }
 
@@ -272,8 +304,10 @@ impl Core {
     /// Remembers a failure of the background for the next write to report.
     pub(crate) fn note_background_failure(&self, error: &Error) {
         if let Some(persistent) = &self.persistent {
-            let mut failure =
-                persistent.background_failure.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failure = persistent
+                .background_failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             *failure = Some(error.to_string());
         }
     }
@@ -283,12 +317,15 @@ impl Core {
         let Some(persistent) = &self.persistent else {
             return Ok(());
         };
-        let failure =
-            persistent.background_failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = persistent
+            .background_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         match failure {
-            Some(message) => {
-                Err(Error::Io(std::io::Error::other(format!("background maintenance failed: {message}"))))
-            }
+            Some(message) => Err(Error::Io(std::io::Error::other(format!(
+                "background maintenance failed: {message}"
+            )))),
             None => Ok(()),
         }
     }

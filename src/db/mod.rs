@@ -94,13 +94,21 @@ pub(crate) struct Persistent {
 impl Core {
     /// Fails once the database is closed.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Acquire) { Err(Error::Closed) } else { Ok(()) }
+        if self.closed.load(Acquire) {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     /// Fails if the database is closed or read-only.
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.check_open()?;
-        if self.options.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+        if self.options.read_only {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends everything: running commits and jobs finish, the lock is released. Idempotent.
@@ -114,7 +122,11 @@ impl Core {
             if !self.options.read_only {
                 self.remove_obsolete(mode).await;
             }
-            let lock = persistent.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let lock = persistent
+                .lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             drop(lock);
         }
         result
@@ -166,7 +178,9 @@ pub struct Db {
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Db").field("storage_mode", &self.core().options.storage_mode).finish_non_exhaustive()
+        f.debug_struct("Db")
+            .field("storage_mode", &self.core().options.storage_mode)
+            .finish_non_exhaustive()
     }
 }
 
@@ -226,7 +240,8 @@ impl Db {
     /// # Durability
     /// A created bucket survives power loss when the call returns.
     pub async fn bucket(&self, name: impl Into<BucketName>) -> Result<Bucket> {
-        self.bucket_with_options(name, BucketOptions::default()).await
+        self.bucket_with_options(name, BucketOptions::default())
+            .await
     }
 
     /// [`bucket`](Self::bucket) on this thread.
@@ -249,7 +264,9 @@ impl Db {
         let (any, name) = (self.default_bucket.clone(), name.into());
         // As a job: a future that is dropped half way must not leave half a creation.
         self.core()
-            .offload(|_| async move { bucket::open_or_create(&any, name, options, Mode::Blocking).await })
+            .offload(|_| async move {
+                bucket::open_or_create(&any, name, options, Mode::Blocking).await
+            })
             .await
     }
 
@@ -262,7 +279,12 @@ impl Db {
         name: impl Into<BucketName>,
         options: BucketOptions,
     ) -> Result<Bucket> {
-        block_on(bucket::open_or_create(&self.default_bucket, name.into(), options, Mode::Blocking))
+        block_on(bucket::open_or_create(
+            &self.default_bucket,
+            name.into(),
+            options,
+            Mode::Blocking,
+        ))
     }
 
     /// A view of everything committed so far. It pins what it sees until its last clone is dropped.
@@ -296,7 +318,9 @@ impl Db {
     /// # Durability
     /// Everything committed survives power loss when it returns without an error.
     pub async fn close(&self) -> Result<()> {
-        self.core().offload(|core| async move { core.close(Mode::Blocking).await }).await
+        self.core()
+            .offload(|core| async move { core.close(Mode::Blocking).await })
+            .await
     }
 
     /// [`close`](Self::close) on this thread.

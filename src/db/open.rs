@@ -47,7 +47,11 @@ pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
     if options.runtime.mode == RuntimeMode::Inline {
         return Err(Error::unsupported("runtime sync adapter"));
     }
-    storage.offload(Mode::Cooperative, move || trine_platform::block_on(open(options, Mode::Blocking))).await?
+    storage
+        .offload(Mode::Cooperative, move || {
+            trine_platform::block_on(open(options, Mode::Blocking))
+        })
+        .await?
 }
 
 /// Opens, in whatever mode.
@@ -72,12 +76,16 @@ fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
             RuntimeMode::Inline => Storage::portable_inline(path),
             RuntimeMode::NativeThreads | RuntimeMode::PlatformIo => Storage::portable(path),
         })),
-        StorageMode::HostPersistent { backend: HostStorageBackend::Wasi { .. } } => {
-            Err(Error::unsupported_backend("WASI persistent storage backend"))
-        }
-        StorageMode::HostPersistent { backend: HostStorageBackend::Browser } => {
-            Err(Error::unsupported_backend("browser persistent storage backend"))
-        }
+        StorageMode::HostPersistent {
+            backend: HostStorageBackend::Wasi { .. },
+        } => Err(Error::unsupported_backend(
+            "WASI persistent storage backend",
+        )),
+        StorageMode::HostPersistent {
+            backend: HostStorageBackend::Browser,
+        } => Err(Error::unsupported_backend(
+            "browser persistent storage backend",
+        )),
     }
 }
 
@@ -98,7 +106,10 @@ fn in_memory(options: DbOptions) -> Db {
         log: None,
     };
     let commits = CommitPath::new(Writer::new(None, Sequence::ZERO), context);
-    finish(Core::new(options, trees, commits, maintenance, None), default)
+    finish(
+        Core::new(options, trees, commits, maintenance, None),
+        default,
+    )
 }
 
 async fn on_storage(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
@@ -107,19 +118,31 @@ async fn on_storage(options: DbOptions, storage: Storage, mode: Mode) -> Result<
         // A read-only open of an empty directory: an empty database that takes nothing.
         return Ok(in_memory(options));
     };
-    let Recovered { trees, manifest, cache, numbers, log, last } = recovered;
+    let Recovered {
+        trees,
+        manifest,
+        cache,
+        numbers,
+        log,
+        last,
+    } = recovered;
     let manifest = Arc::new(Baton::new(manifest));
     let maintenance = Arc::new(Bell::default());
     let default = trees
         .load()
         .by_id(BucketId(0))
         .map(Arc::clone)
-        .ok_or_else(|| Error::Corruption { message: "the manifest names no default bucket".to_owned() })?;
+        .ok_or_else(|| Error::Corruption {
+            message: "the manifest names no default bucket".to_owned(),
+        })?;
     let context = GroupContext {
         trees: Arc::clone(&trees),
         write_buffer_bytes: Some(options.write_buffer_bytes),
         maintenance: Arc::clone(&maintenance),
-        log: Some(LogContext { storage: storage.clone(), manifest: Arc::clone(&manifest) }),
+        log: Some(LogContext {
+            storage: storage.clone(),
+            manifest: Arc::clone(&manifest),
+        }),
     };
     let commits = CommitPath::new(Writer::new(log, last), context);
     let persistent = Persistent {
@@ -134,7 +157,11 @@ async fn on_storage(options: DbOptions, storage: Storage, mode: Mode) -> Result<
         workers: Workers::default(),
         lock: Mutex::new(lock),
     };
-    let workers = if options.read_only { 0 } else { options.background_worker_count };
+    let workers = if options.read_only {
+        0
+    } else {
+        options.background_worker_count
+    };
     let core = Core::new(options, trees, commits, maintenance, Some(persistent));
     if let Some(persistent) = &core.persistent {
         persistent.workers.start(workers, &core)?;
@@ -176,7 +203,11 @@ impl Core {
         match &self.persistent {
             Some(persistent) => {
                 let storage = persistent.storage.clone();
-                storage.offload(Mode::Cooperative, move || trine_platform::block_on(job(core))).await?
+                storage
+                    .offload(Mode::Cooperative, move || {
+                        trine_platform::block_on(job(core))
+                    })
+                    .await?
             }
             None => trine_platform::block_on(job(core)),
         }
@@ -184,5 +215,7 @@ impl Core {
 }
 
 fn finish(core: Arc<Core>, default: Arc<Tree>) -> Db {
-    Db { default_bucket: Bucket::new(Arc::new(Handle { core }), default) }
+    Db {
+        default_bucket: Bucket::new(Arc::new(Handle { core }), default),
+    }
 }

@@ -22,7 +22,10 @@ impl Pins {
         let mut pinned = self.lock();
         let sequence = newest();
         *pinned.entry(sequence).or_default() += 1;
-        Pin { pins: Arc::clone(self), sequence }
+        Pin {
+            pins: Arc::clone(self),
+            sequence,
+        }
     }
 
     /// The pinned sequences, ascending.

@@ -80,5 +80,6 @@ pub(crate) async fn get_in_view<R>(
 
 /// The sequence that a snapshot of this database or a bare number reads at.
 pub(crate) fn pin_at(core: &Arc<Core>, at: Option<Sequence>) -> Pin {
-    core.pins.pin(|| at.unwrap_or_else(|| core.commits.visible()))
+    core.pins
+        .pin(|| at.unwrap_or_else(|| core.commits.visible()))
 }

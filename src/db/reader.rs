@@ -26,7 +26,9 @@ pub struct BucketReader<'snapshot> {
 
 impl std::fmt::Debug for BucketReader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BucketReader").field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("BucketReader")
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
     }
 }
 
@@ -35,7 +37,10 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
-    pub fn reader<'snapshot>(&self, snapshot: &'snapshot Snapshot) -> Result<BucketReader<'snapshot>> {
+    pub fn reader<'snapshot>(
+        &self,
+        snapshot: &'snapshot Snapshot,
+    ) -> Result<BucketReader<'snapshot>> {
         self.core().check_open()?;
         Ok(BucketReader {
             core: Arc::clone(self.core()),

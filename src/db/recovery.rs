@@ -40,11 +40,17 @@ pub(crate) struct Recovered {
 }
 
 fn corruption(message: impl Into<String>) -> Error {
-    Error::Corruption { message: message.into() }
+    Error::Corruption {
+        message: message.into(),
+    }
 }
 
 /// Makes sure that the directory is there and, for a writer, that it is ours alone.
-pub(crate) async fn enter(options: &DbOptions, storage: &Storage, mode: Mode) -> Result<Option<Lock>> {
+pub(crate) async fn enter(
+    options: &DbOptions,
+    storage: &Storage,
+    mode: Mode,
+) -> Result<Option<Lock>> {
     if !storage.exists(mode).await? {
         if options.read_only || !options.create_if_missing {
             return Err(Error::invalid_options("database path does not exist"));
@@ -62,15 +68,20 @@ pub(crate) async fn enter(options: &DbOptions, storage: &Storage, mode: Mode) ->
     }
     match storage.lock(mode, LOCK).await {
         Ok(lock) => Ok(Some(lock)),
-        Err(error) if error.lock_refusal().is_some() => {
-            Err(corruption(format!("database lock is already held: {}", error.source)))
-        }
+        Err(error) if error.lock_refusal().is_some() => Err(corruption(format!(
+            "database lock is already held: {}",
+            error.source
+        ))),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Reads the directory's state; `None` for a read-only open of an empty directory.
-pub(crate) async fn recover(options: &DbOptions, storage: &Storage, mode: Mode) -> Result<Option<Recovered>> {
+pub(crate) async fn recover(
+    options: &DbOptions,
+    storage: &Storage,
+    mode: Mode,
+) -> Result<Option<Recovered>> {
     let names = storage.list(mode).await?;
     let temporaries = check_names(options, &names)?;
     let mut manifest = match Manifest::load(storage, mode).await? {
@@ -83,7 +94,9 @@ pub(crate) async fn recover(options: &DbOptions, storage: &Storage, mode: Mode) 
                 )
             });
             if let Some(name) = data {
-                return Err(corruption(format!("CURRENT is missing, but there is data ({name})")));
+                return Err(corruption(format!(
+                    "CURRENT is missing, but there is data ({name})"
+                )));
             }
             if options.read_only {
                 return Ok(None);
@@ -97,7 +110,12 @@ pub(crate) async fn recover(options: &DbOptions, storage: &Storage, mode: Mode) 
     let trees = Arc::new(Registry::default());
     for (id, bucket) in manifest.state().buckets() {
         let version = open_tables(storage, bucket, &cache, mode).await?;
-        trees.add(Arc::new(Tree::new(*id, bucket.name.clone(), bucket.options.clone(), version)));
+        trees.add(Arc::new(Tree::new(
+            *id,
+            bucket.name.clone(),
+            bucket.options.clone(),
+            version,
+        )));
     }
     let replayed = replay_log(storage, &manifest, &trees, mode).await?;
     let last = replayed
@@ -119,7 +137,14 @@ pub(crate) async fn recover(options: &DbOptions, storage: &Storage, mode: Mode) 
         Some(start_log(storage, &mut manifest, last, mode).await?)
     };
     let numbers = Arc::clone(manifest.numbers());
-    Ok(Some(Recovered { trees, manifest, cache, numbers, log, last }))
+    Ok(Some(Recovered {
+        trees,
+        manifest,
+        cache,
+        numbers,
+        log,
+        last,
+    }))
 }
 
 /// Fails on names that must not be there; gives back the temporary files that may be removed.
@@ -136,7 +161,9 @@ fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<String>> {
     let repair = options.fail_on_corruption == FailOnCorruptionPolicy::RepairSafeTemporaryFiles;
     if !temporaries.is_empty() && (options.read_only || !repair) {
         let list = temporaries.join(", ");
-        return Err(corruption(format!("safe temporary files require explicit repair: {list}")));
+        return Err(corruption(format!(
+            "safe temporary files require explicit repair: {list}"
+        )));
     }
     Ok(temporaries)
 }
@@ -146,7 +173,9 @@ fn check_unreferenced(names: &[String], state: &ManifestState) -> Result<()> {
     let stray: Vec<&str> = names
         .iter()
         .filter(|name| match FileName::parse(name) {
-            FileName::Table(number) => !state.has_table(number) && !state.obsolete().contains(&number),
+            FileName::Table(number) => {
+                !state.has_table(number) && !state.obsolete().contains(&number)
+            }
             FileName::Blob(number) => !state.obsolete().contains(&number),
             FileName::Misspelt => true,
             _ => false,
@@ -156,7 +185,10 @@ fn check_unreferenced(names: &[String], state: &ManifestState) -> Result<()> {
     if stray.is_empty() {
         return Ok(());
     }
-    Err(corruption(format!("unreferenced table/blob files: {}", stray.join(", "))))
+    Err(corruption(format!(
+        "unreferenced table/blob files: {}",
+        stray.join(", ")
+    )))
 }
 
 /// The first state of a database.
@@ -168,7 +200,9 @@ async fn initialise(options: &DbOptions, storage: &Storage, mode: Mode) -> Resul
         options: options.default_bucket_options.clone(),
     };
     state
-        .apply(&VersionEdit { changes: vec![created] })
+        .apply(&VersionEdit {
+            changes: vec![created],
+        })
         .map_err(|fault| Error::from(fault.at("MANIFEST", 0)))?;
     Manifest::create(storage, Arc::new(FileNumbers::starting_at(1)), state, mode).await
 }
@@ -183,7 +217,9 @@ async fn open_tables(
     for (level, tables) in bucket.levels.iter().enumerate() {
         for meta in tables {
             let file = open_table_file(storage, meta, mode).await?;
-            change.added.push((level, Table::open(&file, meta, cache, mode).await?));
+            change
+                .added
+                .push((level, Table::open(&file, meta, cache, mode).await?));
         }
     }
     Ok(Version::default().apply(&change))
@@ -197,15 +233,20 @@ async fn open_table_file(storage: &Storage, meta: &TableMeta, mode: Mode) -> Res
         opened => return Ok(opened?),
     }
     match storage.open(mode, &unfinished_name(meta.number)).await {
-        Err(error) if error.source.kind() == ErrorKind::NotFound => {
-            Err(corruption(format!("referenced table files are missing: {name}")))
-        }
+        Err(error) if error.source.kind() == ErrorKind::NotFound => Err(corruption(format!(
+            "referenced table files are missing: {name}"
+        ))),
         opened => Ok(opened?),
     }
 }
 
 /// Gives tables their formal names where the crash of their writer left them without.
-async fn finish_renames(storage: &Storage, names: &[String], manifest: &Manifest, mode: Mode) -> Result<()> {
+async fn finish_renames(
+    storage: &Storage,
+    names: &[String],
+    manifest: &Manifest,
+    mode: Mode,
+) -> Result<()> {
     for bucket in manifest.state().buckets().values() {
         for meta in bucket.levels.iter().flatten() {
             let unfinished = unfinished_name(meta.number);
@@ -232,7 +273,11 @@ async fn replay_log(
     let known = trees.load();
     let buckets = manifest.state().buckets();
     let replayed = replay(storage, segments, mode, |sequence, batch| {
-        let wanted = |tree: &Tree| buckets.get(&tree.id()).is_none_or(|bucket| sequence > bucket.flushed_through);
+        let wanted = |tree: &Tree| {
+            buckets
+                .get(&tree.id())
+                .is_none_or(|bucket| sequence > bucket.flushed_through)
+        };
         apply(&known, sequence, batch, floor, wanted, |_| {})
     });
     replayed.await.map(Some)
@@ -251,7 +296,9 @@ async fn repair(storage: &Storage, temporaries: Vec<String>, mode: Mode) -> Resu
     let file = storage.create(mode, UNFINISHED_REPORT).await?;
     file.write_at(mode, 0, report.encode()).await?;
     file.sync_all(mode).await?;
-    storage.rename(mode, UNFINISHED_REPORT, RECOVERY_REPORT_FILE_NAME).await?;
+    storage
+        .rename(mode, UNFINISHED_REPORT, RECOVERY_REPORT_FILE_NAME)
+        .await?;
     storage.sync_directory(mode).await?;
     Ok(())
 }
@@ -264,16 +311,26 @@ async fn remove_if_there(storage: &Storage, name: &str, mode: Mode) -> Result<()
 }
 
 /// Removes the debris of a crash. Without a manifest nothing was ever committed, so all of ours is debris.
-async fn sweep(storage: &Storage, names: &[String], manifest: Option<&Manifest>, mode: Mode) -> Result<()> {
-    let obsolete: BTreeSet<u64> =
-        manifest.map(|manifest| manifest.state().obsolete().clone()).unwrap_or_default();
+async fn sweep(
+    storage: &Storage,
+    names: &[String],
+    manifest: Option<&Manifest>,
+    mode: Mode,
+) -> Result<()> {
+    let obsolete: BTreeSet<u64> = manifest
+        .map(|manifest| manifest.state().obsolete().clone())
+        .unwrap_or_default();
     let segments = manifest.and_then(|manifest| manifest.state().log_segments());
     let mut swept = false;
     for name in names {
         let debris = match FileName::parse(name) {
             FileName::Unfinished => true,
-            FileName::Manifest(number) => manifest.is_none_or(|manifest| manifest.number() != number),
-            FileName::Wal(number) => !segments.as_ref().is_some_and(|segments| segments.contains(&number)),
+            FileName::Manifest(number) => {
+                manifest.is_none_or(|manifest| manifest.number() != number)
+            }
+            FileName::Wal(number) => !segments
+                .as_ref()
+                .is_some_and(|segments| segments.contains(&number)),
             FileName::Table(number) | FileName::Blob(number) => obsolete.contains(&number),
             _ => false,
         };
@@ -291,8 +348,12 @@ async fn sweep(storage: &Storage, names: &[String], manifest: Option<&Manifest>,
 
 /// Strikes swept files off the manifest's list.
 async fn forget_obsolete(storage: &Storage, manifest: &mut Manifest, mode: Mode) -> Result<()> {
-    let changes: Vec<_> =
-        manifest.state().obsolete().iter().map(|number| Change::ObsoleteGone { number: *number }).collect();
+    let changes: Vec<_> = manifest
+        .state()
+        .obsolete()
+        .iter()
+        .map(|number| Change::ObsoleteGone { number: *number })
+        .collect();
     if changes.is_empty() {
         return Ok(());
     }
@@ -307,10 +368,20 @@ async fn start_log(
     last: Sequence,
     mode: Mode,
 ) -> Result<SegmentWriter> {
-    let number = manifest.state().log_segments().map_or(1, |segments| segments.end() + 1);
+    let number = manifest
+        .state()
+        .log_segments()
+        .map_or(1, |segments| segments.end() + 1);
     remove_if_there(storage, &wal_name(number), mode).await?;
     let first = last.next().unwrap_or(last);
     let segment = SegmentWriter::create(storage, number, first, mode).await?;
-    manifest.append(&VersionEdit { changes: vec![Change::LogStarted { segment: number }] }, mode).await?;
+    manifest
+        .append(
+            &VersionEdit {
+                changes: vec![Change::LogStarted { segment: number }],
+            },
+            mode,
+        )
+        .await?;
     Ok(segment)
 }

@@ -53,7 +53,9 @@ impl RecoveryReport {
     fn decode(bytes: Vec<u8>) -> Option<Self> {
         let text = String::from_utf8(bytes).ok()?;
         let names = text.strip_prefix(TITLE)?.strip_prefix('\n')?;
-        Some(Self { repaired: names.lines().map(str::to_owned).collect() })
+        Some(Self {
+            repaired: names.lines().map(str::to_owned).collect(),
+        })
     }
 }
 
@@ -69,7 +71,8 @@ pub fn recovery_report_path(path: &Path) -> PathBuf {
 /// [`Error::Io`] of kind `NotFound` if there is none; [`Error::InvalidFormat`] if it is not a report.
 pub fn read_recovery_report(path: &Path) -> Result<RecoveryReport> {
     let storage = Storage::portable_inline(path);
-    let bytes = block_on(storage.read_file(Mode::Blocking, RECOVERY_REPORT_FILE_NAME, REPORT_BYTES_MAX))?;
+    let bytes =
+        block_on(storage.read_file(Mode::Blocking, RECOVERY_REPORT_FILE_NAME, REPORT_BYTES_MAX))?;
     RecoveryReport::decode(bytes).ok_or_else(|| Error::InvalidFormat {
         message: format!("{RECOVERY_REPORT_FILE_NAME} is not a recovery report"),
     })

@@ -20,11 +20,17 @@ impl Snapshot {
     /// sequence in the future also sees commits to come.
     #[must_use]
     pub const fn new(read_sequence: Sequence) -> Self {
-        Self { sequence: read_sequence, pin: None }
+        Self {
+            sequence: read_sequence,
+            pin: None,
+        }
     }
 
     pub(crate) fn pinned(pin: Pin) -> Self {
-        Self { sequence: pin.sequence(), pin: Some(pin) }
+        Self {
+            sequence: pin.sequence(),
+            pin: Some(pin),
+        }
     }
 
     /// The sequence it reads at.

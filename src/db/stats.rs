@@ -23,16 +23,28 @@ pub(crate) struct Counters {
 
 impl Counters {
     /// Counts a finished compaction; a table that only moved was neither read nor written.
-    pub(crate) fn compacted(&self, compaction: &Compaction, output_tables: usize, output_bytes: u64) {
+    pub(crate) fn compacted(
+        &self,
+        compaction: &Compaction,
+        output_tables: usize,
+        output_bytes: u64,
+    ) {
         self.compaction_runs.fetch_add(1, Relaxed);
         if compaction.trivial_move().is_some() {
             return;
         }
-        let input_bytes = compaction.inputs.iter().map(|(_, table)| table.meta().bytes).sum();
-        self.compaction_input_tables.fetch_add(compaction.inputs.len() as u64, Relaxed);
+        let input_bytes = compaction
+            .inputs
+            .iter()
+            .map(|(_, table)| table.meta().bytes)
+            .sum();
+        self.compaction_input_tables
+            .fetch_add(compaction.inputs.len() as u64, Relaxed);
         self.compaction_input_bytes.fetch_add(input_bytes, Relaxed);
-        self.compaction_output_tables.fetch_add(output_tables as u64, Relaxed);
-        self.compaction_output_bytes.fetch_add(output_bytes, Relaxed);
+        self.compaction_output_tables
+            .fetch_add(output_tables as u64, Relaxed);
+        self.compaction_output_bytes
+            .fetch_add(output_bytes, Relaxed);
     }
 }
 
@@ -123,12 +135,16 @@ impl Core {
 fn storage_operations(storage: &Stats) -> StorageOperationStats {
     let metric = |operation: Operation| {
         let counted = storage.operation(operation);
-        StorageOperationMetric { requests: counted.requests, total_latency_micros: counted.nanos / 1_000 }
+        StorageOperationMetric {
+            requests: counted.requests,
+            total_latency_micros: counted.nanos / 1_000,
+        }
     };
-    let sum = |left: StorageOperationMetric, right: StorageOperationMetric| StorageOperationMetric {
-        requests: left.requests + right.requests,
-        total_latency_micros: left.total_latency_micros + right.total_latency_micros,
-    };
+    let sum =
+        |left: StorageOperationMetric, right: StorageOperationMetric| StorageOperationMetric {
+            requests: left.requests + right.requests,
+            total_latency_micros: left.total_latency_micros + right.total_latency_micros,
+        };
     StorageOperationStats {
         open_read: metric(Operation::Open),
         len: metric(Operation::Len),

@@ -30,7 +30,11 @@ impl Bucket {
         })
     }
 
-    fn prepare_delete(&self, key: &[u8], options: WriteOptions) -> Result<crate::db::write::Prepared> {
+    fn prepare_delete(
+        &self,
+        key: &[u8],
+        options: WriteOptions,
+    ) -> Result<crate::db::write::Prepared> {
         self.core().prepare_one(self.tree(), options, |batch| {
             check_key(self.tree(), key)?;
             batch.delete(self.tree().id(), key)
@@ -42,12 +46,16 @@ impl Bucket {
         range: &KeyRange,
         options: WriteOptions,
     ) -> Result<crate::db::write::Prepared> {
-        self.core().prepare_one(self.tree(), options, |batch| batch.delete_range(self.tree().id(), range))
+        self.core().prepare_one(self.tree(), options, |batch| {
+            batch.delete_range(self.tree().id(), range)
+        })
     }
 
     async fn value(&self, key: &[u8], at: Option<&Snapshot>, mode: Mode) -> Result<Option<Value>> {
         let at = at.map(Snapshot::read_sequence);
-        self.core().get_with(self.tree(), key, at, mode, <[u8]>::to_vec).await
+        self.core()
+            .get_with(self.tree(), key, at, mode, <[u8]>::to_vec)
+            .await
     }
 }
 
@@ -80,7 +88,9 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`get`](Self::get).
         pub async fn get_at(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Value>> {
-            self.keyspace().value(key, Some(snapshot), Mode::Cooperative).await
+            self.keyspace()
+                .value(key, Some(snapshot), Mode::Cooperative)
+                .await
         }
 
         /// [`get_at`](Self::get_at) on this thread.
@@ -105,7 +115,9 @@ macro_rules! point_methods {
         /// # Cancellation
         /// A future that was never polled does nothing; after its first poll the write happens anyway.
         pub async fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Value>) -> Result<()> {
-            self.put_with_options(key, value, WriteOptions::default()).await.map(drop)
+            self.put_with_options(key, value, WriteOptions::default())
+                .await
+                .map(drop)
         }
 
         /// [`put`](Self::put) on this thread.
@@ -113,7 +125,8 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`put`](Self::put).
         pub fn put_sync(&self, key: impl Into<Vec<u8>>, value: impl Into<Value>) -> Result<()> {
-            self.put_with_options_sync(key, value, WriteOptions::default()).map(drop)
+            self.put_with_options_sync(key, value, WriteOptions::default())
+                .map(drop)
         }
 
         /// [`put`](Self::put), at least as durable as `options` say.
@@ -126,7 +139,9 @@ macro_rules! point_methods {
             value: impl Into<Value>,
             options: WriteOptions,
         ) -> Result<CommitInfo> {
-            let prepared = self.keyspace().prepare_put(&key.into(), &value.into(), options)?;
+            let prepared = self
+                .keyspace()
+                .prepare_put(&key.into(), &value.into(), options)?;
             self.core().commit_async(prepared).await
         }
 
@@ -140,7 +155,9 @@ macro_rules! point_methods {
             value: impl Into<Value>,
             options: WriteOptions,
         ) -> Result<CommitInfo> {
-            let prepared = self.keyspace().prepare_put(&key.into(), &value.into(), options)?;
+            let prepared = self
+                .keyspace()
+                .prepare_put(&key.into(), &value.into(), options)?;
             block_on(self.core().commit_here(prepared, Mode::Blocking))
         }
 
@@ -149,7 +166,9 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`put`](Self::put).
         pub async fn delete(&self, key: impl Into<Vec<u8>>) -> Result<()> {
-            self.delete_with_options(key, WriteOptions::default()).await.map(drop)
+            self.delete_with_options(key, WriteOptions::default())
+                .await
+                .map(drop)
         }
 
         /// [`delete`](Self::delete) on this thread.
@@ -157,7 +176,8 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`put`](Self::put).
         pub fn delete_sync(&self, key: impl Into<Vec<u8>>) -> Result<()> {
-            self.delete_with_options_sync(key, WriteOptions::default()).map(drop)
+            self.delete_with_options_sync(key, WriteOptions::default())
+                .map(drop)
         }
 
         /// [`delete`](Self::delete), at least as durable as `options` say.
@@ -194,7 +214,9 @@ macro_rules! point_methods {
         /// # Cost
         /// One entry, however many keys it covers.
         pub async fn delete_range(&self, range: KeyRange) -> Result<()> {
-            self.delete_range_with_options(range, WriteOptions::default()).await.map(drop)
+            self.delete_range_with_options(range, WriteOptions::default())
+                .await
+                .map(drop)
         }
 
         /// [`delete_range`](Self::delete_range) on this thread.
@@ -202,7 +224,8 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`put`](Self::put).
         pub fn delete_range_sync(&self, range: KeyRange) -> Result<()> {
-            self.delete_range_with_options_sync(range, WriteOptions::default()).map(drop)
+            self.delete_range_with_options_sync(range, WriteOptions::default())
+                .map(drop)
         }
 
         /// [`delete_range`](Self::delete_range), at least as durable as `options` say.

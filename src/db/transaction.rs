@@ -74,9 +74,20 @@ impl Db {
     pub fn transaction(&self, options: TransactionOptions) -> Transaction {
         let pin = self.core().pin_newest();
         let sequence = pin.sequence();
-        let reads = Reads { sequence, points: Vec::new(), ranges: Vec::new() };
+        let reads = Reads {
+            sequence,
+            points: Vec::new(),
+            ranges: Vec::new(),
+        };
         let handle = Arc::clone(self.keyspace().handle());
-        Transaction { handle, pin, options, reads, batch: WriteBatch::new(), sequence }
+        Transaction {
+            handle,
+            pin,
+            options,
+            reads,
+            batch: WriteBatch::new(),
+            sequence,
+        }
     }
 }
 
@@ -107,7 +118,8 @@ impl Transaction {
     /// # Errors
     /// [`Error::Closed`], [`Error::Io`], [`Error::Corruption`], [`Error::InvalidFormat`]; nothing is recorded.
     pub async fn get(&mut self, key: &[u8]) -> Result<Option<Value>> {
-        self.get_in(DEFAULT_BUCKET.to_owned(), key, Mode::Cooperative).await
+        self.get_in(DEFAULT_BUCKET.to_owned(), key, Mode::Cooperative)
+            .await
     }
 
     /// [`get`](Self::get) on this thread.
@@ -122,7 +134,11 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::BucketMissing`], and as [`get`](Self::get).
-    pub async fn get_bucket(&mut self, bucket: impl Into<String>, key: &[u8]) -> Result<Option<Value>> {
+    pub async fn get_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: &[u8],
+    ) -> Result<Option<Value>> {
         self.get_in(bucket.into(), key, Mode::Cooperative).await
     }
 
@@ -130,14 +146,21 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`get_bucket`](Self::get_bucket).
-    pub fn get_bucket_sync(&mut self, bucket: impl Into<String>, key: &[u8]) -> Result<Option<Value>> {
+    pub fn get_bucket_sync(
+        &mut self,
+        bucket: impl Into<String>,
+        key: &[u8],
+    ) -> Result<Option<Value>> {
         block_on(self.get_in(bucket.into(), key, Mode::Blocking))
     }
 
     async fn get_in(&mut self, bucket: String, key: &[u8], mode: Mode) -> Result<Option<Value>> {
         self.handle.check_open()?;
         let tree = self.handle.tree_named(bucket)?;
-        let value = self.handle.get_with(&tree, key, Some(self.sequence), mode, <[u8]>::to_vec).await?;
+        let value = self
+            .handle
+            .get_with(&tree, key, Some(self.sequence), mode, <[u8]>::to_vec)
+            .await?;
         self.reads.points.push((tree, key.to_vec()));
         Ok(value)
     }
@@ -148,7 +171,8 @@ impl Transaction {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn read_range(&mut self, range: KeyRange) -> Result<()> {
-        self.read_range_in(DEFAULT_BUCKET.to_owned(), range, Mode::Cooperative).await
+        self.read_range_in(DEFAULT_BUCKET.to_owned(), range, Mode::Cooperative)
+            .await
     }
 
     /// [`read_range`](Self::read_range) on this thread.
@@ -163,15 +187,24 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::BucketMissing`], and as [`read_range`](Self::read_range).
-    pub async fn read_range_bucket(&mut self, bucket: impl Into<String>, range: KeyRange) -> Result<()> {
-        self.read_range_in(bucket.into(), range, Mode::Cooperative).await
+    pub async fn read_range_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        range: KeyRange,
+    ) -> Result<()> {
+        self.read_range_in(bucket.into(), range, Mode::Cooperative)
+            .await
     }
 
     /// [`read_range_bucket`](Self::read_range_bucket) on this thread.
     ///
     /// # Errors
     /// As [`read_range_bucket`](Self::read_range_bucket).
-    pub fn read_range_bucket_sync(&mut self, bucket: impl Into<String>, range: KeyRange) -> Result<()> {
+    pub fn read_range_bucket_sync(
+        &mut self,
+        bucket: impl Into<String>,
+        range: KeyRange,
+    ) -> Result<()> {
         block_on(self.read_range_in(bucket.into(), range, Mode::Blocking))
     }
 
@@ -222,7 +255,11 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`put_bucket`](Self::put_bucket).
-    pub fn delete_bucket(&mut self, bucket: impl Into<String>, key: impl Into<Vec<u8>>) -> Result<()> {
+    pub fn delete_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: impl Into<Vec<u8>>,
+    ) -> Result<()> {
         self.batch.delete_bucket(bucket, key)
     }
 
@@ -230,7 +267,11 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`put_bucket`](Self::put_bucket).
-    pub fn delete_range_bucket(&mut self, bucket: impl Into<String>, range: KeyRange) -> Result<()> {
+    pub fn delete_range_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        range: KeyRange,
+    ) -> Result<()> {
         self.batch.delete_range_bucket(bucket, range)
     }
 
@@ -246,7 +287,9 @@ impl Transaction {
     /// # Cancellation
     /// As [`Db::write`].
     pub async fn commit(self) -> Result<CommitInfo> {
-        let prepared = self.handle.prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
+        let prepared =
+            self.handle
+                .prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
         self.handle.commit_async(prepared).await
     }
 
@@ -255,7 +298,9 @@ impl Transaction {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn commit_sync(self) -> Result<CommitInfo> {
-        let prepared = self.handle.prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
+        let prepared =
+            self.handle
+                .prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
         block_on(self.handle.commit_here(prepared, Mode::Blocking))
     }
 }

@@ -28,7 +28,9 @@ impl Workers {
             let bell = Arc::clone(&core.maintenance);
             let stopping = Arc::clone(&self.stopping);
             let name = format!("trine-worker-{index}");
-            threads.push(trine_platform::thread::spawn(&name, move || work(&weak, &bell, &stopping))?);
+            threads.push(trine_platform::thread::spawn(&name, move || {
+                work(&weak, &bell, &stopping)
+            })?);
         }
         Ok(())
     }
@@ -37,7 +39,8 @@ impl Workers {
     pub(crate) fn stop(&self, bell: &Bell) {
         self.stopping.store(true, Release);
         bell.ring();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // It ends by returning, or by a panic that is a bug of ours and was printed.
             drop(thread.join());

@@ -55,8 +55,9 @@ impl Core {
             let tree = match trees.iter().find(|tree| tree.name() == name) {
                 Some(tree) => Arc::clone(tree),
                 None => {
-                    let tree =
-                        known.by_name(name).ok_or_else(|| Error::BucketMissing { name: name.to_owned() })?;
+                    let tree = known.by_name(name).ok_or_else(|| Error::BucketMissing {
+                        name: name.to_owned(),
+                    })?;
                     trees.push(Arc::clone(tree));
                     Arc::clone(tree)
                 }
@@ -70,7 +71,9 @@ impl Core {
                     check_key(&tree, key)?;
                     encoded.delete(tree.id(), key)?;
                 }
-                BatchOperation::DeleteRange { range, .. } => encoded.delete_range(tree.id(), range)?,
+                BatchOperation::DeleteRange { range, .. } => {
+                    encoded.delete_range(tree.id(), range)?
+                }
             }
         }
         self.prepared(encoded, trees, reads, options)
@@ -86,12 +89,22 @@ impl Core {
         let durability = self.options.durability.stronger(options.durability);
         self.check_durability(durability)?;
         self.check_background()?;
-        Ok(Prepared { commit: Commit { batch, reads, durability }, trees })
+        Ok(Prepared {
+            commit: Commit {
+                batch,
+                reads,
+                durability,
+            },
+            trees,
+        })
     }
 
     /// Whether the backend can promise this.
     pub(crate) fn check_durability(&self, durability: DurabilityMode) -> Result<()> {
-        let syncs = matches!(durability, DurabilityMode::SyncData | DurabilityMode::SyncAll);
+        let syncs = matches!(
+            durability,
+            DurabilityMode::SyncData | DurabilityMode::SyncAll
+        );
         match &self.persistent {
             Some(persistent) if syncs && !persistent.storage.capabilities().durable_sync => {
                 Err(Error::unsupported_durability(durability))
@@ -105,7 +118,10 @@ impl Core {
         for tree in prepared.trees.iter().filter(|tree| self.is_crowded(tree)) {
             self.make_room(tree, mode).await?;
         }
-        self.commits.run(Work::Commit(prepared.commit), mode).await.map(CommitInfo::new)
+        self.commits
+            .run(Work::Commit(prepared.commit), mode)
+            .await
+            .map(CommitInfo::new)
     }
 
     /// Commits on the log thread, where the runtime has threads. The first poll hands the write over
@@ -136,14 +152,20 @@ impl Core {
         if self.options.read_only || self.persistent.is_none() {
             return Ok(());
         }
-        self.commits.run(Work::Persist(durability), mode).await.map(|_: Sequence| ())
+        self.commits
+            .run(Work::Persist(durability), mode)
+            .await
+            .map(|_: Sequence| ())
     }
 }
 
 /// Whether the bucket takes this key.
 pub(crate) fn check_key(tree: &Tree, key: &[u8]) -> Result<()> {
     if key.is_empty() && !tree.options().allow_empty_keys {
-        return Err(Error::invalid_options(format!("bucket {} does not allow empty keys", tree.name())));
+        return Err(Error::invalid_options(format!(
+            "bucket {} does not allow empty keys",
+            tree.name()
+        )));
     }
     Ok(())
 }

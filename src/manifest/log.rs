@@ -161,9 +161,7 @@ impl Manifest {
                     });
                 }
             };
-            return Self::read(storage, number, &bytes, mode)
-                .await
-                .map(Some);
+            return Self::read(storage, number, &bytes, mode).await.map(Some);
         }
     }
 
@@ -308,12 +306,7 @@ impl Manifest {
         }
     }
 
-    async fn read(
-        storage: &Storage,
-        number: u64,
-        bytes: &[u8],
-        mode: Mode,
-    ) -> Result<Self> {
+    async fn read(storage: &Storage, number: u64, bytes: &[u8], mode: Mode) -> Result<Self> {
         let name = manifest_name(number);
         let fail = |at: u64, fault: Fault| log_error(fault.at(&name, at));
         FileHeader::decode(LogKind::Manifest, number, bytes).map_err(|fault| fail(0, fault))?;
@@ -359,7 +352,10 @@ impl Manifest {
     /// # Errors
     /// `Io`; the next open does it again.
     pub(crate) async fn adopt(&mut self, mode: Mode) -> Result<()> {
-        let file = self.storage.open_write(mode, &manifest_name(self.number)).await?;
+        let file = self
+            .storage
+            .open_write(mode, &manifest_name(self.number))
+            .await?;
         if self.torn {
             file.set_len(mode, self.records.offset()).await?;
         }

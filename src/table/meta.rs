@@ -54,6 +54,7 @@ impl TableMeta {
     /// Whether its bounds are the right way round.
     pub(crate) fn is_ordered(&self) -> bool {
         let endless = self.largest_exclusive && self.largest.is_empty();
-        (endless || self.smallest <= self.largest) && self.smallest_sequence <= self.largest_sequence
+        (endless || self.smallest <= self.largest)
+            && self.smallest_sequence <= self.largest_sequence
     }
 }

@@ -35,8 +35,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Fragments, Fault> {
         let start = reader.bytes()?.to_vec();
         let end = reader.bytes()?.to_vec();
         // An empty end is no end, which only the last fragment may have.
-        let after_previous =
-            fragments.last().is_none_or(|last| !last.end.is_empty() && last.end <= start);
+        let after_previous = fragments
+            .last()
+            .is_none_or(|last| !last.end.is_empty() && last.end <= start);
         let inverted = !end.is_empty() && start >= end;
         if inverted || !after_previous {
             return Err(Fault::Order);

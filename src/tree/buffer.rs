@@ -57,20 +57,34 @@ impl WriteBuffer {
     }
 
     /// Adds an entry of the commit `sequence`, logged in `segment`.
-    pub(crate) fn insert(&self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8], segment: u64) {
+    pub(crate) fn insert(
+        &self,
+        key: &[u8],
+        sequence: Sequence,
+        kind: Kind,
+        value: &[u8],
+        segment: u64,
+    ) {
         self.memtable.insert(key, sequence, kind, value);
         self.account(key.len() + value.len(), sequence, segment);
     }
 
     /// Adds a range tombstone of the commit `sequence`, logged in `segment`.
-    pub(crate) fn insert_range_tombstone(&self, start: &[u8], end: &[u8], sequence: Sequence, segment: u64) {
+    pub(crate) fn insert_range_tombstone(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        sequence: Sequence,
+        segment: u64,
+    ) {
         self.memtable.insert_range_tombstone(start, end, sequence);
         self.account(start.len() + end.len(), sequence, segment);
     }
 
     // Plain stores suffice: the commit leader is the only writer.
     fn account(&self, bytes: usize, sequence: Sequence, segment: u64) {
-        self.bytes.store(self.bytes() + bytes + ENTRY_OVERHEAD_BYTES, Relaxed);
+        self.bytes
+            .store(self.bytes() + bytes + ENTRY_OVERHEAD_BYTES, Relaxed);
         if self.first_segment.load(Relaxed) == NONE {
             self.first_segment.store(segment, Relaxed);
         }

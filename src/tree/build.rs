@@ -39,10 +39,23 @@ struct Output {
 }
 
 impl Output {
-    async fn create(context: BuildContext<'_>, options: &TableOptions, start: Vec<u8>) -> Result<Self> {
+    async fn create(
+        context: BuildContext<'_>,
+        options: &TableOptions,
+        start: Vec<u8>,
+    ) -> Result<Self> {
         let number = context.numbers.take();
-        let file = context.storage.create(context.mode, &unfinished_name(number)).await?;
-        Ok(Self { number, writer: TableWriter::new(number, options.clone()), file, offset: 0, start })
+        let file = context
+            .storage
+            .create(context.mode, &unfinished_name(number))
+            .await?;
+        Ok(Self {
+            number,
+            writer: TableWriter::new(number, options.clone()),
+            file,
+            offset: 0,
+            start,
+        })
     }
 
     async fn write_pending(&mut self, mode: Mode) -> Result<()> {
@@ -62,15 +75,23 @@ impl Output {
     ) -> Result<Option<Arc<Table>>> {
         let own = tombstones.clip(&self.start, end);
         if own.is_empty() && self.writer.is_empty() {
-            context.storage.remove(context.mode, &unfinished_name(self.number)).await?;
+            context
+                .storage
+                .remove(context.mode, &unfinished_name(self.number))
+                .await?;
             return Ok(None);
         }
         self.writer.add_tombstones(own);
         let (rest, meta) = self.writer.finish();
         self.file.write_at(context.mode, self.offset, rest).await?;
         self.file.sync_all(context.mode).await?;
-        let file = context.storage.open(context.mode, &unfinished_name(self.number)).await?;
-        Table::open(&file, &meta, context.cache, context.mode).await.map(Some)
+        let file = context
+            .storage
+            .open(context.mode, &unfinished_name(self.number))
+            .await?;
+        Table::open(&file, &meta, context.cache, context.mode)
+            .await
+            .map(Some)
     }
 }
 
@@ -87,7 +108,11 @@ pub(crate) async fn build_tables(
     let mut built = Vec::new();
     let mut output = None;
     loop {
-        let moved = if output.is_none() { merge.start(None) } else { merge.step() };
+        let moved = if output.is_none() {
+            merge.start(None)
+        } else {
+            merge.step()
+        };
         match moved {
             Ok(()) => {}
             Err(Halt::Needs(missing)) => {
@@ -107,7 +132,12 @@ pub(crate) async fn build_tables(
         if retention.keeps(&entry) {
             let full = current.writer.estimated_bytes() >= target_bytes || current.writer.is_full();
             // All versions of a key stay in one table, and no table is left without an entry.
-            if full && current.writer.last_key().is_some_and(|last| last != entry.key) {
+            if full
+                && current
+                    .writer
+                    .last_key()
+                    .is_some_and(|last| last != entry.key)
+            {
                 let start = entry.key.to_vec();
                 built.extend(current.finish(context, &tombstones, Some(&start)).await?);
                 current = Output::create(context, options, start).await?;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
 use crate::direction::Direction;
+use crate::error::Result;
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
 use crate::table::{Table, TableCursor};
@@ -35,9 +35,20 @@ pub(crate) async fn compact(
     if !sorted.is_empty() {
         sources.push(Source::Level(LevelCursor::new(sorted)));
     }
-    let tombstones =
-        Fragments::build(compaction.inputs.iter().flat_map(|(_, table)| table.tombstones().tombstones()));
+    let tombstones = Fragments::build(
+        compaction
+            .inputs
+            .iter()
+            .flat_map(|(_, table)| table.tombstones().tombstones()),
+    );
     let retention = Retention::new(pinned, true, tombstones);
     let merge = Merge::new(sources, Direction::Forward);
-    build_tables(context, &tree.table_options(), target_bytes, merge, retention).await
+    build_tables(
+        context,
+        &tree.table_options(),
+        target_bytes,
+        merge,
+        retention,
+    )
+    .await
 }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
 use crate::direction::Direction;
+use crate::error::Result;
 use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::tree::Tree;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, build_tables};
-use crate::tree::merge::{Merge, Source};
 use crate::tree::memtable::MemtableCursor;
+use crate::tree::merge::{Merge, Source};
 use crate::tree::retention::Retention;
 
 /// Writes `buffer` to at most one table, dropping versions that no pinned sequence can see.

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::cache::CachedBlock;
 use crate::cursor::{Cursor, Moved};
 use crate::internal_key::Entry;
 use crate::sequence::Sequence;
-use crate::cache::CachedBlock;
 use crate::table::{Missing, Table, TableCursor};
 
 /// Walks disjoint tables in key order, with a cursor on one at a time.
@@ -24,7 +24,12 @@ pub(crate) struct LevelCursor {
 
 impl LevelCursor {
     pub(crate) fn new(tables: Vec<Arc<Table>>) -> Self {
-        Self { tables, at: 0, current: None, entered: true }
+        Self {
+            tables,
+            at: 0,
+            current: None,
+            entered: true,
+        }
     }
 
     /// Opens the table at `at`, if there is one and it is not open already.
@@ -44,13 +49,21 @@ impl LevelCursor {
     fn settle(&mut self, forward: bool) -> Moved<Missing> {
         while let Some(cursor) = &mut self.current {
             if !self.entered {
-                if forward { cursor.seek_first()? } else { cursor.seek_last()? }
+                if forward {
+                    cursor.seek_first()?
+                } else {
+                    cursor.seek_last()?
+                }
                 self.entered = true;
             }
             if cursor.entry().is_some() {
                 break;
             }
-            let neighbour = if forward { self.at.checked_add(1) } else { self.at.checked_sub(1) };
+            let neighbour = if forward {
+                self.at.checked_add(1)
+            } else {
+                self.at.checked_sub(1)
+            };
             self.open(neighbour);
             self.entered = false;
         }
@@ -81,7 +94,9 @@ impl Cursor for LevelCursor {
 
     fn seek(&mut self, key: &[u8], sequence: Sequence) -> Moved<Missing> {
         if self.entered {
-            let at = self.tables.partition_point(|table| table.meta().ends_before(key));
+            let at = self
+                .tables
+                .partition_point(|table| table.meta().ends_before(key));
             if let Some(cursor) = self.open(Some(at)) {
                 cursor.seek(key, sequence)?;
             }
@@ -91,7 +106,9 @@ impl Cursor for LevelCursor {
 
     fn seek_before(&mut self, key: &[u8], sequence: Sequence) -> Moved<Missing> {
         if self.entered {
-            let after = self.tables.partition_point(|table| table.meta().smallest.as_slice() <= key);
+            let after = self
+                .tables
+                .partition_point(|table| table.meta().smallest.as_slice() <= key);
             if let Some(cursor) = self.open(after.checked_sub(1)) {
                 cursor.seek_before(key, sequence)?;
             }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
+use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
 use crate::sequence::Sequence;
-use crate::cache::CachedBlock;
 use crate::table::{Missing, Table};
 use crate::tree::view::View;
 
@@ -30,13 +30,18 @@ fn settle<'g>(
     tombstone: Option<Sequence>,
 ) -> Option<Known<'g>> {
     match (entry, tombstone) {
-        (Some((sequence, _, _)), Some(covering)) if covering > sequence => {
-            Some(Known { sequence: covering, value: None })
-        }
-        (Some((sequence, kind, value)), _) => {
-            Some(Known { sequence, value: (kind == Kind::Value).then_some(value) })
-        }
-        (None, Some(covering)) => Some(Known { sequence: covering, value: None }),
+        (Some((sequence, _, _)), Some(covering)) if covering > sequence => Some(Known {
+            sequence: covering,
+            value: None,
+        }),
+        (Some((sequence, kind, value)), _) => Some(Known {
+            sequence,
+            value: (kind == Kind::Value).then_some(value),
+        }),
+        (None, Some(covering)) => Some(Known {
+            sequence: covering,
+            value: None,
+        }),
         (None, None) => None,
     }
 }
@@ -58,7 +63,8 @@ impl<'g> Lookup<'g, '_> {
             let entry = memtable
                 .get(self.key, self.sequence)
                 .map(|entry| (entry.sequence, entry.kind, entry.value));
-            if let Some(known) = settle(entry, memtable.covering_tombstone(self.key, self.sequence)) {
+            if let Some(known) = settle(entry, memtable.covering_tombstone(self.key, self.sequence))
+            {
                 return Ok(Some(known));
             }
         }
@@ -80,19 +86,29 @@ impl<'g> Lookup<'g, '_> {
         Ok(None)
     }
 
-    fn table(&self, table: &'g Arc<Table>, hash: KeyHash) -> Result<Option<Known<'g>>, Halt<Missing>> {
+    fn table(
+        &self,
+        table: &'g Arc<Table>,
+        hash: KeyHash,
+    ) -> Result<Option<Known<'g>>, Halt<Missing>> {
         if table.meta().largest_sequence <= self.above {
             return Ok(None);
         }
         let entry = if table.may_contain(hash) {
             // The newest one: the block that this table missed last.
-            let own = self.supplied.iter().rfind(|block| block.table() == table.meta().number);
+            let own = self
+                .supplied
+                .iter()
+                .rfind(|block| block.table() == table.meta().number);
             table.get(self.key, hash, self.sequence, own, self.guard)?
         } else {
             None
         };
         let tombstone = table.tombstones().covering(self.key, self.sequence);
-        Ok(settle(entry.map(|entry| (entry.sequence, entry.kind, entry.value)), tombstone))
+        Ok(settle(
+            entry.map(|entry| (entry.sequence, entry.kind, entry.value)),
+            tombstone,
+        ))
     }
 }
 
@@ -105,7 +121,13 @@ pub(crate) fn get<'g>(
     supplied: &'g [Arc<CachedBlock>],
     guard: &'g Guard,
 ) -> Result<Option<&'g [u8]>, Halt<Missing>> {
-    let lookup = Lookup { key, sequence, above: Sequence::ZERO, supplied, guard };
+    let lookup = Lookup {
+        key,
+        sequence,
+        above: Sequence::ZERO,
+        supplied,
+        guard,
+    };
     Ok(lookup.run(view)?.and_then(|known| known.value))
 }
 
@@ -117,8 +139,13 @@ pub(crate) fn newest_change(
     supplied: &[Arc<CachedBlock>],
 ) -> Result<Option<Sequence>, Halt<Missing>> {
     let guard = crossbeam_epoch::pin();
-    let lookup =
-        Lookup { key, sequence: Sequence::new(u64::MAX), above, supplied, guard: &guard };
+    let lookup = Lookup {
+        key,
+        sequence: Sequence::new(u64::MAX),
+        above,
+        supplied,
+        guard: &guard,
+    };
     let newest = lookup.run(view)?.map(|known| known.sequence);
     Ok(newest.filter(|sequence| *sequence > above))
 }

@@ -8,11 +8,11 @@ use std::cmp::Ordering;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::cursor::{Cursor, Halt, Moved};
-use crate::internal_key::{Entry, compare};
-use crate::direction::Direction;
-use crate::sequence::Sequence;
 use crate::cache::CachedBlock;
+use crate::cursor::{Cursor, Halt, Moved};
+use crate::direction::Direction;
+use crate::internal_key::{Entry, compare};
+use crate::sequence::Sequence;
 use crate::table::{Missing, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
@@ -100,7 +100,12 @@ pub(crate) struct Merge {
 
 impl Merge {
     pub(crate) fn new(sources: Vec<Source>, direction: Direction) -> Self {
-        Self { direction, order: Vec::with_capacity(sources.len()), sources, positioned: 0 }
+        Self {
+            direction,
+            order: Vec::with_capacity(sources.len()),
+            sources,
+            positioned: 0,
+        }
     }
 
     /// Forward: to the first entry at or after `from`. Reverse: to the last entry before it.
@@ -157,7 +162,8 @@ impl Merge {
     }
 
     fn in_order(&self, left: usize, right: usize) -> bool {
-        let (Some(left), Some(right)) = (self.sources[left].entry(), self.sources[right].entry()) else {
+        let (Some(left), Some(right)) = (self.sources[left].entry(), self.sources[right].entry())
+        else {
             return true;
         };
         let order = compare((left.key, left.sequence), (right.key, right.sequence));

@@ -29,9 +29,9 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
+use crate::compression::Codec;
 use crate::internal_key::Kind;
 use crate::manifest::BucketId;
-use crate::compression::Codec;
 use crate::options::{BucketOptions, FilterPolicy, PrefixFilterPolicy};
 use crate::sequence::Sequence;
 use crate::table::TableOptions;
@@ -51,13 +51,23 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn new(id: BucketId, name: String, options: BucketOptions, version: Version) -> Self {
+    pub(crate) fn new(
+        id: BucketId,
+        name: String,
+        options: BucketOptions,
+        version: Version,
+    ) -> Self {
         let view = View {
             active: Arc::new(WriteBuffer::new()),
             immutables: Arc::default(),
             version: Arc::new(version),
         };
-        Self { id, name, options, view: ViewCell::new(view) }
+        Self {
+            id,
+            name,
+            options,
+            view: ViewCell::new(view),
+        }
     }
 
     pub(crate) fn id(&self) -> BucketId {
@@ -83,7 +93,9 @@ impl Tree {
                 FilterPolicy::Bloom { bits_per_key } => Some(bits_per_key),
             },
             prefix: match options.prefix_filter_policy {
-                PrefixFilterPolicy::Bloom { bits_per_prefix } if options.prefix_extractor.is_enabled() => {
+                PrefixFilterPolicy::Bloom { bits_per_prefix }
+                    if options.prefix_extractor.is_enabled() =>
+                {
                     Some((options.prefix_extractor.clone(), bits_per_prefix))
                 }
                 _ => None,
@@ -113,24 +125,50 @@ impl Tree {
 
     /// How many tables level 0 holds.
     pub(crate) fn l0_tables(&self) -> usize {
-        self.view.load(&crossbeam_epoch::pin()).version.level(0).len()
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .version
+            .level(0)
+            .len()
     }
 
     /// Adds an entry to the active memtable. Commit leader (or recovery) only.
-    pub(crate) fn insert(&self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8], segment: u64) {
-        self.view.load(&crossbeam_epoch::pin()).active.insert(key, sequence, kind, value, segment);
+    pub(crate) fn insert(
+        &self,
+        key: &[u8],
+        sequence: Sequence,
+        kind: Kind,
+        value: &[u8],
+        segment: u64,
+    ) {
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .active
+            .insert(key, sequence, kind, value, segment);
     }
 
     /// Adds a range tombstone to the active memtable. Commit leader (or recovery) only.
-    pub(crate) fn insert_range_tombstone(&self, start: &[u8], end: &[u8], sequence: Sequence, segment: u64) {
-        self.view.load(&crossbeam_epoch::pin()).active.insert_range_tombstone(start, end, sequence, segment);
+    pub(crate) fn insert_range_tombstone(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        sequence: Sequence,
+        segment: u64,
+    ) {
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .active
+            .insert_range_tombstone(start, end, sequence, segment);
     }
 
     /// Makes the active memtable immutable and starts an empty one. Commit leader (or recovery) only.
     pub(crate) fn freeze(&self) {
         self.view.replace(|view| View {
             active: Arc::new(WriteBuffer::new()),
-            immutables: std::iter::once(&view.active).chain(view.immutables.iter()).map(Arc::clone).collect(),
+            immutables: std::iter::once(&view.active)
+                .chain(view.immutables.iter())
+                .map(Arc::clone)
+                .collect(),
             version: Arc::clone(&view.version),
         });
     }

@@ -32,12 +32,19 @@ impl Compaction {
 
 /// All of level 0, if it holds more than `l0_files_max` tables.
 pub(crate) fn pick(version: &Version, l0_files_max: usize) -> Option<Compaction> {
-    if version.level(0).len() > l0_files_max { from_level_0(version) } else { None }
+    if version.level(0).len() > l0_files_max {
+        from_level_0(version)
+    } else {
+        None
+    }
 }
 
 /// All of level 0, if a table there overlaps `range`.
 pub(crate) fn pick_range(version: &Version, range: &KeyRange) -> Option<Compaction> {
-    let meets = version.level(0).iter().any(|table| table.meta().overlaps(range));
+    let meets = version
+        .level(0)
+        .iter()
+        .any(|table| table.meta().overlaps(range));
     if meets { from_level_0(version) } else { None }
 }
 
@@ -48,14 +55,24 @@ fn from_level_0(version: &Version) -> Option<Compaction> {
     }
     // The hull of level 0, not its tables one by one: an output may span the gaps between them.
     let meets = |lower: &Table| {
-        upper.iter().any(|table| !table.meta().ends_before(&lower.meta().smallest))
-            && upper.iter().any(|table| !lower.meta().ends_before(&table.meta().smallest))
+        upper
+            .iter()
+            .any(|table| !table.meta().ends_before(&lower.meta().smallest))
+            && upper
+                .iter()
+                .any(|table| !lower.meta().ends_before(&table.meta().smallest))
     };
-    let lower = version.level(SORTED_LEVEL).iter().filter(|table| meets(table));
+    let lower = version
+        .level(SORTED_LEVEL)
+        .iter()
+        .filter(|table| meets(table));
     let inputs = upper
         .iter()
         .map(|table| (0, Arc::clone(table)))
         .chain(lower.map(|table| (SORTED_LEVEL, Arc::clone(table))))
         .collect();
-    Some(Compaction { inputs, output_level: SORTED_LEVEL })
+    Some(Compaction {
+        inputs,
+        output_level: SORTED_LEVEL,
+    })
 }

@@ -43,7 +43,8 @@ impl Registry {
     pub(crate) fn add(&self, tree: Arc<Tree>) {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = Trees::clone(&current);
-        next.by_name.insert(tree.name().to_owned(), Arc::clone(&tree));
+        next.by_name
+            .insert(tree.name().to_owned(), Arc::clone(&tree));
         next.by_id.insert(tree.id(), tree);
         *current = Arc::new(next);
     }

@@ -35,7 +35,13 @@ pub(crate) struct Retention {
 impl Retention {
     pub(crate) fn new(pinned: Vec<Sequence>, last_level: bool, tombstones: Fragments) -> Self {
         debug_assert!(pinned.is_sorted(), "pinned sequences ascend");
-        Self { pinned, last_level, tombstones, key: Vec::new(), stripe: None }
+        Self {
+            pinned,
+            last_level,
+            tombstones,
+            key: Vec::new(),
+            stripe: None,
+        }
     }
 
     /// Whether the entry must reach the output. Fed every entry once, in order.
@@ -66,7 +72,10 @@ impl Retention {
             if self.last_level {
                 sequences.retain(|sequence| self.stripe_of(*sequence) > 0);
             }
-            (!sequences.is_empty()).then(|| Fragment { sequences, ..fragment.clone() })
+            (!sequences.is_empty()).then(|| Fragment {
+                sequences,
+                ..fragment.clone()
+            })
         });
         Fragments::from_sorted(kept.collect())
     }
@@ -92,7 +101,12 @@ mod tests {
             .iter()
             .filter(|(sequence, kind)| {
                 let sequence = Sequence::new(*sequence);
-                retention.keeps(&Entry { key: b"k", sequence, kind: *kind, value: b"" })
+                retention.keeps(&Entry {
+                    key: b"k",
+                    sequence,
+                    kind: *kind,
+                    value: b"",
+                })
             })
             .map(|(sequence, _)| *sequence)
             .collect()

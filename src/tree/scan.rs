@@ -6,13 +6,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::cache::CachedBlock;
 use crate::cursor::{Halt, Moved};
-use crate::error::Result;
 use crate::direction::Direction;
+use crate::error::Result;
 use crate::key::{KeyRange, successor};
 use crate::prefix::PrefixExtractor;
 use crate::sequence::Sequence;
-use crate::cache::CachedBlock;
 use crate::table::{Missing, Table, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
@@ -61,7 +61,13 @@ impl Scan {
         let done = plan.range.is_empty();
         let merge = Merge::new(sources, plan.direction);
         let rows = Visible::new(merge, plan.direction, plan.sequence, tombstones);
-        Self { view, plan, from, rows, done }
+        Self {
+            view,
+            plan,
+            from,
+            rows,
+            done,
+        }
     }
 
     pub(crate) fn direction(&self) -> Direction {
@@ -156,13 +162,23 @@ fn sources(view: &View, plan: &ScanPlan) -> (Vec<Source>, Vec<Tombstones>) {
         }
     }
     for (level, tables) in view.version.levels() {
-        let tables: Vec<_> = tables.iter().filter(|table| concerns(plan, table)).map(Arc::clone).collect();
+        let tables: Vec<_> = tables
+            .iter()
+            .filter(|table| concerns(plan, table))
+            .map(Arc::clone)
+            .collect();
         tombstones.extend(
-            tables.iter().filter(|table| !table.tombstones().is_empty()).map(Arc::clone).map(Tombstones::Table),
+            tables
+                .iter()
+                .filter(|table| !table.tombstones().is_empty())
+                .map(Arc::clone)
+                .map(Tombstones::Table),
         );
         match (level, tables.len()) {
             (_, 0) => {}
-            (0, _) | (_, 1) => sources.extend(tables.into_iter().map(TableCursor::new).map(Source::Table)),
+            (0, _) | (_, 1) => {
+                sources.extend(tables.into_iter().map(TableCursor::new).map(Source::Table))
+            }
             _ => sources.push(Source::Level(LevelCursor::new(tables))),
         }
     }
@@ -184,8 +200,16 @@ pub(crate) async fn newest_change_in(
     };
     let recent = View {
         active: Arc::clone(&view.active),
-        immutables: view.immutables.iter().filter(|buffer| buffer.last_sequence() > above).map(Arc::clone).collect(),
-        version: Arc::new(view.version.without(|table| table.meta().largest_sequence <= above)),
+        immutables: view
+            .immutables
+            .iter()
+            .filter(|buffer| buffer.last_sequence() > above)
+            .map(Arc::clone)
+            .collect(),
+        version: Arc::new(
+            view.version
+                .without(|table| table.meta().largest_sequence <= above),
+        ),
     };
     let (sources, tombstones) = sources(&recent, &plan);
     if tombstones.iter().any(|source| source.meets(range, above)) {
@@ -195,8 +219,11 @@ pub(crate) async fn newest_change_in(
     let mut merge = Merge::new(sources, Direction::Forward);
     let mut started = false;
     loop {
-        let moved =
-            if started { merge.step() } else { merge.start(Some((&from, Sequence::new(u64::MAX)))) };
+        let moved = if started {
+            merge.step()
+        } else {
+            merge.start(Some((&from, Sequence::new(u64::MAX))))
+        };
         match moved {
             Ok(()) => started = true,
             Err(Halt::Needs(missing)) => {

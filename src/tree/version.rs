@@ -38,7 +38,9 @@ impl Version {
         for tables in &mut next.levels[1..] {
             tables.sort_by(|left, right| left.meta().smallest.cmp(&right.meta().smallest));
             debug_assert!(
-                tables.windows(2).all(|pair| pair[0].meta().ends_before(&pair[1].meta().smallest)),
+                tables
+                    .windows(2)
+                    .all(|pair| pair[0].meta().ends_before(&pair[1].meta().smallest)),
                 "tables of a sorted level overlap"
             );
         }
@@ -60,7 +62,10 @@ impl Version {
 
     /// One more than the deepest level that has tables.
     pub(crate) fn depth(&self) -> usize {
-        self.levels.iter().rposition(|tables| !tables.is_empty()).map_or(0, |level| level + 1)
+        self.levels
+            .iter()
+            .rposition(|tables| !tables.is_empty())
+            .map_or(0, |level| level + 1)
     }
 
     pub(crate) fn levels(&self) -> impl Iterator<Item = (usize, &[Arc<Table>])> {
@@ -75,6 +80,8 @@ impl Version {
     pub(crate) fn find<'a>(&'a self, level: usize, key: &[u8]) -> Option<&'a Arc<Table>> {
         let tables = &self.levels[level];
         let at = tables.partition_point(|table| table.meta().ends_before(key));
-        tables.get(at).filter(|table| table.meta().smallest.as_slice() <= key)
+        tables
+            .get(at)
+            .filter(|table| table.meta().smallest.as_slice() <= key)
     }
 }

@@ -47,7 +47,10 @@ pub(crate) struct ViewCell {
 
 impl ViewCell {
     pub(crate) fn new(view: View) -> Self {
-        Self { current: Atomic::new(view), replacing: Mutex::new(()) }
+        Self {
+            current: Atomic::new(view),
+            replacing: Mutex::new(()),
+        }
     }
 
     /// The view published now, for as long as the guard lives.
@@ -64,7 +67,10 @@ impl ViewCell {
 
     /// Publishes what `change` makes of the current view, and returns it.
     pub(crate) fn replace(&self, change: impl FnOnce(&View) -> View) -> View {
-        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _replacing = self
+            .replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let guard = crossbeam_epoch::pin();
         let next = change(self.load(&guard));
         let old = self.current.swap(Owned::new(next.clone()), AcqRel, &guard);

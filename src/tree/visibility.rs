@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
+use crate::cache::CachedBlock;
 use crate::cursor::Moved;
-use crate::internal_key::Kind;
 use crate::direction::Direction;
+use crate::internal_key::Kind;
 use crate::key::{KeyRange, overlap};
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
-use crate::cache::CachedBlock;
 use crate::table::{Missing, Table};
 use crate::tree::merge::Merge;
 
@@ -38,7 +38,10 @@ impl Tombstones {
     /// Whether a tombstone above `above` deletes from `range`.
     pub(crate) fn meets(&self, range: &KeyRange, above: Sequence) -> bool {
         self.fragments().as_slice().iter().any(|fragment| {
-            fragment.sequences.first().is_some_and(|newest| *newest > above)
+            fragment
+                .sequences
+                .first()
+                .is_some_and(|newest| *newest > above)
                 && overlap(range, &fragment.start, &fragment.end)
         })
     }
@@ -91,7 +94,8 @@ impl Visible {
     pub(crate) fn step(&mut self, from: Option<&[u8]>) -> Moved<Missing> {
         if !self.started {
             // Before every version of the key, whichever way it is approached.
-            self.merge.start(from.map(|key| (key, Sequence::new(u64::MAX))))?;
+            self.merge
+                .start(from.map(|key| (key, Sequence::new(u64::MAX))))?;
             self.started = true;
         }
         if self.stepping {
@@ -138,7 +142,9 @@ impl Visible {
         while let Some(entry) = self.merge.entry() {
             let decided = self.has_key && entry.key == self.key.as_slice();
             if !decided && entry.sequence <= self.sequence {
-                if entry.kind == Kind::Value && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence) {
+                if entry.kind == Kind::Value
+                    && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence)
+                {
                     self.on_row = true;
                     return Ok(());
                 }
@@ -189,9 +195,11 @@ impl Visible {
 
 /// Whether a range tombstone visible at `at` hides the version `sequence` of `key`.
 fn hidden(tombstones: &[Tombstones], key: &[u8], sequence: Sequence, at: Sequence) -> bool {
-    tombstones
-        .iter()
-        .any(|source| source.covering(key, at).is_some_and(|covering| covering > sequence))
+    tombstones.iter().any(|source| {
+        source
+            .covering(key, at)
+            .is_some_and(|covering| covering > sequence)
+    })
 }
 
 /// Replaces the kept value, reusing its buffer.

@@ -87,7 +87,9 @@ impl Counters {
 
 impl std::fmt::Debug for Memtable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Memtable").field("entries", &self.entries()).finish_non_exhaustive()
+        f.debug_struct("Memtable")
+            .field("entries", &self.entries())
+            .finish_non_exhaustive()
     }
 }
 

@@ -183,3 +183,37 @@ fn range_tombstones_are_found_while_others_arrive() {
         }
     });
 }
+
+#[test]
+fn a_replaced_entry_is_read_whole_before_and_after() {
+    let memtable = Memtable::new();
+    let visible = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..READERS {
+            scope.spawn(|| {
+                let mut rounds = 0;
+                while rounds < ROUNDS || visible.load(Ordering::Acquire) < ENTRIES {
+                    let now = visible.load(Ordering::Acquire);
+                    // Also above what is visible: such an entry may be replaced at any moment.
+                    for sequence in now.saturating_sub(2)..now + 2 {
+                        if let Some(entry) = memtable.get(b"k", Sequence::new(sequence)) {
+                            let found = entry.sequence.get();
+                            assert!(found <= sequence);
+                            let last = value(found);
+                            assert!(entry.value == last || entry.value == &last[..8]);
+                            assert!(found > now || entry.value == last);
+                        }
+                    }
+                    rounds += 1;
+                }
+            });
+        }
+        for sequence in 1..=ENTRIES {
+            let (at, last) = (Sequence::new(sequence), value(sequence));
+            memtable.insert(b"k", at, Kind::Value, &last[..8]);
+            memtable.insert(b"k", at, Kind::Value, &last);
+            visible.store(sequence, Ordering::Release);
+        }
+    });
+    assert_eq!(memtable.entries(), ENTRIES);
+}
