@@ -113,3 +113,9 @@ pub use write_batch::WriteBatch;
 
 /// The sequence that a snapshot reads at.
 pub type SnapshotSequence = Sequence;
+
+/// The README's examples are compiled and run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct ReadmeExamples;

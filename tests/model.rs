@@ -626,6 +626,13 @@ fn small_blocks_compressed() {
     agrees_with_the_model(&setting.blocks(64, CompressionProfile::Fast));
 }
 
+#[cfg(feature = "zstd")]
+#[test]
+fn small_blocks_compressed_with_zstd() {
+    let setting = persistent("small blocks, compressed with zstd", 2000, 1);
+    agrees_with_the_model(&setting.blocks(300, CompressionProfile::Zstd));
+}
+
 #[test]
 fn large_plain_blocks_without_a_cache() {
     let mut setting = persistent("large plain blocks, no cache", 2000, 1);

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Explores the interleavings of what is lock-free: every test whose name starts with loom_.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom"
+RUSTFLAGS="--cfg loom" cargo test --release --lib -p trine-kv@0.2.0 loom_
