@@ -9,13 +9,14 @@
     )
 )]
 
-use crate::block::{GROUP_ENTRIES, INDEXED, SHARES, TRAILER_BYTES, WIDE_OFFSETS, hash_index};
+use crate::block::hash_index::Candidate;
+use crate::block::{GROUP_ENTRIES, INDEXED, SHARES, TRAILER_BYTES, WIDE_OFFSETS, hash_index, head};
 use crate::coding::put_varint;
 use crate::hash::KeyHash;
 use crate::internal_key::Entry;
 
-/// What an entry costs beyond its key and value, about: header, offset, buckets.
-const OVERHEAD_BYTES: usize = 12;
+/// What an entry costs beyond its key and value, about: header, offset, head, buckets.
+const OVERHEAD_BYTES: usize = 16;
 
 /// Collects entries in the engine's order, then lays them out.
 #[derive(Debug, Default)]
@@ -108,6 +109,16 @@ impl BlockBuilder {
         (saved >= self.estimated_bytes().div_ceil(8)).then_some(lengths)
     }
 
+    /// Bytes that all keys start with. They are sorted: what the outer two share, all do.
+    fn common_prefix(&self) -> u16 {
+        let key = |entry: &Collected| &self.data[entry.key..entry.value];
+        match self.entries.as_slice() {
+            [] => 0,
+            [first, .., last] => u16::try_from(common(key(first), key(last))).unwrap_or(u16::MAX),
+            [only] => u16::try_from(key(only).len()).unwrap_or(u16::MAX),
+        }
+    }
+
     /// Lays the block out and begins the next one.
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         assert!(!self.is_empty(), "a block holds at least one entry");
@@ -133,19 +144,29 @@ impl BlockBuilder {
         }
 
         let narrow = u16::try_from(out.len()).is_ok();
-        for offset in offsets {
-            let offset = u32::try_from(offset).unwrap_or(u32::MAX).to_le_bytes();
+        for offset in &offsets {
+            let offset = u32::try_from(*offset).unwrap_or(u32::MAX).to_le_bytes();
             out.extend_from_slice(if narrow { &offset[..2] } else { &offset });
+        }
+        let prefix_bytes = self.common_prefix();
+        for entry in &self.entries {
+            let key = &self.data[entry.key..entry.value];
+            let head = head(&key[usize::from(prefix_bytes)..]);
+            out.extend_from_slice(&head.to_le_bytes());
         }
         let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let indexed = count <= hash_index::INDEXED_ENTRIES_MAX;
         if indexed {
-            let newest = self
-                .entries
-                .iter()
-                .zip(0..)
-                .filter(|(entry, _)| entry.newest);
-            hash_index::build(&mut out, count, newest.map(|(entry, i)| (entry.hash, i)));
+            let entries = self.entries.iter().zip(&offsets).zip(0..);
+            let newest =
+                entries
+                    .filter(|((entry, _), _)| entry.newest)
+                    .map(|((entry, offset), ordinal)| {
+                        let offset = if narrow { *offset } else { 0 };
+                        let offset = u16::try_from(offset).unwrap_or_default();
+                        (entry.hash, Candidate { ordinal, offset })
+                    });
+            hash_index::build(&mut out, count, newest);
         }
         let mut flags = 0;
         for (flag, on) in [
@@ -159,7 +180,7 @@ impl BlockBuilder {
         out.extend_from_slice(&count.to_le_bytes());
         out.push(flags);
         out.push(width.to_le_bytes()[0]);
-        out.extend_from_slice(&[0; 2]);
+        out.extend_from_slice(&prefix_bytes.to_le_bytes());
 
         self.data.clear();
         self.entries.clear();

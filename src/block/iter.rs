@@ -30,6 +30,7 @@ impl BlockCursor {
     }
 
     /// Moves to the next entry of the same block; `false` if there is none.
+    #[inline]
     pub(crate) fn next(&mut self, block: BlockRef<'_>) -> Result<bool, Fault> {
         let ordinal = self.ordinal.wrapping_add(1);
         match &self.at {
@@ -43,6 +44,7 @@ impl BlockCursor {
     }
 
     /// Moves to the previous entry of the same block; `false` if there is none.
+    #[inline]
     pub(crate) fn previous(&mut self, block: BlockRef<'_>) -> Result<bool, Fault> {
         match self.ordinal.checked_sub(1) {
             Some(ordinal) => {
@@ -53,7 +55,11 @@ impl BlockCursor {
         }
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "as `BlockRef::decode`: the entry must stay in registers"
+    )]
+    #[inline(always)]
     fn stand(&mut self, block: BlockRef<'_>, ordinal: u32, at: EntryAt) -> Result<(), Fault> {
         if at.shared != 0 {
             let group = ordinal.wrapping_div(GROUP_ENTRIES);
@@ -76,6 +82,11 @@ impl BlockCursor {
         self.ordinal = ordinal;
         self.at = Some(at);
         Ok(())
+    }
+
+    /// The ordinal of the entry it stands on.
+    pub(crate) fn ordinal(&self) -> u32 {
+        self.ordinal
     }
 
     /// The entry it stands on.

@@ -1,15 +1,18 @@
 //! Sorted entries in one block, used in place.
 //!
 //! ```text
-//! entries | offsets | hash index | base sequence u64 | count u32 | flags u8 | width u8 | 0 u16
+//! entries | offsets | heads | hash index | base u64 | count u32 | flags u8 | width u8 | prefix_bytes u16
 //! entry   = [shared varint] | unshared varint | value_bytes varint | mark | key suffix | value
-//! mark    = (sequence - base sequence) * 2 + kind, in `width` bytes
+//! mark    = (sequence - base) * 2 + kind, in `width` bytes
+//! head    = two bytes of the key, behind the prefix that all keys of the block have
 //! ```
 //! - Entries are in the engine's order, one after the other, and there is at least one.
 //! - Sixteen entries make a group. Its first, the restart point, holds its full key; the others share
 //!   a prefix with *it*, so that an entry decodes from its own offset and its restart point alone.
 //! - Blocks that would save less than an eighth by sharing do not: their entries hold full keys, have no
 //!   `shared` field, and a point read touches a single one.
+//! - A seek searches the heads, which lie in a few cache lines, and looks only at entries whose head is the key's.
+//!   A point read goes through the hash index.
 //! - What is wrong is a [`Fault`] at the access that meets it. Parsing looks at the trailer only.
 //!
 //! docs/format.md, "Blocks".
@@ -40,6 +43,9 @@ pub(crate) const GROUP_ENTRIES: u32 = 16;
 /// Bytes of the fixed part at a block's end.
 pub(crate) const TRAILER_BYTES: usize = 16;
 
+/// Bytes of a head.
+const HEAD_BYTES: usize = 2;
+
 // Flags of the trailer. They reach the disk: never renumber.
 const SHARES: u8 = 1;
 const WIDE_OFFSETS: u8 = 2;
@@ -57,9 +63,13 @@ pub(crate) struct Trailer {
 pub(crate) struct Layout {
     base: u64,
     count: u32,
-    buckets: usize,
     entries_end: usize,
-    width: usize,
+    /// Where the heads and the hash index start; the latter ends where the trailer starts.
+    heads: usize,
+    buckets: usize,
+    trailer: usize,
+    prefix_bytes: u16,
+    width: u8,
     shares: bool,
     wide: bool,
 }
@@ -85,43 +95,48 @@ impl Trailer {
     }
 
     /// Where the parts of the block of `length` bytes with this trailer are.
+    #[inline]
     pub(crate) fn layout(self, length: usize) -> Result<Layout, Fault> {
-        let [c0, c1, c2, c3, flags, width, zero0, zero1] = self.shape.to_le_bytes();
+        let [c0, c1, c2, c3, flags, width, p0, p1] = self.shape.to_le_bytes();
         let count = u32::from_le_bytes([c0, c1, c2, c3]);
         let indexed = flags & INDEXED != 0;
         if count == 0
             || flags & !(SHARES | WIDE_OFFSETS | INDEXED) != 0
             || !(1..=8).contains(&width)
-            || zero0 | zero1 != 0
             || indexed && count > hash_index::INDEXED_ENTRIES_MAX
         {
             return Err(Fault::Field("block trailer"));
         }
         let wide = flags & WIDE_OFFSETS != 0;
+        let entries = count as usize;
         let buckets = if indexed {
             hash_index::buckets_for(count) as usize
         } else {
             0
         };
-        let tail = (count as usize)
-            .saturating_mul(if wide { 4 } else { 2 })
-            .saturating_add(buckets.saturating_mul(hash_index::BUCKET_BYTES))
-            .saturating_add(TRAILER_BYTES);
-        match length.checked_sub(tail) {
-            Some(entries_end) => Ok(Layout {
-                base: self.base,
-                count,
-                buckets,
-                entries_end,
-                width: usize::from(width),
-                shares: flags & SHARES != 0,
-                wide,
-            }),
-            None => Err(Fault::Length {
-                claimed: tail as u64,
-                available: length as u64,
-            }),
-        }
+        let parts = || {
+            let trailer = length.checked_sub(TRAILER_BYTES)?;
+            let buckets = trailer.checked_sub(buckets.checked_mul(hash_index::BUCKET_BYTES)?)?;
+            let heads = buckets.checked_sub(entries.checked_mul(HEAD_BYTES)?)?;
+            let offsets = heads.checked_sub(entries.checked_mul(if wide { 4 } else { 2 })?)?;
+            Some((offsets, heads, buckets, trailer))
+        };
+        let (entries_end, heads, buckets, trailer) = parts().ok_or(Fault::Length {
+            claimed: u64::from(count),
+            available: length as u64,
+        })?;
+        Ok(Layout {
+            base: self.base,
+            count,
+            entries_end,
+            heads,
+            buckets,
+            trailer,
+            prefix_bytes: u16::from_le_bytes([p0, p1]),
+            width,
+            shares: flags & SHARES != 0,
+            wide,
+        })
     }
 }
 
@@ -197,6 +212,7 @@ fn varint(bytes: &[u8], at: &mut usize) -> Result<usize, Fault> {
 
 impl<'a> BlockRef<'a> {
     /// A block whose layout was found before.
+    #[inline]
     pub(crate) fn new(bytes: &'a [u8], layout: Layout) -> Self {
         Self { bytes, layout }
     }
@@ -215,20 +231,19 @@ impl<'a> BlockRef<'a> {
     }
 
     /// Decodes the entry with this ordinal.
+    #[expect(clippy::inline_always, reason = "as `decode`")]
+    #[inline(always)]
     pub(crate) fn entry(&self, ordinal: u32) -> Result<EntryAt, Fault> {
         self.decode(self.offset(ordinal)?)
     }
 
+    #[inline]
     fn offset(&self, ordinal: u32) -> Result<usize, Fault> {
-        // Checked here, since what follows the offsets would decode as some too.
-        if ordinal >= self.layout.count {
-            return Err(outside());
-        }
-        let ordinal = ordinal as usize;
         let offsets = self
             .bytes
-            .get(self.layout.entries_end..)
+            .get(self.layout.entries_end..self.layout.heads)
             .unwrap_or_default();
+        let ordinal = ordinal as usize;
         if self.layout.wide {
             let (offsets, _) = offsets.as_chunks::<4>();
             let offset = offsets.get(ordinal).ok_or_else(outside)?;
@@ -241,6 +256,11 @@ impl<'a> BlockRef<'a> {
     }
 
     /// Decodes the entry that starts at `offset`.
+    #[expect(
+        clippy::inline_always,
+        reason = "returned through memory, the parts of an entry cost more than decoding them"
+    )]
+    #[inline(always)]
     fn decode(&self, offset: usize) -> Result<EntryAt, Fault> {
         let mut at = offset;
         let shared = if self.layout.shares {
@@ -256,7 +276,7 @@ impl<'a> BlockRef<'a> {
             .get(at..)
             .and_then(|rest| rest.first_chunk::<8>())
             .ok_or_else(outside)?;
-        let unused_bits = 64usize.wrapping_sub(self.layout.width.wrapping_mul(8));
+        let unused_bits = 64u8.wrapping_sub(self.layout.width.wrapping_mul(8));
         let mark = u64::from_le_bytes(*mark) & (u64::MAX >> (unused_bits & 63));
         let kind = if mark & 1 == 0 {
             Kind::Tombstone
@@ -268,7 +288,7 @@ impl<'a> BlockRef<'a> {
             .base
             .checked_add(mark >> 1)
             .ok_or_else(outside)?;
-        let key = at.wrapping_add(self.layout.width);
+        let key = at.wrapping_add(usize::from(self.layout.width));
         let value = key.checked_add(unshared).ok_or_else(outside)?;
         let end = value.checked_add(value_bytes).ok_or_else(outside)?;
         if end > self.layout.entries_end {
@@ -285,10 +305,12 @@ impl<'a> BlockRef<'a> {
     }
 
     /// What the entry holds of its key: all of it, unless it shares a prefix.
+    #[inline]
     pub(crate) fn suffix(&self, entry: &EntryAt) -> &'a [u8] {
         self.bytes.get(entry.key..entry.value).unwrap_or_default()
     }
 
+    #[inline]
     pub(crate) fn value(&self, entry: &EntryAt) -> &'a [u8] {
         self.bytes.get(entry.value..entry.end).unwrap_or_default()
     }
@@ -303,6 +325,7 @@ impl<'a> BlockRef<'a> {
     }
 
     /// What the entry shares of its group's restart key.
+    #[inline]
     fn shared_part(&self, ordinal: u32, entry: &EntryAt) -> Result<&'a [u8], Fault> {
         if entry.shared == 0 {
             return Ok(&[]);
@@ -313,6 +336,7 @@ impl<'a> BlockRef<'a> {
     }
 
     /// Compares the key `shared` + suffix of `entry` with `key`.
+    #[inline]
     fn compare_key(&self, shared: &[u8], entry: &EntryAt, key: &[u8]) -> Ordering {
         if shared.is_empty() {
             return self.suffix(entry).cmp(key);
@@ -325,18 +349,21 @@ impl<'a> BlockRef<'a> {
     }
 
     /// The newest entry of `key` and its ordinal. Blocks without an index do not know.
+    #[expect(clippy::inline_always, reason = "as `decode`")]
+    #[inline(always)]
     fn newest(&self, key: &[u8], hash: KeyHash) -> Result<Option<(u32, EntryAt)>, Fault> {
-        let end = self
+        let (buckets, _) = self
             .bytes
-            .len()
-            .checked_sub(TRAILER_BYTES)
-            .ok_or_else(outside)?;
-        let start = end
-            .checked_sub(self.layout.buckets.wrapping_mul(hash_index::BUCKET_BYTES))
-            .ok_or_else(outside)?;
-        let (buckets, _) = self.bytes.get(start..end).unwrap_or_default().as_chunks();
-        for ordinal in hash_index::candidates(buckets, self.layout.count, hash) {
-            let entry = self.entry(ordinal)?;
+            .get(self.layout.buckets..self.layout.trailer)
+            .unwrap_or_default()
+            .as_chunks();
+        for candidate in hash_index::candidates(buckets, self.layout.count, hash) {
+            let ordinal = candidate.ordinal;
+            let entry = if self.layout.wide {
+                self.entry(ordinal)?
+            } else {
+                self.decode(usize::from(candidate.offset))?
+            };
             if self.suffix(&entry).len().wrapping_add(entry.shared) == key.len() {
                 let shared = self.shared_part(ordinal, &entry)?;
                 if self.compare_key(shared, &entry, key).is_eq() {
@@ -348,10 +375,11 @@ impl<'a> BlockRef<'a> {
     }
 
     fn is_indexed(&self) -> bool {
-        self.layout.buckets != 0
+        self.layout.buckets != self.layout.trailer
     }
 
     /// The newest version of `key` not above `sequence`.
+    #[inline]
     pub(crate) fn get(
         &self,
         key: &[u8],
@@ -379,48 +407,48 @@ impl<'a> BlockRef<'a> {
     }
 
     /// The ordinal of the first entry at or after `(key, sequence)`; `count` if there is none.
-    pub(crate) fn seek(&self, key: &[u8], hash: KeyHash, sequence: Sequence) -> Result<u32, Fault> {
-        // A key that is there is found by two or three lines; the search below touches one per halving.
-        if self.is_indexed()
-            && let Some((ordinal, entry)) = self.newest(key, hash)?
-            && entry.sequence <= sequence
-        {
-            return Ok(ordinal);
-        }
-        self.lower_bound(key, sequence)
-    }
-
-    fn lower_bound(&self, key: &[u8], sequence: Sequence) -> Result<u32, Fault> {
-        let count = self.layout.count;
-        let is_before = |shared: &[u8], ordinal: u32, entry: &EntryAt| {
-            let shared = shared.get(..entry.shared).ok_or_else(outside)?;
-            debug_assert!(ordinal < count);
-            Ok::<bool, Fault>(
-                self.compare_key(shared, entry, key)
-                    .then_with(|| sequence.cmp(&entry.sequence))
-                    .is_lt(),
-            )
+    pub(crate) fn lower_bound(&self, key: &[u8], sequence: Sequence) -> Result<u32, Fault> {
+        // The first entry is a restart point: its key is whole.
+        let first = self.entry(0)?;
+        let prefix = self
+            .suffix(&first)
+            .get(..usize::from(self.layout.prefix_bytes))
+            .ok_or_else(outside)?;
+        let Some(rest) = key.strip_prefix(prefix) else {
+            return Ok(if key < prefix { 0 } else { self.layout.count });
         };
-        // Restart points first: their keys need nothing else.
-        let groups = count.div_ceil(GROUP_ENTRIES);
-        let group = partition_point(0, groups, |group| {
-            let ordinal = group.wrapping_mul(GROUP_ENTRIES);
-            is_before(&[], ordinal, &self.entry(ordinal)?)
-        })?;
-        let Some(group) = group.checked_sub(1) else {
-            return Ok(0);
-        };
-        let start = group.wrapping_mul(GROUP_ENTRIES);
-        let restart_key = if self.layout.shares {
-            self.restart_key(start)?
+        let target = head(rest);
+        let (heads, _) = self
+            .bytes
+            .get(self.layout.heads..self.layout.buckets)
+            .unwrap_or_default()
+            .as_chunks::<HEAD_BYTES>();
+        let low = heads.partition_point(|head| u16::from_le_bytes(*head) < target);
+        let equal = heads.get(low..).unwrap_or_default();
+        let equal = if equal.first() == Some(&target.to_le_bytes()) {
+            equal.partition_point(|head| u16::from_le_bytes(*head) == target)
         } else {
-            &[]
+            0
         };
-        partition_point(
-            start.wrapping_add(1),
-            start.wrapping_add(GROUP_ENTRIES).min(count),
-            |ordinal| is_before(restart_key, ordinal, &self.entry(ordinal)?),
-        )
+        let low = u32::try_from(low).map_err(|_| outside())?;
+        let high = low.saturating_add(u32::try_from(equal).map_err(|_| outside())?);
+        partition_point(low, high, |ordinal| {
+            let entry = self.entry(ordinal)?;
+            let shared = self.shared_part(ordinal, &entry)?;
+            Ok(self
+                .compare_key(shared, &entry, key)
+                .then_with(|| sequence.cmp(&entry.sequence))
+                .is_lt())
+        })
+    }
+}
+
+/// The first two bytes as a number that orders as they do.
+fn head(rest: &[u8]) -> u16 {
+    match rest {
+        [first, second, ..] => u16::from_be_bytes([*first, *second]),
+        [first] => u16::from_be_bytes([*first, 0]),
+        [] => 0,
     }
 }
 

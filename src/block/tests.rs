@@ -29,16 +29,17 @@ fn a_block_is_its_entries_offsets_index_and_trailer() {
     assert_eq!(
         hex(&bytes),
         concat!(
-            "01030561",                 // "a" at 7 + 2, a value of three bytes
-            "6f6e65",                   // "one"
-            "01000061",                 // "a" at 7 + 0, a tombstone
-            "01000362",                 // "b" at 7 + 1, an empty value
-            "000007000b00",             // offsets 0, 7, 11
-            "fe107c38ffffffffffffffff", // six buckets
-            "0700000000000000",         // base sequence
-            "03000000",                 // count
-            "04",                       // flags: indexed
-            "01",                       // width
+            "01030561",                                         // "a" at 7 + 2, a value of three bytes
+            "6f6e65",                                           // "one"
+            "01000061",                                         // "a" at 7 + 0, a tombstone
+            "01000362",                                         // "b" at 7 + 1, an empty value
+            "000007000b00",                                     // offsets 0, 7, 11
+            "006100610062", // heads "a", "a", "b", behind an empty common prefix
+            "fe100b007c380000ffffffffffffffffffffffffffffffff", // six buckets
+            "0700000000000000", // base sequence
+            "03000000",     // count
+            "04",           // flags: indexed
+            "01",           // width
             "0000",
         )
     );
@@ -119,7 +120,7 @@ proptest! {
             for sequence in [0, sequence.saturating_sub(1), sequence, sequence + 1, u64::MAX] {
                 let at = Sequence::new(sequence);
                 let expected = lower_bound(&list, key, sequence);
-                prop_assert_eq!(block.seek(key, hash, at).unwrap() as usize, expected);
+                prop_assert_eq!(block.lower_bound(key, at).unwrap() as usize, expected);
                 match (block.get(key, hash, at).unwrap(), list.get(expected)) {
                     (Answer::Found(found), Some(owned)) => {
                         prop_assert_eq!(&owned.0, key);
@@ -152,7 +153,7 @@ proptest! {
         for owned in &list {
             let hash = KeyHash::of(&owned.0);
             let _ = block.get(&owned.0, hash, Sequence::new(owned.1));
-            let _ = block.seek(&owned.0, hash, Sequence::new(owned.1));
+            let _ = block.lower_bound(&owned.0, Sequence::new(owned.1));
         }
         let mut cursor = BlockCursor::default();
         for ordinal in 0..block.count().min(200) {

@@ -13,7 +13,6 @@ use crate::block::{BlockRef, Layout};
 use crate::cache::CachedBlock;
 use crate::cursor::{Cursor, Halt, Moved};
 use crate::error::Fault;
-use crate::hash::KeyHash;
 use crate::internal_key::Entry;
 use crate::sequence::Sequence;
 use crate::table::index::Index;
@@ -146,14 +145,13 @@ impl TableCursor {
 
     /// Where the first entry at or after the position is.
     fn locate(&mut self, key: &[u8], sequence: Sequence) -> Result<Located, Halt<Missing>> {
-        let hash = KeyHash::of(key);
         let first = self.first_block(key, sequence);
         let mut number = first.map_err(|fault| self.failed(u32::MAX, fault))?;
         while number < self.index().count() {
             let held = self.hold(number)?;
             let block = held.block(&self.table);
             let ordinal = block
-                .seek(key, hash, sequence)
+                .lower_bound(key, sequence)
                 .map_err(|fault| self.failed(number, fault))?;
             if ordinal < block.count() {
                 return Ok(Located::At(held, ordinal));

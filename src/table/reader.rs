@@ -210,7 +210,8 @@ impl Table {
     }
 
     /// Block `number`, if it can be read without I/O.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as `in_place`")]
+    #[inline(always)]
     pub(crate) fn resident<'g>(
         self: &'g Arc<Self>,
         index: Index<'g>,
@@ -246,7 +247,11 @@ impl Table {
         self.first_use(index, number, guard)
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a block's layout must not travel through memory"
+    )]
+    #[inline(always)]
     fn in_place<'g>(
         self: &'g Arc<Self>,
         index: Index<'g>,

@@ -155,6 +155,9 @@ impl Seen<'_> {
                 if found.sequence == entry.sequence && block.value(&found) == entry.value => {}
             _ => return Err(Fault::Field("hash index")),
         }
+        if block.lower_bound(entry.key, entry.sequence)? != cursor.ordinal() {
+            return Err(Fault::Field("block heads"));
+        }
         let filter = self.parts.bytes(&self.parts.filter);
         let prefix_filter = self.parts.bytes(&self.parts.prefix_filter);
         let extractor = &self.parts.properties.extractor;
