@@ -111,6 +111,8 @@ pub use transaction::{Transaction, TransactionOptions};
 pub use types::{CommitInfo, KeyRange, KeyValue, Sequence, Value};
 pub use write_batch::WriteBatch;
 
+pub use trine_platform::block_on;
+
 /// The sequence that a snapshot reads at.
 pub type SnapshotSequence = Sequence;
 

@@ -20,10 +20,10 @@ use crate::types::Value;
 /// The name that default-bucket operations carry.
 pub(crate) const DEFAULT_BUCKET: &str = "default";
 
-/// Keys up to 64 MiB.
-pub(crate) const KEY_BYTES_MAX: usize = 64 << 20;
-/// Values up to 512 MiB.
-pub(crate) const VALUE_BYTES_MAX: usize = 512 << 20;
+/// Keys up to 32 MiB.
+pub(crate) const KEY_BYTES_MAX: usize = 32 << 20;
+/// Values up to 128 MiB. With its key, a value fits a table's block.
+pub(crate) const VALUE_BYTES_MAX: usize = 128 << 20;
 /// A whole batch, encoded, up to 768 MiB: it becomes one log record.
 pub(crate) const BATCH_BYTES_MAX: usize = 768 << 20;
 
@@ -403,6 +403,17 @@ mod tests {
                 },
             ]
         );
+    }
+
+    /// Also the worked example of docs/format.md, "Write batch".
+    #[test]
+    fn the_bytes_of_a_batch_are_fixed() {
+        let mut batch = EncodedBatch::default();
+        batch.put(BucketId(0), b"k", b"v").unwrap();
+        batch.delete(BucketId(300), b"").unwrap();
+        batch.delete_range(BucketId(1), &KeyRange::all()).unwrap();
+        let bytes = [0, 0, 1, b'k', 1, b'v', 1, 0xac, 2, 0, 2, 1, 0, 0];
+        assert_eq!(batch.as_bytes(), bytes);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 )]
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::block::frame::BlockHandle;
 use crate::error::Fault;
@@ -205,13 +206,16 @@ impl<'a> Index<'a> {
         self.layout.count
     }
 
+    /// A part of the index as the array that it is; empty if it cannot be one.
+    #[inline]
+    fn array<T: bytemuck::AnyBitPattern>(&self, part: Range<usize>) -> &'a [T] {
+        let bytes = self.bytes.get(part).unwrap_or_default();
+        bytemuck::try_cast_slice(bytes).unwrap_or_default()
+    }
+
     /// Where block `number` is.
     pub(crate) fn handle(&self, number: u32) -> Result<BlockHandle, Fault> {
-        let (handles, _) = self
-            .bytes
-            .get(self.layout.handles..self.layout.ends)
-            .unwrap_or_default()
-            .as_chunks::<HANDLE_BYTES>();
+        let handles = self.array::<[u8; HANDLE_BYTES]>(self.layout.handles..self.layout.ends);
         let [o0, o1, o2, o3, o4, o5, o6, o7, l0, l1, l2, l3] =
             *handles.get(number as usize).ok_or_else(bad)?;
         Ok(BlockHandle {
@@ -221,11 +225,7 @@ impl<'a> Index<'a> {
     }
 
     fn end(&self, number: u32) -> Result<usize, Fault> {
-        let (ends, _) = self
-            .bytes
-            .get(self.layout.ends..self.layout.suffixes)
-            .unwrap_or_default()
-            .as_chunks::<4>();
+        let ends = self.array::<[u8; 4]>(self.layout.ends..self.layout.suffixes);
         let end = ends.get(number as usize).ok_or_else(bad)?;
         Ok(u32::from_le_bytes(*end) as usize)
     }
@@ -263,11 +263,7 @@ impl<'a> Index<'a> {
             });
         };
         let target = head(rest);
-        let (heads, _) = self
-            .bytes
-            .get(..self.layout.handles)
-            .unwrap_or_default()
-            .as_chunks::<8>();
+        let heads = self.array::<[u8; 8]>(0..self.layout.handles);
         // The standard library's search compiles to conditional moves: no branch to mispredict.
         let first = heads.partition_point(|head| u64::from_le_bytes(*head) < target);
         let mut low = u32::try_from(first).map_err(|_| bad())?;

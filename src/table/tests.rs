@@ -460,3 +460,18 @@ fn a_table_that_is_not_the_one_recorded_is_an_error() {
         ));
     }
 }
+
+#[test]
+fn what_waits_for_storage_may_move_between_threads() {
+    fn assert_send<T: Send>(_: &T) {}
+    let (_, _, bytes, meta) = small();
+    let cache = Arc::new(BlockCache::new(0));
+    let table = open_in(&bytes, &meta, &cache, false).unwrap();
+    assert_send(&Table::open(table.file(), &meta, &cache, MODE));
+    assert_send(&table.verify(MODE));
+    assert_send(&TableCursor::new(Arc::clone(&table)));
+    let mut cursor = TableCursor::new(table);
+    if let Err(Halt::Needs(missing)) = cursor.seek_first() {
+        assert_send(&missing.load(MODE));
+    }
+}

@@ -39,25 +39,6 @@ struct Output {
 }
 
 impl Output {
-    async fn create(
-        context: BuildContext<'_>,
-        options: &TableOptions,
-        start: Vec<u8>,
-    ) -> Result<Self> {
-        let number = context.numbers.take();
-        let file = context
-            .storage
-            .create(context.mode, &unfinished_name(number))
-            .await?;
-        Ok(Self {
-            number,
-            writer: TableWriter::new(number, options.clone()),
-            file,
-            offset: 0,
-            start,
-        })
-    }
-
     async fn write_pending(&mut self, mode: Mode) -> Result<()> {
         let piece = self.writer.take_pending();
         let length = piece.len() as u64;
@@ -96,57 +77,113 @@ impl Output {
 }
 
 /// Writes what retention keeps of `merge` (not yet started, forward) to tables of about `target_bytes`.
-/// On failure nothing of it is left behind but files that the next open sweeps.
+/// On failure, files already written are removed as far as possible; the next open sweeps the rest.
 pub(crate) async fn build_tables(
     context: BuildContext<'_>,
     options: &TableOptions,
     target_bytes: u64,
-    mut merge: Merge,
-    mut retention: Retention,
+    merge: Merge,
+    retention: Retention,
 ) -> Result<Vec<Arc<Table>>> {
-    let tombstones = retention.kept_tombstones();
-    let mut built = Vec::new();
-    let mut output = None;
-    loop {
-        let moved = if output.is_none() {
-            merge.start(None)
-        } else {
-            merge.step()
-        };
-        match moved {
-            Ok(()) => {}
-            Err(Halt::Needs(missing)) => {
-                merge.supply(&missing.load(context.mode).await?);
+    let mut job = Build {
+        context,
+        options,
+        target_bytes,
+        tombstones: retention.kept_tombstones(),
+        numbers: Vec::new(),
+    };
+    let built = job.run(merge, retention).await;
+    if built.is_err() {
+        for number in job.numbers {
+            // The failure that is reported is the one that led here.
+            drop(
+                context
+                    .storage
+                    .remove(context.mode, &unfinished_name(number))
+                    .await,
+            );
+        }
+    }
+    built
+}
+
+/// One run of building.
+struct Build<'a> {
+    context: BuildContext<'a>,
+    options: &'a TableOptions,
+    target_bytes: u64,
+    /// What is kept of the range tombstones; each table gets those of its span.
+    tombstones: Fragments,
+    /// Of the files created.
+    numbers: Vec<u64>,
+}
+
+impl Build<'_> {
+    async fn run(&mut self, mut merge: Merge, mut retention: Retention) -> Result<Vec<Arc<Table>>> {
+        let mode = self.context.mode;
+        let mut built = Vec::new();
+        let mut output = self.create(Vec::new()).await?;
+        let mut started = false;
+        loop {
+            let moved = if started {
+                merge.step()
+            } else {
+                merge.start(None)
+            };
+            match moved {
+                Ok(()) => started = true,
+                Err(Halt::Needs(missing)) => {
+                    merge.supply(&missing.load(mode).await?);
+                    continue;
+                }
+                Err(Halt::Failed(error)) => return Err(error),
+            }
+            let Some(entry) = merge.entry() else {
+                built.extend(output.finish(self.context, &self.tombstones, None).await?);
+                return Ok(built);
+            };
+            if !retention.keeps(&entry) {
                 continue;
             }
-            Err(Halt::Failed(error)) => return Err(error),
-        }
-        let mut current = match output.take() {
-            Some(output) => output,
-            None => Output::create(context, options, Vec::new()).await?,
-        };
-        let Some(entry) = merge.entry() else {
-            built.extend(current.finish(context, &tombstones, None).await?);
-            return Ok(built);
-        };
-        if retention.keeps(&entry) {
-            let full = current.writer.estimated_bytes() >= target_bytes || current.writer.is_full();
+            let full =
+                output.writer.estimated_bytes() >= self.target_bytes || output.writer.is_full();
             // All versions of a key stay in one table, and no table is left without an entry.
             if full
-                && current
+                && output
                     .writer
                     .last_key()
                     .is_some_and(|last| last != entry.key)
             {
                 let start = entry.key.to_vec();
-                built.extend(current.finish(context, &tombstones, Some(&start)).await?);
-                current = Output::create(context, options, start).await?;
+                built.extend(
+                    output
+                        .finish(self.context, &self.tombstones, Some(&start))
+                        .await?,
+                );
+                output = self.create(start).await?;
             }
-            current.writer.add(entry);
-            if current.writer.pending_bytes() >= PIECE_BYTES {
-                current.write_pending(context.mode).await?;
+            output.writer.add(entry);
+            if output.writer.pending_bytes() >= PIECE_BYTES {
+                output.write_pending(mode).await?;
             }
         }
-        output = Some(current);
+    }
+
+    async fn create(&mut self, start: Vec<u8>) -> Result<Output> {
+        let number = self.context.numbers.take();
+        self.numbers.push(number);
+        let file = self
+            .context
+            .storage
+            .create(self.context.mode, &unfinished_name(number))
+            .await?;
+        let writer = TableWriter::new(number, self.options.clone());
+        Ok(Output {
+            number,
+            writer,
+            file,
+            offset: 0,
+            start,
+        })
     }
 }
