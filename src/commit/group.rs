@@ -88,17 +88,15 @@ pub(super) async fn serve(
 ) -> Vec<Result<Sequence>> {
     let mut results = Vec::with_capacity(work.len());
     let mut work = work.into_iter().peekable();
-    let mut commits = Vec::new();
+    let mut commits: Vec<Commit> = Vec::new();
+    let mut bytes = 0_usize;
     while let Some(item) = work.next() {
         match item {
             Work::Commit(commit) => {
-                let bytes: usize = commits
-                    .iter()
-                    .map(|commit: &Commit| commit.batch.as_bytes().len())
-                    .sum();
-                let full = bytes.saturating_add(commit.batch.as_bytes().len()) >= GROUP_BYTES;
+                bytes = bytes.saturating_add(commit.batch.as_bytes().len());
                 commits.push(commit);
-                if full || !matches!(work.peek(), Some(Work::Commit(_))) {
+                if bytes >= GROUP_BYTES || !matches!(work.peek(), Some(Work::Commit(_))) {
+                    bytes = 0;
                     results.extend(
                         commit_group(path, writer, std::mem::take(&mut commits), mode).await,
                     );

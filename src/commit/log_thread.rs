@@ -1,7 +1,7 @@
 //! The thread that leads for asynchronous committers. Started by the first of them.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use crate::commit::{CommitPath, Writer};
@@ -9,7 +9,15 @@ use crate::error::{Error, Result};
 
 /// The thread and the way to it.
 #[derive(Debug, Default)]
-pub(crate) struct LogThread(Mutex<Option<Running>>);
+pub(crate) struct LogThread(Mutex<State>);
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    NotStarted,
+    Running(Running),
+    Stopped,
+}
 
 #[derive(Debug)]
 struct Running {
@@ -18,38 +26,42 @@ struct Running {
 }
 
 impl LogThread {
-    /// Gives the writer to the thread, starting it first if need be. On failure the writer is back
-    /// in the queue and whoever waits there is told.
-    pub(crate) fn lead(&self, path: &Arc<CommitPath>, writer: Box<Writer>) -> Result<()> {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.is_none() {
-            match start(path) {
-                Ok(started) => *running = Some(started),
-                Err(error) => {
-                    let mut queue = path.queue();
-                    queue.writer = Some(writer);
-                    queue.waiting.clear();
-                    return Err(Error::Io(error));
-                }
-            }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the thread, if need be: before work is queued that only it can do, since whoever leads
+    /// then hands the writer on to it.
+    pub(crate) fn start(&self, path: &Arc<CommitPath>) -> Result<()> {
+        let mut state = self.state();
+        match *state {
+            State::NotStarted => *state = State::Running(start(path)?),
+            State::Running(_) => {}
+            State::Stopped => return Err(Error::Closed),
         }
-        drop(running);
-        self.resume(writer);
         Ok(())
     }
 
-    /// Gives the writer to the thread, which runs: somebody handed work over to it before.
-    pub(crate) fn resume(&self, writer: Box<Writer>) {
-        if let Some(running) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            // The thread receives until the sender is gone, so this cannot fail while we hold it.
-            drop(running.writers.send(writer));
+    /// Gives the writer to the thread; gives it back if the thread is gone.
+    pub(crate) fn lead(&self, writer: Box<Writer>) -> std::result::Result<(), Box<Writer>> {
+        match &*self.state() {
+            State::Running(running) => running.writers.send(writer).map_err(|error| error.0),
+            State::NotStarted | State::Stopped => Err(writer),
+        }
+    }
+
+    /// Whether the caller runs on it.
+    pub(crate) fn is_current(&self) -> bool {
+        match &*self.state() {
+            State::Running(running) => running.thread.thread().id() == std::thread::current().id(),
+            State::NotStarted | State::Stopped => false,
         }
     }
 
     /// Ends the thread. Nothing is handed over after this.
     pub(crate) fn stop(&self) {
-        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { writers, thread }) = running {
+        let state = std::mem::replace(&mut *self.state(), State::Stopped);
+        if let State::Running(Running { writers, thread }) = state {
             drop(writers);
             // It only ends by returning or by a panic that its waiters have seen already.
             drop(thread.join());

@@ -191,16 +191,19 @@ impl CommitPath {
 
     /// Does the work on this thread: leads if nobody does, else waits for whoever leads.
     ///
-    /// Dropped while it waits, the work is done all the same. Dropped while it leads (which only a
-    /// host without threads can do), the database is left as after a failed write.
+    /// Dropped while it waits (which only a host without threads can do), the work is done whole or
+    /// not at all. Dropped while it leads, the database is left as after a failed write.
     pub(crate) async fn run(&self, work: Work, mode: Mode) -> Result<Sequence> {
         let (writer, work) = match self.enter(work)? {
             Entered::Leads(writer, work) => (writer, work),
-            Entered::Waits(event) => match event.await {
-                Some(Reply::Done(result)) => return result,
-                Some(Reply::Lead(writer, work)) => (writer, work),
-                None => return Err(Failure::lost().error()),
-            },
+            Entered::Waits(event) => {
+                let mut waiting = Waiting { path: self, event };
+                match (&mut waiting.event).await {
+                    Some(Reply::Done(result)) => return result,
+                    Some(Reply::Lead(writer, work)) => (writer, work),
+                    None => return Err(Failure::lost().error()),
+                }
+            }
         };
         self.lead(writer, work, mode).await
     }
@@ -219,6 +222,7 @@ impl CommitPath {
 
     /// Hands the work to the log thread; the event is set when it is done.
     pub(crate) fn hand_over(self: &Arc<Self>, work: Work) -> Result<HandedOver> {
+        self.log_thread.start(self)?;
         let (event, writer) = {
             let mut queue = self.queue();
             if queue.closed {
@@ -227,9 +231,24 @@ impl CommitPath {
             (Self::push(&mut queue, work, false), queue.writer.take())
         };
         if let Some(writer) = writer {
-            self.log_thread.lead(self, writer)?;
+            self.give_to_log_thread(writer);
         }
         Ok(HandedOver(event))
+    }
+
+    fn give_to_log_thread(&self, writer: Box<Writer>) {
+        if let Err(writer) = self.log_thread.lead(writer) {
+            // It panicked: whoever waits is told.
+            drop(Leadership {
+                path: self,
+                writer: Some(writer),
+            });
+        }
+    }
+
+    /// Whether the caller is the log thread, which can wait for nothing that is to be led.
+    pub(crate) fn is_log_thread(&self) -> bool {
+        self.log_thread.is_current()
     }
 
     fn push(queue: &mut Queue, work: Work, can_lead: bool) -> Event<Reply> {
@@ -261,7 +280,7 @@ impl CommitPath {
             .next()
             .unwrap_or_else(|| Err(Failure::lost().error()));
         // The writer goes on first: the next group need not wait until this one's members are woken.
-        leadership.hand_on(&self.log_thread);
+        leadership.hand_on();
         for (reply, result) in replies.into_iter().zip(results) {
             reply.set(Reply::Done(result));
         }
@@ -333,20 +352,28 @@ impl Leadership<'_> {
     }
 
     /// To the first waiter that can lead, to the log thread, or back into the queue.
-    fn hand_on(&mut self, log_thread: &LogThread) {
-        let Some(writer) = self.writer.take() else {
+    fn hand_on(&mut self) {
+        let Some(mut writer) = self.writer.take() else {
             return;
         };
-        let mut queue = self.path.queue();
-        if let Some(next) = queue.waiting.iter().position(|request| request.can_lead) {
+        loop {
+            let mut queue = self.path.queue();
+            let Some(next) = queue.waiting.iter().position(|request| request.can_lead) else {
+                if queue.waiting.is_empty() {
+                    queue.writer = Some(writer);
+                } else {
+                    drop(queue);
+                    self.path.give_to_log_thread(writer);
+                }
+                return;
+            };
             let next = queue.waiting.remove(next);
             drop(queue);
-            next.reply.set(Reply::Lead(writer, next.work));
-        } else if queue.waiting.is_empty() {
-            queue.writer = Some(writer);
-        } else {
-            drop(queue);
-            log_thread.resume(writer);
+            match next.reply.send(Reply::Lead(writer, next.work)) {
+                // Its waiter is gone, and its work with it.
+                Err(Reply::Lead(returned, _)) => writer = returned,
+                Ok(()) | Err(Reply::Done(_)) => return,
+            }
         }
     }
 }
@@ -355,10 +382,110 @@ impl Drop for Leadership<'_> {
     fn drop(&mut self) {
         if let Some(mut writer) = self.writer.take() {
             writer.failure = Some(Failure::lost());
-            let mut queue = self.path.queue();
-            queue.writer = Some(writer);
+            let waiting = {
+                let mut queue = self.path.queue();
+                queue.writer = Some(writer);
+                std::mem::take(&mut queue.waiting)
+            };
             // Dropping the requests answers them: whoever waits sees a lost reply.
-            queue.waiting.clear();
+            drop(waiting);
         }
+    }
+}
+
+/// A place in the queue. Given up after leadership arrived, it hands that on.
+struct Waiting<'a> {
+    path: &'a CommitPath,
+    event: Event<Reply>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(Reply::Lead(writer, _)) = self.event.close() {
+            Leadership {
+                path: self.path,
+                writer: Some(writer),
+            }
+            .hand_on();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use trine_platform::bell::Bell;
+    use trine_platform::block_on;
+
+    use super::*;
+    use crate::tree::Registry;
+
+    fn in_memory() -> Arc<CommitPath> {
+        let context = GroupContext {
+            trees: Arc::new(Registry::default()),
+            write_buffer_bytes: None,
+            maintenance: Arc::new(Bell::default()),
+            log: None,
+        };
+        Arc::new(CommitPath::new(Writer::new(None, Sequence::ZERO), context))
+    }
+
+    fn leads(path: &CommitPath) -> (Box<Writer>, Work) {
+        match path.enter(Work::Freeze).unwrap() {
+            Entered::Leads(writer, work) => (writer, work),
+            Entered::Waits(_) => panic!("somebody leads already"),
+        }
+    }
+
+    #[test]
+    fn the_first_asynchronous_commit_may_come_while_a_blocking_one_leads() {
+        let path = in_memory();
+        let (writer, work) = leads(&path);
+        // Takes what waits, then comes this:
+        let mut leadership = Leadership {
+            path: &path,
+            writer: Some(writer),
+        };
+        let handed_over = path.hand_over(Work::Freeze).unwrap();
+        block_on(leadership.serve(vec![work], Mode::Blocking));
+        leadership.hand_on();
+        block_on(handed_over.wait()).unwrap();
+        block_on(path.close(Mode::Blocking)).unwrap();
+    }
+
+    #[test]
+    fn a_waiter_that_is_dropped_takes_no_leadership_with_it() {
+        for arrived in [false, true] {
+            let path = in_memory();
+            let (writer, _) = leads(&path);
+            let mut leadership = Leadership {
+                path: &path,
+                writer: Some(writer),
+            };
+            {
+                let mut waiter = pin!(path.run(Work::Freeze, Mode::Cooperative));
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(waiter.as_mut().poll(&mut context).is_pending());
+                if arrived {
+                    leadership.hand_on();
+                }
+            }
+            leadership.hand_on();
+            block_on(path.run(Work::Freeze, Mode::Blocking)).unwrap();
+        }
+    }
+
+    #[test]
+    fn after_a_panic_of_the_log_thread_commits_fail_and_do_not_hang() {
+        let path = in_memory();
+        path.log_thread.start(&path).unwrap();
+        path.log_thread.stop();
+        let (writer, _) = leads(&path);
+        CommitPath::push(&mut path.queue(), Work::Freeze, false);
+        path.give_to_log_thread(writer);
+        assert!(path.queue().waiting.is_empty());
+        assert!(block_on(path.run(Work::Freeze, Mode::Blocking)).is_err());
     }
 }

@@ -193,6 +193,7 @@ async fn create(
     mode: Mode,
 ) -> Result<Arc<Tree>> {
     let _turn = core.buckets.take().await;
+    core.check_open()?;
     // Somebody may have created it while we waited.
     if let Some(tree) = existing(core, name, &options)? {
         return Ok(tree);

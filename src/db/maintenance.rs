@@ -88,6 +88,7 @@ impl Core {
         let Some(_turn) = turn(&persistent.flushing, when).await else {
             return Ok(Unit::Busy);
         };
+        self.check_open()?;
         let view = tree.pin();
         let Some(oldest) = view.immutables.last() else {
             return Ok(Unit::Idle);
@@ -143,6 +144,7 @@ impl Core {
         let Some(_turn) = turn(&persistent.compacting, when).await else {
             return Ok(Unit::Busy);
         };
+        self.check_open()?;
         let view = tree.pin();
         let Some(compaction) = choose(&view.version) else {
             return Ok(Unit::Idle);

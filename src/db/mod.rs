@@ -71,6 +71,8 @@ pub(crate) struct Core {
     /// `None` in memory.
     pub(crate) persistent: Option<Persistent>,
     closed: AtomicBool,
+    /// Held by whoever closes; true once that is done.
+    closing: Baton<bool>,
 }
 
 /// What a database on storage has besides.
@@ -113,17 +115,26 @@ impl Core {
         }
     }
 
-    /// Ends everything: running commits and jobs finish, the lock is released. Idempotent.
+    /// Ends everything: running commits and jobs finish, the lock is released. Idempotent; whoever
+    /// comes second waits for the first.
     pub(crate) async fn close(&self, mode: Mode) -> Result<()> {
-        if self.closed.swap(true, Release) {
+        self.closed.store(true, Release);
+        let mut done = self.closing.take().await;
+        if *done {
             return Ok(());
         }
         let result = self.commits.close(mode).await;
         if let Some(persistent) = &self.persistent {
             persistent.workers.stop(&self.maintenance);
+            // Callers' jobs: those that run finish, those that come later see that it is closed. The
+            // directory may belong to somebody else once the lock is released.
+            let _buckets = self.buckets.take().await;
+            let _compacting = persistent.compacting.take().await;
+            let _flushing = persistent.flushing.take().await;
             if !self.options.read_only {
                 self.remove_obsolete(mode).await;
             }
+            persistent.manifest.take().await.retire();
             let lock = persistent
                 .lock
                 .lock()
@@ -131,6 +142,7 @@ impl Core {
                 .take();
             drop(lock);
         }
+        *done = true;
         result
     }
 }
@@ -152,6 +164,14 @@ impl std::ops::Deref for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // Nobody is left to hear of a failure; what was acknowledged is in the log already.
+        if self.core.commits.is_log_thread() {
+            // A waker that it woke held the last handle. It cannot wait for itself to end.
+            let core = Arc::clone(&self.core);
+            drop(trine_platform::thread::spawn("trine-close", move || {
+                drop(block_on(core.close(Mode::Blocking)));
+            }));
+            return;
+        }
         drop(block_on(self.core.close(Mode::Blocking)));
     }
 }
@@ -332,3 +352,6 @@ impl Db {
         drop(block_on(self.core().close(Mode::Blocking)));
     }
 }
+
+#[cfg(test)]
+mod tests;

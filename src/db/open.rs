@@ -112,7 +112,7 @@ fn in_memory(options: DbOptions) -> Db {
     )
 }
 
-async fn on_storage(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
+pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
     let lock = recovery::enter(&options, &storage, mode).await?;
     let Some(recovered) = recovery::recover(&options, &storage, mode).await? else {
         // A read-only open of an empty directory: an empty database that takes nothing.
@@ -187,6 +187,7 @@ impl Core {
             counters: Counters::default(),
             persistent,
             closed: std::sync::atomic::AtomicBool::new(false),
+            closing: Baton::new(false),
         })
     }
 

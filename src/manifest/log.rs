@@ -201,6 +201,11 @@ impl Manifest {
         Ok(())
     }
 
+    /// Takes no edit any more: somebody else may own the directory from now on.
+    pub(crate) fn retire(&mut self) {
+        self.access = Access::ReadOnly;
+    }
+
     /// What all edits amount to.
     pub(crate) fn state(&self) -> &ManifestState {
         &self.state
