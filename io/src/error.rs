@@ -31,6 +31,8 @@ pub enum Operation {
     Map,
     /// Rename a file.
     Rename,
+    /// Give a file another name in another directory.
+    Link,
     /// Remove a file.
     Remove,
     /// List a directory.
@@ -45,7 +47,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CreateDirectory,
         Self::Create,
         Self::Open,
@@ -57,6 +59,7 @@ impl Operation {
         Self::SetLen,
         Self::Map,
         Self::Rename,
+        Self::Link,
         Self::Remove,
         Self::List,
         Self::SyncDirectory,

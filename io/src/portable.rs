@@ -192,6 +192,13 @@ impl PortableDirectory {
         })
     }
 
+    pub(crate) fn link(self: &Arc<Self>, mode: Mode, name: &str, to: &Self) -> Completion<()> {
+        let to = to.path.clone();
+        self.on_file(mode, Operation::Link, name, move |directory, name| {
+            fs::hard_link(directory.path.join(name), to.join(name))
+        })
+    }
+
     pub(crate) fn remove(self: &Arc<Self>, mode: Mode, name: &str) -> Completion<()> {
         #[expect(
             clippy::disallowed_methods,

@@ -233,6 +233,23 @@ impl Storage {
         }
     }
 
+    /// Gives a sealed file the same name in another directory of the same host, without copying it.
+    /// Durable after the other directory's `sync_directory`.
+    ///
+    /// # Errors
+    /// `Unsupported` where the two are not directories of one host; what the host says where its file
+    /// system cannot link, or not from one to the other: copy the file then.
+    pub fn link(&self, mode: Mode, name: &str, to: &Self) -> Completion<()> {
+        check_name!(Operation::Link, name);
+        match (&self.0, &to.0) {
+            (Backend::Portable(from), Backend::Portable(to)) => from.link(mode, name, to),
+            _ => {
+                let unsupported = io::ErrorKind::Unsupported.into();
+                Completion::ready(Err(Attempt::new(Operation::Link, name).failed(unsupported)))
+            }
+        }
+    }
+
     /// Removes a file. Open handles and maps of it stay readable. Durable after `sync_directory`.
     pub fn remove(&self, mode: Mode, name: &str) -> Completion<()> {
         check_name!(Operation::Remove, name);

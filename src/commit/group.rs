@@ -10,7 +10,7 @@ use crate::commit::batch::{Operation, operations};
 use crate::commit::{Commit, CommitPath, Work, Writer};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::Kind;
-use crate::manifest::{Change, Manifest, VersionEdit};
+use crate::manifest::{BucketId, Change, Manifest, VersionEdit};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
 use crate::tree::{Registry, Tree, Trees};
@@ -106,6 +106,7 @@ pub(super) async fn serve(
                 results.push(persist(path, writer, durability, mode).await);
             }
             Work::Freeze => results.push(freeze(path, writer, mode).await),
+            Work::Drop(tree) => results.push(drop_tree(path, writer, &tree, mode).await),
             Work::Close => results.push(close(path, writer, mode).await),
         }
     }
@@ -173,6 +174,10 @@ async fn admit(
 ) -> Result<()> {
     if let Some(failure) = &writer.failure {
         return Err(failure.error());
+    }
+    // Buckets are dropped by the leader, too: none goes away between here and the memtable.
+    for tree in &commit.trees {
+        tree.check_kept()?;
     }
     if let Some(reads) = &commit.reads {
         reads.validate(mode).await?;
@@ -271,13 +276,13 @@ async fn rotate_if(
 
 /// Inserts a batch into the memtables. An operation that a later range delete of the same batch
 /// covers is left out: at one sequence a point entry would win over the range tombstone. Only
-/// `wanted` trees are written to; `written` is told the tree after each operation.
+/// `wanted` buckets are written to; `written` is told the tree after each operation.
 pub(crate) fn apply(
     trees: &Trees,
     sequence: Sequence,
     batch: &[u8],
     segment: u64,
-    wanted: impl Fn(&Tree) -> bool,
+    wanted: impl Fn(BucketId) -> bool,
     mut written: impl FnMut(&Arc<Tree>),
 ) -> Result<()> {
     let fault = |fault: Fault| Error::from(fault.at("batch", 0));
@@ -285,12 +290,12 @@ pub(crate) fn apply(
     for (index, operation) in operations(batch).enumerate() {
         let operation = operation.map_err(fault)?;
         rest.retain(|(at, _)| *at > index);
+        if !wanted(operation.bucket()) {
+            continue;
+        }
         let tree = trees
             .by_id(operation.bucket())
             .ok_or_else(|| fault(Fault::Field("bucket number")))?;
-        if !wanted(tree) {
-            continue;
-        }
         let covered = |key: &[u8]| {
             rest.iter()
                 .any(|(_, range)| range.touches(operation.bucket(), key))
@@ -359,6 +364,27 @@ async fn freeze(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Se
             return Err(error);
         }
     }
+    Ok(path.visible())
+}
+
+async fn drop_tree(
+    path: &CommitPath,
+    writer: &Writer,
+    tree: &Arc<Tree>,
+    mode: Mode,
+) -> Result<Sequence> {
+    if let Some(failure) = &writer.failure {
+        return Err(failure.error());
+    }
+    tree.check_kept()?;
+    if let Some(log) = &path.context.log {
+        let edit = VersionEdit {
+            changes: vec![Change::BucketDropped { id: tree.id() }],
+        };
+        log.manifest.take().await.append(&edit, mode).await?;
+    }
+    tree.mark_dropped();
+    path.context.trees.remove(tree);
     Ok(path.visible())
 }
 

@@ -31,6 +31,7 @@ use crate::commit::log_thread::LogThread;
 use crate::error::{Error, Result};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
+use crate::tree::Tree;
 use crate::wal::SegmentWriter;
 
 pub(crate) use group::{GroupContext, LogContext, apply};
@@ -60,6 +61,8 @@ impl Writer {
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) batch: EncodedBatch,
+    /// The trees it writes to.
+    pub(crate) trees: Vec<Arc<Tree>>,
     pub(crate) reads: Option<Reads>,
     pub(crate) durability: DurabilityMode,
 }
@@ -72,6 +75,8 @@ pub(crate) enum Work {
     Persist(DurabilityMode),
     /// Make every memtable that holds something immutable, so that it can be flushed.
     Freeze,
+    /// Take a bucket out of the database, with everything in it.
+    Drop(Arc<Tree>),
     /// Nothing is written after this.
     Close,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
+use crate::commit::Work;
 use crate::db::iter::Iter;
 use crate::db::pins::Pin;
 use crate::db::read::pin_at;
@@ -12,7 +13,7 @@ use crate::db::{Core, Handle};
 use crate::direction::Direction;
 use crate::error::{Error, Result};
 use crate::key::KeyRange;
-use crate::manifest::{BucketId, Change, VersionEdit};
+use crate::manifest::{Change, VersionEdit};
 use crate::options::BucketOptions;
 use crate::prefix::PrefixExtractor;
 use crate::sequence::Sequence;
@@ -114,6 +115,7 @@ impl Bucket {
         at: Option<Sequence>,
     ) -> Result<(Scan, Pin)> {
         self.core().check_open()?;
+        self.tree.check_kept()?;
         let prefix = self.shared_prefix(&range);
         let pin = pin_at(self.core(), at);
         let sequence = pin.sequence();
@@ -217,7 +219,7 @@ async fn create(
                 .await?;
             id
         }
-        None => BucketId(u32::try_from(core.trees.load().len()).unwrap_or(u32::MAX)),
+        None => core.trees.load().next_id(),
     };
     let tree = Arc::new(Tree::new(
         id,
@@ -227,4 +229,35 @@ async fn create(
     ));
     core.trees.add(Arc::clone(&tree));
     Ok(tree)
+}
+
+/// Drops the bucket of this name, with everything in it.
+pub(crate) async fn drop_named(core: &Core, name: &BucketName, mode: Mode) -> Result<()> {
+    core.check_writable()?;
+    if is_default(name.as_str()) {
+        return Err(Error::invalid_options(
+            "the default bucket cannot be dropped",
+        ));
+    }
+    let _turn = core.buckets.take().await;
+    let Some(tree) = core.trees.load().by_name(name.as_str()).map(Arc::clone) else {
+        return Err(Error::BucketMissing {
+            name: name.as_str().to_owned(),
+        });
+    };
+    let Some(persistent) = &core.persistent else {
+        return core.commits.run(Work::Drop(tree), mode).await.map(drop);
+    };
+    {
+        // No job may install tables into a bucket that is going away.
+        let _compacting = persistent.compacting.take().await;
+        let _flushing = persistent.flushing.take().await;
+        core.commits
+            .run(Work::Drop(Arc::clone(&tree)), mode)
+            .await?;
+        persistent.retire(tree.pin().version.tables());
+    }
+    drop(tree);
+    core.remove_obsolete(mode).await;
+    Ok(())
 }

@@ -13,6 +13,7 @@ use crate::file_name::wal_name;
 use crate::key::KeyRange;
 use crate::manifest::Change;
 use crate::table::Table;
+use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::BuildContext;
 use crate::tree::compaction::compact;
 use crate::tree::flush::flush;
@@ -90,9 +91,23 @@ impl Core {
         };
         self.check_open()?;
         let view = tree.pin();
-        let Some(oldest) = view.immutables.last() else {
-            return Ok(Unit::Idle);
-        };
+        match view.immutables.last() {
+            Some(oldest) if tree.check_kept().is_ok() => {
+                self.flush_buffer(persistent, tree, oldest, mode).await?;
+                Ok(Unit::Done)
+            }
+            _ => Ok(Unit::Idle),
+        }
+    }
+
+    /// Flushes `oldest`, the oldest immutable memtable of the tree. The caller holds the turn.
+    pub(crate) async fn flush_buffer(
+        &self,
+        persistent: &Persistent,
+        tree: &Tree,
+        oldest: &Arc<WriteBuffer>,
+        mode: Mode,
+    ) -> Result<()> {
         let context = persistent.build_context(mode);
         let built = flush(tree, oldest, self.pins.sequences(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
@@ -127,7 +142,7 @@ impl Core {
             // A failure leaves debris below the floor, which the next open removes.
             drop(persistent.storage.remove(mode, &wal_name(segment)).await);
         }
-        Ok(Unit::Done)
+        Ok(())
     }
 
     /// One compaction of the tree, if `choose` finds one.
@@ -146,7 +161,7 @@ impl Core {
         };
         self.check_open()?;
         let view = tree.pin();
-        let Some(compaction) = choose(&view.version) else {
+        let Some(compaction) = choose(&view.version).filter(|_| tree.check_kept().is_ok()) else {
             return Ok(Unit::Idle);
         };
         drop(view);

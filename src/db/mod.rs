@@ -11,6 +11,7 @@
 pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
+pub(crate) mod checkpoint;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
@@ -306,6 +307,41 @@ impl Db {
             &self.default_bucket,
             name.into(),
             options,
+            Mode::Blocking,
+        ))
+    }
+
+    /// Drops a bucket with everything in it. Handles to it fail with
+    /// [`Error::BucketMissing`] from then on; iterators and readers made before still deliver. A bucket
+    /// of the same name can be created afterwards, and is another one.
+    ///
+    /// # Errors
+    /// [`Error::BucketMissing`]; [`Error::InvalidOptions`] for the default bucket;
+    /// [`Error::ReadOnly`], [`Error::Closed`], [`Error::Io`].
+    ///
+    /// # Durability
+    /// The bucket stays dropped after power loss when the call returns.
+    ///
+    /// # Cost
+    /// One edit of the manifest. Table files are removed when nothing reads them any more. Waits for a
+    /// flush or compaction that runs.
+    pub async fn drop_bucket(&self, name: impl Into<BucketName>) -> Result<()> {
+        let name = name.into();
+        self.core()
+            .offload(
+                move |core| async move { bucket::drop_named(&core, &name, Mode::Blocking).await },
+            )
+            .await
+    }
+
+    /// [`drop_bucket`](Self::drop_bucket) on this thread.
+    ///
+    /// # Errors
+    /// As [`drop_bucket`](Self::drop_bucket).
+    pub fn drop_bucket_sync(&self, name: impl Into<BucketName>) -> Result<()> {
+        block_on(bucket::drop_named(
+            self.core(),
+            &name.into(),
             Mode::Blocking,
         ))
     }

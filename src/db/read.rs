@@ -47,6 +47,7 @@ impl Core {
         read: &mut impl FnMut(&[u8]) -> R,
     ) -> std::result::Result<Option<R>, Halt<Missing>> {
         self.check_open()?;
+        tree.check_kept()?;
         let guard = crossbeam_epoch::pin();
         // The view before the sequence: a compaction that this view shows dropped nothing that the
         // sequence, read later and so not older, could still see.

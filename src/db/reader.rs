@@ -44,6 +44,7 @@ impl Bucket {
         snapshot: &'snapshot Snapshot,
     ) -> Result<BucketReader<'snapshot>> {
         self.core().check_open()?;
+        self.tree().check_kept()?;
         Ok(BucketReader {
             core: Arc::clone(self.core()),
             view: self.tree().pin(),

@@ -280,10 +280,10 @@ async fn replay_log(
     let known = trees.load();
     let buckets = manifest.state().buckets();
     let replayed = replay(storage, segments, mode, |sequence, batch| {
-        let wanted = |tree: &Tree| {
-            buckets
-                .get(&tree.id())
-                .is_none_or(|bucket| sequence > bucket.flushed_through)
+        let wanted = |id: BucketId| match buckets.get(&id) {
+            Some(bucket) => sequence > bucket.flushed_through,
+            // Dropped since; a number that was never given out is damage, which `apply` finds.
+            None => id >= manifest.state().next_bucket(),
         };
         apply(&known, sequence, batch, floor, wanted, |_| {})
     });

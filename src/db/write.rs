@@ -16,11 +16,7 @@ use crate::tree::Tree;
 use crate::types::CommitInfo;
 
 /// Everything that a commit needs, checked as far as a caller can.
-pub(crate) struct Prepared {
-    commit: Commit,
-    /// The trees it writes to.
-    trees: Vec<Arc<Tree>>,
-}
+pub(crate) struct Prepared(Commit);
 
 impl Core {
     /// Checks a write of one tree and encodes it.
@@ -85,14 +81,12 @@ impl Core {
         let durability = self.options.durability.stronger(options.durability);
         self.check_durability(durability)?;
         self.check_background()?;
-        Ok(Prepared {
-            commit: Commit {
-                batch,
-                reads,
-                durability,
-            },
+        Ok(Prepared(Commit {
+            batch,
             trees,
-        })
+            reads,
+            durability,
+        }))
     }
 
     /// Whether the backend can promise this.
@@ -111,11 +105,11 @@ impl Core {
 
     /// Commits on this thread.
     pub(crate) async fn commit_here(&self, prepared: Prepared, mode: Mode) -> Result<CommitInfo> {
-        for tree in prepared.trees.iter().filter(|tree| self.is_crowded(tree)) {
+        for tree in prepared.0.trees.iter().filter(|tree| self.is_crowded(tree)) {
             self.make_room(tree, mode).await?;
         }
         self.commits
-            .run(Work::Commit(prepared.commit), mode)
+            .run(Work::Commit(prepared.0), mode)
             .await
             .map(CommitInfo::new)
     }
@@ -126,8 +120,8 @@ impl Core {
         if !self.options.runtime.capabilities().background_threads() {
             return self.commit_here(prepared, Mode::Cooperative).await;
         }
-        if prepared.trees.iter().any(|tree| self.is_crowded(tree)) {
-            let trees = prepared.trees.clone();
+        if prepared.0.trees.iter().any(|tree| self.is_crowded(tree)) {
+            let trees = prepared.0.trees.clone();
             self.offload(|core| async move {
                 for tree in &trees {
                     core.make_room(tree, Mode::Blocking).await?;
@@ -136,7 +130,7 @@ impl Core {
             })
             .await?;
         }
-        let handed_over = self.commits.hand_over(Work::Commit(prepared.commit))?;
+        let handed_over = self.commits.hand_over(Work::Commit(prepared.0))?;
         pend_once().await;
         handed_over.wait().await.map(CommitInfo::new)
     }

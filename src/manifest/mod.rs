@@ -93,6 +93,17 @@ impl ManifestState {
         self.last_sequence
     }
 
+    /// The same tables and buckets in a directory of their own, whose newest commit is `last`: no log,
+    /// and nothing that is on its way out.
+    pub(crate) fn detached(&self, last: Sequence) -> Self {
+        Self {
+            log: None,
+            obsolete: BTreeSet::new(),
+            last_sequence: last,
+            ..self.clone()
+        }
+    }
+
     /// Applies all of `edit`, or nothing if any part of it does not fit.
     pub(crate) fn apply(&mut self, edit: &VersionEdit) -> Result<(), Fault> {
         let mut next = self.clone();

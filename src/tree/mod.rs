@@ -26,10 +26,13 @@ pub(crate) mod view;
 pub(crate) mod visibility;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crossbeam_epoch::Guard;
 
 use crate::compression::Codec;
+use crate::error::{Error, Result};
 use crate::internal_key::Kind;
 use crate::manifest::BucketId;
 use crate::options::{BucketOptions, FilterPolicy, PrefixFilterPolicy};
@@ -48,6 +51,8 @@ pub(crate) struct Tree {
     name: String,
     options: BucketOptions,
     view: ViewCell,
+    /// Set once its bucket was dropped; nothing is written to it after that.
+    dropped: AtomicBool,
 }
 
 impl Tree {
@@ -67,6 +72,7 @@ impl Tree {
             name,
             options,
             view: ViewCell::new(view),
+            dropped: AtomicBool::new(false),
         }
     }
 
@@ -80,6 +86,21 @@ impl Tree {
 
     pub(crate) fn options(&self) -> &BucketOptions {
         &self.options
+    }
+
+    /// Fails once the bucket was dropped.
+    pub(crate) fn check_kept(&self) -> Result<()> {
+        if self.dropped.load(Acquire) {
+            return Err(Error::BucketMissing {
+                name: self.name.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Its bucket was dropped. Commit leader only.
+    pub(crate) fn mark_dropped(&self) {
+        self.dropped.store(true, Release);
     }
 
     /// How its tables are written.

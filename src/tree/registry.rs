@@ -11,6 +11,8 @@ use crate::tree::Tree;
 pub(crate) struct Trees {
     by_id: HashMap<BucketId, Arc<Tree>, ahash::RandomState>,
     by_name: HashMap<String, Arc<Tree>, ahash::RandomState>,
+    /// Above every number that was ever in the set.
+    next: u32,
 }
 
 impl Trees {
@@ -24,6 +26,11 @@ impl Trees {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Tree>> {
         self.by_id.values()
+    }
+
+    /// A number that no tree of the set has had.
+    pub(crate) fn next_id(&self) -> BucketId {
+        BucketId(self.next)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -40,11 +47,20 @@ impl Registry {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(crate) fn remove(&self, tree: &Tree) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Trees::clone(&current);
+        next.by_name.remove(tree.name());
+        next.by_id.remove(&tree.id());
+        *current = Arc::new(next);
+    }
+
     pub(crate) fn add(&self, tree: Arc<Tree>) {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = Trees::clone(&current);
         next.by_name
             .insert(tree.name().to_owned(), Arc::clone(&tree));
+        next.next = next.next.max(tree.id().0.saturating_add(1));
         next.by_id.insert(tree.id(), tree);
         *current = Arc::new(next);
     }

@@ -13,6 +13,7 @@ mod common {
     pub(crate) mod way;
 }
 
+mod administration;
 mod batches;
 mod beyond;
 mod buckets;

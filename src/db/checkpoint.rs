@@ -1,0 +1,128 @@
+//! A second directory that opens as this database was at one commit.
+//!
+//! - Everything committed before is put into tables first, all buckets at the same commit; while the
+//!   tables are collected no flush or compaction changes which those are. Reads and commits go on.
+//! - Tables never change, so the copy shares them by hard links; where the file system cannot link,
+//!   they are copied.
+//! - The manifest comes last: a checkpoint that was interrupted is a directory without `CURRENT`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use trine_io::{Mode, Storage};
+use trine_platform::block_on;
+
+use crate::commit::Work;
+use crate::db::{Core, Db, Persistent};
+use crate::error::{Error, Result};
+use crate::file_name::{FileNumbers, table_name};
+use crate::manifest::{Manifest, ManifestState};
+use crate::sequence::Sequence;
+use crate::tree::view::View;
+
+/// How much is copied at a time where files cannot be linked.
+const PIECE_BYTES: u64 = 1 << 20;
+
+impl Db {
+    /// Makes a copy of the database in the directory `path`, as of one commit that includes everything
+    /// committed before the call. The copy opens as a database of its own. Reads and writes go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOptions`] if the directory exists and is not empty, [`Error::Unsupported`] for a
+    /// database in memory, [`Error::ReadOnly`], [`Error::Closed`], [`Error::Io`]. What an interrupted
+    /// checkpoint leaves behind opens as nothing but an error: remove it.
+    ///
+    /// # Durability
+    /// The copy survives power loss when the call returns.
+    ///
+    /// # Cost
+    /// A flush; then a hard link for each table, or a copy where the file system cannot link.
+    pub async fn checkpoint(&self, path: impl AsRef<Path>) -> Result<Sequence> {
+        let path = path.as_ref().to_owned();
+        self.core()
+            .offload(move |core| async move { core.checkpoint(&path, Mode::Blocking).await })
+            .await
+    }
+
+    /// [`checkpoint`](Self::checkpoint) on this thread. Gives back the newest commit in the copy.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn checkpoint_sync(&self, path: impl AsRef<Path>) -> Result<Sequence> {
+        block_on(self.core().checkpoint(path.as_ref(), Mode::Blocking))
+    }
+}
+
+impl Core {
+    async fn checkpoint(&self, path: &Path, mode: Mode) -> Result<Sequence> {
+        self.check_writable()?;
+        let Some(persistent) = &self.persistent else {
+            return Err(Error::unsupported("checkpoint of a database in memory"));
+        };
+        let target = Storage::portable_inline(path);
+        target.create_directory(mode).await?;
+        if !target.list(mode).await?.is_empty() {
+            return Err(Error::invalid_options(
+                "the checkpoint directory is not empty",
+            ));
+        }
+        // The pinned views keep the tables' files while they are linked.
+        let (through, state, pinned) = self.tables_of_now(persistent, mode).await?;
+        for bucket in state.buckets().values() {
+            for meta in bucket.levels.iter().flatten() {
+                copy_table(&persistent.storage, &target, meta.number, mode).await?;
+            }
+        }
+        drop(pinned);
+        target.sync_directory(mode).await?;
+        let numbers = Arc::new(FileNumbers::starting_at(persistent.numbers.bound()));
+        Manifest::create(&target, numbers, state, mode).await?;
+        Ok(through)
+    }
+
+    /// Puts everything committed so far into tables. Gives back the newest commit in them, the state
+    /// that names just those tables, and views that pin them.
+    async fn tables_of_now(
+        &self,
+        persistent: &Persistent,
+        mode: Mode,
+    ) -> Result<(Sequence, ManifestState, Vec<View>)> {
+        // Held before the freeze: nobody else flushes, so no bucket gets ahead of the others.
+        let _compacting = persistent.compacting.take().await;
+        let _flushing = persistent.flushing.take().await;
+        let through = self.commits.run(Work::Freeze, mode).await?;
+        let trees = self.trees.load();
+        for tree in trees.iter() {
+            let view = tree.pin();
+            let old = view.immutables.iter().rev();
+            for buffer in old.filter(|buffer| buffer.last_sequence() <= through) {
+                self.flush_buffer(persistent, tree, buffer, mode).await?;
+            }
+        }
+        let state = persistent.manifest.take().await.state().detached(through);
+        Ok((
+            through,
+            state,
+            trees.iter().map(|tree| tree.pin()).collect(),
+        ))
+    }
+}
+
+async fn copy_table(from: &Storage, to: &Storage, number: u64, mode: Mode) -> Result<()> {
+    let name = table_name(number);
+    if from.link(mode, &name, to).await.is_ok() {
+        return Ok(());
+    }
+    let source = from.open(mode, &name).await?;
+    let length = source.len(mode).await?;
+    let copy = to.create(mode, &name).await?;
+    let mut at = 0;
+    while at < length {
+        let piece = usize::try_from((length - at).min(PIECE_BYTES)).unwrap_or_default();
+        let bytes = source.read_at(mode, at, piece).await?;
+        copy.write_at(mode, at, bytes).await?;
+        at += piece as u64;
+    }
+    copy.sync_all(mode).await?;
+    Ok(())
+}
