@@ -93,6 +93,7 @@ impl Core {
         let Some(oldest) = view.immutables.last() else {
             return Ok(Unit::Idle);
         };
+        persistent.manifest.take().await.check()?;
         let context = persistent.build_context(mode);
         let built = flush(tree, oldest, self.pins.sequences(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
@@ -150,6 +151,7 @@ impl Core {
             return Ok(Unit::Idle);
         };
         drop(view);
+        persistent.manifest.take().await.check()?;
         let to = compaction.output_level;
         let (built, changes) = if let Some(table) = compaction.trivial_move() {
             let moved = Change::TableMoved {

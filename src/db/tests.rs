@@ -6,11 +6,13 @@ use std::task::{Context, Waker};
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
+use crate::commit::batch::WriteBatch;
 use crate::db::maintenance::{Turn, Unit};
 use crate::db::open::on_storage;
 use crate::db::{Core, Db};
 use crate::error::Error;
-use crate::options::DbOptions;
+use crate::key::KeyRange;
+use crate::options::{DbOptions, WriteOptions};
 
 const MODE: Mode = Mode::Blocking;
 
@@ -57,4 +59,93 @@ fn close_waits_for_jobs_and_none_begins_after_it() {
     assert!(matches!(flush_one(core), Err(Error::Closed)));
     assert_eq!(block_on(storage.list(MODE)).unwrap(), names);
     drop(block_on(storage.lock(MODE, "LOCK")).unwrap());
+}
+
+fn names(storage: &Storage, prefix: &str) -> Vec<String> {
+    let mut names = block_on(storage.list(MODE)).unwrap();
+    names.retain(|name| name.starts_with(prefix));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_table_stays_when_nobody_knows_whether_the_manifest_names_it() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    db.put_sync("k", "v").unwrap();
+    let persistent = db.core().persistent.as_ref().unwrap();
+    block_on(persistent.manifest.take()).refuse_writes();
+    assert!(flush_one(db.core()).is_err());
+    assert_eq!(names(&storage, "unfinished-").len(), 1);
+    // Nor is one built that could not be named.
+    assert!(flush_one(db.core()).is_err());
+    assert_eq!(names(&storage, "unfinished-").len(), 1);
+    assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    drop(db);
+    let db = open(&storage);
+    assert_eq!(names(&storage, "unfinished-").len(), 0);
+    assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn a_failed_compaction_leaves_no_files() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    let mut state = 1_u64;
+    let mut value = || -> Vec<u8> {
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005) + 1;
+            state.to_be_bytes()[0]
+        };
+        (0..30_000).map(|_| next()).collect()
+    };
+    let mut batch = WriteBatch::new();
+    for key in ["a", "b", "c"] {
+        batch.put(key, value());
+    }
+    for _ in 0..2 {
+        db.write_sync(batch.clone(), WriteOptions::default())
+            .unwrap();
+        db.flush_sync().unwrap();
+    }
+    drop(db);
+    let damaged = names(&storage, "table-").pop().unwrap();
+    let file = block_on(storage.open_write(MODE, &damaged)).unwrap();
+    // Not in the first block: something was written when it is met.
+    block_on(file.write_at(MODE, 80_000, vec![0xff; 16])).unwrap();
+    drop(file);
+    let db = open(&storage);
+    let before = names(&storage, "");
+    assert!(db.compact_range_sync(KeyRange::all()).is_err());
+    assert_eq!(names(&storage, ""), before);
+}
+
+#[test]
+fn a_removal_is_durable_before_the_manifest_forgets_the_file() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    for value in ["1", "2"] {
+        db.put_sync("k", value).unwrap();
+    }
+    while flush_one(db.core()).unwrap() == Unit::Done {}
+    let view = db.core().trees.load().by_name("default").unwrap().pin();
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    let obsolete = || {
+        let persistent = db.core().persistent.as_ref().unwrap();
+        block_on(persistent.manifest.take())
+            .state()
+            .obsolete()
+            .len()
+    };
+    assert_eq!(obsolete(), 2);
+    drop(view);
+    let synced = || {
+        let stats = storage.stats();
+        stats.operation(trine_io::Operation::SyncDirectory).requests
+    };
+    let before = synced();
+    while obsolete() > 0 {
+        block_on(db.core().remove_obsolete(MODE));
+    }
+    assert!(synced() > before);
 }

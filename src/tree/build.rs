@@ -43,8 +43,10 @@ impl Output {
         context: BuildContext<'_>,
         options: &TableOptions,
         start: Vec<u8>,
+        created: &mut Vec<u64>,
     ) -> Result<Self> {
         let number = context.numbers.take();
+        created.push(number);
         let file = context
             .storage
             .create(context.mode, &unfinished_name(number))
@@ -96,13 +98,41 @@ impl Output {
 }
 
 /// Writes what retention keeps of `merge` (not yet started, forward) to tables of about `target_bytes`.
-/// On failure nothing of it is left behind but files that the next open sweeps.
+/// On failure nothing of it is left behind, or only what cannot be removed; the next open sweeps that.
 pub(crate) async fn build_tables(
+    context: BuildContext<'_>,
+    options: &TableOptions,
+    target_bytes: u64,
+    merge: Merge,
+    retention: Retention,
+) -> Result<Vec<Arc<Table>>> {
+    let mut created = Vec::new();
+    let built = build(
+        context,
+        options,
+        target_bytes,
+        merge,
+        retention,
+        &mut created,
+    )
+    .await;
+    if built.is_err() {
+        for number in created {
+            let name = unfinished_name(number);
+            // The failure that is reported is the one that led here.
+            drop(context.storage.remove(context.mode, &name).await);
+        }
+    }
+    built
+}
+
+async fn build(
     context: BuildContext<'_>,
     options: &TableOptions,
     target_bytes: u64,
     mut merge: Merge,
     mut retention: Retention,
+    created: &mut Vec<u64>,
 ) -> Result<Vec<Arc<Table>>> {
     let tombstones = retention.kept_tombstones();
     let mut built = Vec::new();
@@ -123,7 +153,7 @@ pub(crate) async fn build_tables(
         }
         let mut current = match output.take() {
             Some(output) => output,
-            None => Output::create(context, options, Vec::new()).await?,
+            None => Output::create(context, options, Vec::new(), created).await?,
         };
         let Some(entry) = merge.entry() else {
             built.extend(current.finish(context, &tombstones, None).await?);
@@ -140,7 +170,7 @@ pub(crate) async fn build_tables(
             {
                 let start = entry.key.to_vec();
                 built.extend(current.finish(context, &tombstones, Some(&start)).await?);
-                current = Output::create(context, options, start).await?;
+                current = Output::create(context, options, start, created).await?;
             }
             current.writer.add(entry);
             if current.writer.pending_bytes() >= PIECE_BYTES {
