@@ -10,6 +10,7 @@ use trine_io::Mode;
 
 use crate::commit::batch::{Operation, operations};
 use crate::cursor::Halt;
+use crate::db::pins::Pin;
 use crate::error::{Error, Result};
 use crate::key::{KeyRange, overlap};
 use crate::sequence::Sequence;
@@ -21,6 +22,9 @@ use crate::tree::scan::newest_change_in;
 #[derive(Clone, Debug)]
 pub(crate) struct Reads {
     pub(crate) sequence: Sequence,
+    /// Keeps every later change of what was read, deletions too, until it is validated: the
+    /// transaction's future may be gone by then.
+    pub(crate) pin: Pin,
     pub(crate) points: Vec<(Arc<Tree>, Vec<u8>)>,
     pub(crate) ranges: Vec<(Arc<Tree>, KeyRange)>,
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::file_name::wal_name;
 use crate::key::KeyRange;
 use crate::manifest::Change;
+use crate::options::DurabilityMode;
 use crate::table::Table;
 use crate::tree::build::BuildContext;
 use crate::tree::compaction::compact;
@@ -94,6 +95,12 @@ impl Core {
             return Ok(Unit::Idle);
         };
         persistent.manifest.take().await.check()?;
+        // The table survives power loss, so what was committed before it must: else recovery would find
+        // no prefix of the commits, a batch over several buckets in part, and a hole in the log.
+        if persistent.storage.capabilities().durable_sync {
+            let synced = Work::Persist(DurabilityMode::SyncData);
+            self.commits.run(synced, mode).await?;
+        }
         let context = persistent.build_context(mode);
         let built = flush(tree, oldest, self.pins.sequences(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is

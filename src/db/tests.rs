@@ -9,10 +9,11 @@ use trine_platform::block_on;
 use crate::commit::batch::WriteBatch;
 use crate::db::maintenance::{Turn, Unit};
 use crate::db::open::on_storage;
+use crate::db::transaction::TransactionOptions;
 use crate::db::{Core, Db};
 use crate::error::Error;
 use crate::key::KeyRange;
-use crate::options::{DbOptions, WriteOptions};
+use crate::options::{DbOptions, DurabilityMode, WriteOptions};
 
 const MODE: Mode = Mode::Blocking;
 
@@ -22,6 +23,7 @@ fn options() -> DbOptions {
         background_worker_count: 0,
         write_buffer_bytes: 1,
         max_immutable_memtables: 100,
+        durability: DurabilityMode::Buffered,
         ..DbOptions::new("unused")
     }
 }
@@ -148,4 +150,30 @@ fn a_removal_is_durable_before_the_manifest_forgets_the_file() {
         block_on(db.core().remove_obsolete(MODE));
     }
     assert!(synced() > before);
+}
+
+#[test]
+fn what_was_committed_before_a_flushed_table_is_synced() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    db.put_with_options_sync("k", "v", WriteOptions::buffered())
+        .unwrap();
+    assert!(db.core().commits.log_stats().unsynced_bytes > 0);
+    assert_eq!(flush_one(db.core()).unwrap(), Unit::Done);
+    assert_eq!(db.core().commits.log_stats().unsynced_bytes, 0);
+}
+
+#[test]
+fn a_deletion_stays_until_a_commit_whose_future_is_gone_was_validated() {
+    let db = open(&Storage::memory());
+    db.put_sync("k", "v").unwrap();
+    let mut transaction = db.transaction(TransactionOptions::default());
+    transaction.get_sync(b"k").unwrap();
+    transaction.put("other", "v");
+    db.delete_sync("k").unwrap();
+    let reads = transaction.into_reads();
+    db.flush_sync().unwrap();
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    let validated = block_on(reads.validate(MODE));
+    assert!(matches!(validated, Err(Error::Conflict { .. })));
 }
