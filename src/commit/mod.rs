@@ -33,7 +33,7 @@ use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
 use crate::wal::SegmentWriter;
 
-pub(crate) use group::{GroupContext, LogContext, apply};
+pub(crate) use group::{GroupContext, LogContext, SEGMENTS_KEPT, apply};
 
 /// What leads. Owned by one thread at a time.
 #[derive(Debug)]

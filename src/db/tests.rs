@@ -6,7 +6,9 @@ use std::task::{Context, Waker};
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
+use crate::commit::SEGMENTS_KEPT;
 use crate::commit::batch::WriteBatch;
+use crate::db::budget::MaintenanceBudget;
 use crate::db::maintenance::{Turn, Unit};
 use crate::db::open::on_storage;
 use crate::db::transaction::TransactionOptions;
@@ -36,6 +38,11 @@ fn flush_one(core: &Core) -> crate::error::Result<Unit> {
     let trees = core.trees.load();
     let tree = trees.by_name("default").expect("the default bucket");
     block_on(core.flush_oldest(tree, Turn::Wait, MODE))
+}
+
+fn maintain(db: &Db) {
+    db.run_maintenance_with_budget_sync(MaintenanceBudget::unbounded())
+        .unwrap();
 }
 
 #[test]
@@ -176,4 +183,65 @@ fn a_deletion_stays_until_a_commit_whose_future_is_gone_was_validated() {
     db.compact_range_sync(KeyRange::all()).unwrap();
     let validated = block_on(reads.validate(MODE));
     assert!(matches!(validated, Err(Error::Conflict { .. })));
+}
+
+#[test]
+fn a_segment_that_cannot_be_created_fails_one_call_only() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    db.put_sync("k", "v").unwrap();
+    // Stands in the way of the next segment.
+    drop(block_on(storage.create(MODE, "wal-000002")).unwrap());
+    assert!(db.flush_sync().is_err());
+    db.put_sync("k", "w").unwrap();
+    block_on(storage.remove(MODE, "wal-000002")).unwrap();
+    db.flush_sync().unwrap();
+    drop(db);
+    let db = open(&storage);
+    assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"w"[..]));
+}
+
+#[test]
+fn a_quiet_bucket_does_not_keep_the_log_for_ever() {
+    let storage = Storage::memory();
+    let options = DbOptions {
+        write_buffer_bytes: 64 << 10,
+        ..options()
+    };
+    let db = block_on(on_storage(options, storage.clone(), MODE)).unwrap();
+    db.bucket_sync("quiet").unwrap().put_sync("k", "v").unwrap();
+    for round in 0..40_u8 {
+        db.put_sync([round], vec![round; 60_000]).unwrap();
+        maintain(&db);
+        maintain(&db);
+    }
+    let kept = names(&storage, "wal-").len() as u64;
+    assert!(kept <= SEGMENTS_KEPT + 2, "{kept}");
+    drop(db);
+    let db = open(&storage);
+    let quiet = db.bucket_sync("quiet").unwrap();
+    assert_eq!(quiet.get_sync(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn opens_do_not_gather_segments() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    db.put_sync("k", "v").unwrap();
+    drop(db);
+    for _ in 0..20 {
+        drop(open(&storage));
+    }
+    let db = open(&storage);
+    maintain(&db);
+    drop(db);
+    for _ in 0..20 {
+        drop(open(&storage));
+    }
+    assert_eq!(names(&storage, "wal-").len(), 1);
+    let db = open(&storage);
+    assert_eq!(db.last_committed_sequence().get(), 1);
+    assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    db.put_sync("k", "w").unwrap();
+    assert_eq!(db.last_committed_sequence().get(), 2);
 }

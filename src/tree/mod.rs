@@ -118,6 +118,14 @@ impl Tree {
         self.view.load(&crossbeam_epoch::pin()).active.bytes()
     }
 
+    /// The oldest log segment that the active memtable needs.
+    pub(crate) fn first_segment(&self) -> Option<u64> {
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .active
+            .first_segment()
+    }
+
     /// How many immutable memtables wait to be flushed.
     pub(crate) fn immutables(&self) -> usize {
         self.view.load(&crossbeam_epoch::pin()).immutables.len()
