@@ -241,13 +241,11 @@ impl Storage {
     /// system cannot link, or not from one to the other: copy the file then.
     pub fn link(&self, mode: Mode, name: &str, to: &Self) -> Completion<()> {
         check_name!(Operation::Link, name);
-        match (&self.0, &to.0) {
-            (Backend::Portable(from), Backend::Portable(to)) => from.link(mode, name, to),
-            _ => {
-                let unsupported = io::ErrorKind::Unsupported.into();
-                Completion::ready(Err(Attempt::new(Operation::Link, name).failed(unsupported)))
-            }
+        if let (Backend::Portable(from), Backend::Portable(to)) = (&self.0, &to.0) {
+            return from.link(mode, name, to);
         }
+        let unsupported = io::ErrorKind::Unsupported.into();
+        Completion::ready(Err(Attempt::new(Operation::Link, name).failed(unsupported)))
     }
 
     /// Removes a file. Open handles and maps of it stay readable. Durable after `sync_directory`.

@@ -17,7 +17,11 @@ use crate::tree::{Registry, Tree, Trees};
 use crate::wal::SegmentWriter;
 
 /// A segment is left for a new one when it has grown to this.
-const SEGMENT_BYTES: u64 = 64 << 20;
+const SEGMENT_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
+
+/// A memtable is frozen, however little it holds, when the log has gone on by so many segments since
+/// its first commit: a bucket that is hardly written to would else keep the whole log from then on.
+pub(crate) const SEGMENTS_KEPT: u64 = 8;
 
 /// A group ends when it has grown to this, so that one write and one wake-up stay short.
 const GROUP_BYTES: usize = 8 << 20;
@@ -140,7 +144,12 @@ async fn commit_group(
     if accepted.is_empty() {
         return results;
     }
-    match log_and_apply(path, writer, &accepted, mode).await {
+    let logged = match rotate_when_long(path, writer, mode).await {
+        Ok(()) => log_and_apply(path, writer, &accepted, mode).await,
+        // Nothing was written yet.
+        Err(error) => Err(error),
+    };
+    match logged {
         Ok(full) => {
             writer.last = last;
             let bytes = accepted
@@ -153,13 +162,15 @@ async fn commit_group(
                 path.context.maintenance.ring();
             }
         }
-        Err(error) => {
-            let failure = Failure::of(&error);
-            let mut first = Some(error);
+        Err(stop) => {
+            let failure = stop.failure();
+            let mut first = Some(stop.error);
             for result in results.iter_mut().filter(|result| result.is_ok()) {
                 *result = Err(first.take().unwrap_or_else(|| failure.error()));
             }
-            writer.failure = Some(failure);
+            if stop.for_ever {
+                writer.failure = Some(failure);
+            }
         }
     }
     results
@@ -188,29 +199,71 @@ async fn admit(
     Ok(())
 }
 
+/// Why a group was not written.
+struct Stop {
+    error: Error,
+    /// What is on disk is unknown: nothing may be written any more.
+    for_ever: bool,
+}
+
+impl Stop {
+    fn failure(&self) -> Failure {
+        match &self.error {
+            Error::Io(error) if !self.for_ever => Failure::Log {
+                kind: error.kind(),
+                message: error.to_string(),
+            },
+            error => Failure::of(error),
+        }
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            for_ever: true,
+        }
+    }
+}
+
+/// Leaves a segment that has grown to its limit, and freezes memtables that keep the oldest ones.
+async fn rotate_when_long(
+    path: &CommitPath,
+    writer: &mut Writer,
+    mode: Mode,
+) -> std::result::Result<(), Stop> {
+    let Some(log) = &path.context.log else {
+        return Ok(());
+    };
+    let long = |current: &SegmentWriter| current.bytes() >= SEGMENT_BYTES;
+    let Some(number) = rotate_if(writer, log, long, mode).await? else {
+        return Ok(());
+    };
+    for tree in path.context.trees.load().iter() {
+        let first = tree.first_segment();
+        if first.is_some_and(|first| first.saturating_add(SEGMENTS_KEPT) <= number) {
+            tree.freeze();
+            path.context.maintenance.ring();
+        }
+    }
+    Ok(())
+}
+
 /// Gives back the trees whose active memtables have grown to their limit.
 async fn log_and_apply(
     path: &CommitPath,
     writer: &mut Writer,
     accepted: &[(Sequence, &Commit)],
     mode: Mode,
-) -> Result<Vec<Arc<Tree>>> {
+) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
     let mut segment = 0;
-    if let Some(log) = &path.context.log {
-        rotate_if(
-            writer,
-            log,
-            |current| current.bytes() >= SEGMENT_BYTES,
-            mode,
-        )
-        .await?;
-        if let Some(writer) = &mut writer.log {
-            for (sequence, commit) in accepted {
-                writer.push_commit(*sequence, commit.batch.as_bytes())?;
-            }
-            writer.write(mode).await?;
-            segment = writer.number();
+    if let Some(writer) = &mut writer.log {
+        for (sequence, commit) in accepted {
+            writer.push_commit(*sequence, commit.batch.as_bytes())?;
         }
+        writer.write(mode).await?;
+        segment = writer.number();
     }
     let trees = path.context.trees.load();
     let mut full: Vec<Arc<Tree>> = Vec::new();
@@ -251,27 +304,33 @@ async fn sync(writer: &mut Writer, durability: DurabilityMode, mode: Mode) -> Re
     }
 }
 
-/// Leaves the current segment, synced in full, for a new one.
+/// Leaves the current segment, synced in full, for a new one, whose number it gives back.
 async fn rotate_if(
     writer: &mut Writer,
     log: &LogContext,
     leave: impl FnOnce(&SegmentWriter) -> bool,
     mode: Mode,
-) -> Result<()> {
+) -> std::result::Result<Option<u64>, Stop> {
     let Some(current) = writer.log.as_mut().filter(|current| leave(current)) else {
-        return Ok(());
+        return Ok(None);
     };
     // Replay takes a segment that is followed by another for synced: see `wal`.
     current.sync(false, mode).await?;
     let number = current.number() + 1;
     let first = writer.last.next().unwrap_or(writer.last);
-    let next = SegmentWriter::create(&log.storage, number, first, mode).await?;
+    let next = SegmentWriter::create(&log.storage, number, first, mode)
+        .await
+        .map_err(|error| Stop {
+            error,
+            // The current one is whole and nothing names the other: the disk may have room again.
+            for_ever: false,
+        })?;
     let edit = VersionEdit {
         changes: vec![Change::LogStarted { segment: number }],
     };
     log.manifest.take().await.append(&edit, mode).await?;
     writer.log = Some(next);
-    Ok(())
+    Ok(Some(number))
 }
 
 /// Inserts a batch into the memtables. An operation that a later range delete of the same batch
@@ -359,9 +418,11 @@ async fn freeze(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Se
     if let Some(log) = &path.context.log {
         // With every memtable frozen, flushing them frees every segment before a new one.
         let rotated = rotate_if(writer, log, SegmentWriter::has_commits, mode).await;
-        if let Err(error) = rotated {
-            writer.failure = Some(Failure::of(&error));
-            return Err(error);
+        if let Err(stop) = rotated {
+            if stop.for_ever {
+                writer.failure = Some(stop.failure());
+            }
+            return Err(stop.error);
         }
     }
     Ok(path.visible())

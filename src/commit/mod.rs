@@ -34,7 +34,7 @@ use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::wal::SegmentWriter;
 
-pub(crate) use group::{GroupContext, LogContext, apply};
+pub(crate) use group::{GroupContext, LogContext, SEGMENTS_KEPT, apply};
 
 /// What leads. Owned by one thread at a time.
 #[derive(Debug)]

@@ -22,25 +22,28 @@ use crate::manifest::{Change, VersionEdit};
 use crate::table::Table;
 
 impl Persistent {
-    /// Makes `changes`, which name the tables `built`, durable. On failure the tables are removed.
+    /// Makes `changes`, which name the tables `built`, durable. On failure the tables are removed,
+    /// unless the edit that names them may have reached the disk.
     pub(crate) async fn install(
         &self,
         changes: Vec<Change>,
         built: &[Arc<Table>],
         mode: Mode,
     ) -> Result<()> {
-        let durable = async {
-            if !built.is_empty() {
-                self.storage.sync_directory(mode).await?;
-            }
-            self.manifest
-                .take()
-                .await
-                .append(&VersionEdit { changes }, mode)
-                .await
-        };
-        if let Err(error) = durable.await {
+        if !built.is_empty()
+            && let Err(error) = self.storage.sync_directory(mode).await
+        {
             self.discard(built, mode).await;
+            return Err(error.into());
+        }
+        let mut manifest = self.manifest.take().await;
+        let appended = manifest.append(&VersionEdit { changes }, mode).await;
+        let outcome_is_known = manifest.check().is_ok();
+        drop(manifest);
+        if let Err(error) = appended {
+            if outcome_is_known {
+                self.discard(built, mode).await;
+            }
             return Err(error);
         }
         for table in built {
@@ -106,7 +109,8 @@ impl Core {
                 Err(_) => {}
             }
         }
-        if !changes.is_empty() {
+        // A file that came back after a power loss must still be listed: else it is a stray one.
+        if !changes.is_empty() && persistent.storage.sync_directory(mode).await.is_ok() {
             drop(
                 persistent
                     .manifest

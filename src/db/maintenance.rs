@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::file_name::wal_name;
 use crate::key::KeyRange;
 use crate::manifest::Change;
+use crate::options::DurabilityMode;
 use crate::table::Table;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::BuildContext;
@@ -108,6 +109,13 @@ impl Core {
         oldest: &Arc<WriteBuffer>,
         mode: Mode,
     ) -> Result<()> {
+        persistent.manifest.take().await.check()?;
+        // The table survives power loss, so what was committed before it must: else recovery would find
+        // no prefix of the commits, a batch over several buckets in part, and a hole in the log.
+        if persistent.storage.capabilities().durable_sync {
+            let synced = Work::Persist(DurabilityMode::SyncData);
+            self.commits.run(synced, mode).await?;
+        }
         let context = persistent.build_context(mode);
         let built = flush(tree, oldest, self.pins.sequences(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
@@ -165,6 +173,7 @@ impl Core {
             return Ok(Unit::Idle);
         };
         drop(view);
+        persistent.manifest.take().await.check()?;
         let to = compaction.output_level;
         let (built, changes) = if let Some(table) = compaction.trivial_move() {
             let moved = Change::TableMoved {

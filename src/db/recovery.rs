@@ -12,8 +12,8 @@ use std::sync::Arc;
 use trine_io::{File, Lock, Mode, Storage};
 
 use crate::cache::BlockCache;
-use crate::commit::apply;
 use crate::commit::batch::DEFAULT_BUCKET;
+use crate::commit::{SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::file_name::{FileName, FileNumbers, LOCK, table_name, unfinished_name, wal_name};
@@ -22,7 +22,7 @@ use crate::options::{DbOptions, FailOnCorruptionPolicy};
 use crate::sequence::Sequence;
 use crate::table::{Table, TableMeta};
 use crate::tree::version::{Version, VersionChange};
-use crate::tree::{Registry, Tree};
+use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{Replayed, SegmentWriter, cut_tail, replay};
 
 /// The file name under which a recovery report is built.
@@ -125,7 +125,7 @@ pub(crate) async fn recover(
         finish_renames(storage, &names, &manifest, mode).await?;
         sweep(storage, &names, Some(&manifest), mode).await?;
         forget_obsolete(storage, &mut manifest, mode).await?;
-        Some(start_log(storage, &mut manifest, last, mode).await?)
+        Some(start_log(storage, &mut manifest, &trees.load(), last, mode).await?)
     };
     let numbers = Arc::clone(manifest.numbers());
     Ok(Some(Recovered {
@@ -372,23 +372,35 @@ async fn forget_obsolete(storage: &Storage, manifest: &mut Manifest, mode: Mode)
 async fn start_log(
     storage: &Storage,
     manifest: &mut Manifest,
+    trees: &Trees,
     last: Sequence,
     mode: Mode,
 ) -> Result<SegmentWriter> {
-    let number = manifest
-        .state()
-        .log_segments()
-        .map_or(1, |segments| segments.end() + 1);
+    let old = manifest.state().log_segments();
+    let number = old.as_ref().map_or(1, |segments| segments.end() + 1);
     remove_if_there(storage, &wal_name(number), mode).await?;
     let first = last.next().unwrap_or(last);
     let segment = SegmentWriter::create(storage, number, first, mode).await?;
-    manifest
-        .append(
-            &VersionEdit {
-                changes: vec![Change::LogStarted { segment: number }],
-            },
-            mode,
-        )
-        .await?;
+    let mut changes = vec![Change::LogStarted { segment: number }];
+    let needed = trees.iter().filter_map(|tree| tree.first_segment()).min();
+    if needed.is_none() {
+        // Every segment so far holds only what is in tables.
+        changes.push(Change::LogFloor { segment: number });
+    }
+    manifest.append(&VersionEdit { changes }, mode).await?;
+    match needed {
+        None => {
+            for segment in old.into_iter().flatten() {
+                // A failure leaves debris below the floor, which the next open removes.
+                drop(storage.remove(mode, &wal_name(segment)).await);
+            }
+        }
+        Some(needed) if needed.saturating_add(SEGMENTS_KEPT) <= number => {
+            for tree in trees.iter().filter(|tree| tree.active_bytes() > 0) {
+                tree.freeze();
+            }
+        }
+        Some(_) => {}
+    }
     Ok(segment)
 }

@@ -6,11 +6,16 @@ use std::task::{Context, Waker};
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
+use crate::commit::SEGMENTS_KEPT;
+use crate::commit::batch::WriteBatch;
+use crate::db::budget::MaintenanceBudget;
 use crate::db::maintenance::{Turn, Unit};
 use crate::db::open::on_storage;
+use crate::db::transaction::TransactionOptions;
 use crate::db::{Core, Db};
 use crate::error::Error;
-use crate::options::DbOptions;
+use crate::key::KeyRange;
+use crate::options::{DbOptions, DurabilityMode, WriteOptions};
 
 const MODE: Mode = Mode::Blocking;
 
@@ -20,6 +25,7 @@ fn options() -> DbOptions {
         background_worker_count: 0,
         write_buffer_bytes: 1,
         max_immutable_memtables: 100,
+        durability: DurabilityMode::Buffered,
         ..DbOptions::new("unused")
     }
 }
@@ -32,6 +38,11 @@ fn flush_one(core: &Core) -> crate::error::Result<Unit> {
     let trees = core.trees.load();
     let tree = trees.by_name("default").expect("the default bucket");
     block_on(core.flush_oldest(tree, Turn::Wait, MODE))
+}
+
+fn maintain(db: &Db) {
+    db.run_maintenance_with_budget_sync(MaintenanceBudget::unbounded())
+        .unwrap();
 }
 
 #[test]
@@ -57,4 +68,180 @@ fn close_waits_for_jobs_and_none_begins_after_it() {
     assert!(matches!(flush_one(core), Err(Error::Closed)));
     assert_eq!(block_on(storage.list(MODE)).unwrap(), names);
     drop(block_on(storage.lock(MODE, "LOCK")).unwrap());
+}
+
+fn names(storage: &Storage, prefix: &str) -> Vec<String> {
+    let mut names = block_on(storage.list(MODE)).unwrap();
+    names.retain(|name| name.starts_with(prefix));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_table_stays_when_nobody_knows_whether_the_manifest_names_it() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    db.put_sync("k", "v").unwrap();
+    let persistent = db.core().persistent.as_ref().unwrap();
+    block_on(persistent.manifest.take()).refuse_writes();
+    assert!(flush_one(db.core()).is_err());
+    assert_eq!(names(&storage, "unfinished-").len(), 1);
+    // Nor is one built that could not be named.
+    assert!(flush_one(db.core()).is_err());
+    assert_eq!(names(&storage, "unfinished-").len(), 1);
+    assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    drop(db);
+    let db = open(&storage);
+    assert_eq!(names(&storage, "unfinished-").len(), 0);
+    assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn a_failed_compaction_leaves_no_files() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    let mut state = 1_u64;
+    let mut value = || -> Vec<u8> {
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005) + 1;
+            state.to_be_bytes()[0]
+        };
+        (0..30_000).map(|_| next()).collect()
+    };
+    let mut batch = WriteBatch::new();
+    for key in ["a", "b", "c"] {
+        batch.put(key, value());
+    }
+    for _ in 0..2 {
+        db.write_sync(batch.clone(), WriteOptions::default())
+            .unwrap();
+        db.flush_sync().unwrap();
+    }
+    drop(db);
+    let damaged = names(&storage, "table-").pop().unwrap();
+    let file = block_on(storage.open_write(MODE, &damaged)).unwrap();
+    // Not in the first block: something was written when it is met.
+    block_on(file.write_at(MODE, 80_000, vec![0xff; 16])).unwrap();
+    drop(file);
+    let db = open(&storage);
+    let before = names(&storage, "");
+    assert!(db.compact_range_sync(KeyRange::all()).is_err());
+    assert_eq!(names(&storage, ""), before);
+}
+
+#[test]
+fn a_removal_is_durable_before_the_manifest_forgets_the_file() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    for value in ["1", "2"] {
+        db.put_sync("k", value).unwrap();
+    }
+    while flush_one(db.core()).unwrap() == Unit::Done {}
+    let view = db.core().trees.load().by_name("default").unwrap().pin();
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    let obsolete = || {
+        let persistent = db.core().persistent.as_ref().unwrap();
+        block_on(persistent.manifest.take())
+            .state()
+            .obsolete()
+            .len()
+    };
+    assert_eq!(obsolete(), 2);
+    drop(view);
+    let synced = || {
+        let stats = storage.stats();
+        stats.operation(trine_io::Operation::SyncDirectory).requests
+    };
+    let before = synced();
+    while obsolete() > 0 {
+        block_on(db.core().remove_obsolete(MODE));
+    }
+    assert!(synced() > before);
+}
+
+#[test]
+fn what_was_committed_before_a_flushed_table_is_synced() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    db.put_with_options_sync("k", "v", WriteOptions::buffered())
+        .unwrap();
+    assert!(db.core().commits.log_stats().unsynced_bytes > 0);
+    assert_eq!(flush_one(db.core()).unwrap(), Unit::Done);
+    assert_eq!(db.core().commits.log_stats().unsynced_bytes, 0);
+}
+
+#[test]
+fn a_deletion_stays_until_a_commit_whose_future_is_gone_was_validated() {
+    let db = open(&Storage::memory());
+    db.put_sync("k", "v").unwrap();
+    let mut transaction = db.transaction(TransactionOptions::default());
+    transaction.get_sync(b"k").unwrap();
+    transaction.put("other", "v");
+    db.delete_sync("k").unwrap();
+    let reads = transaction.into_reads();
+    db.flush_sync().unwrap();
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    let validated = block_on(reads.validate(MODE));
+    assert!(matches!(validated, Err(Error::Conflict { .. })));
+}
+
+#[test]
+fn a_segment_that_cannot_be_created_fails_one_call_only() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    db.put_sync("k", "v").unwrap();
+    // Stands in the way of the next segment.
+    drop(block_on(storage.create(MODE, "wal-000002")).unwrap());
+    assert!(db.flush_sync().is_err());
+    db.put_sync("k", "w").unwrap();
+    block_on(storage.remove(MODE, "wal-000002")).unwrap();
+    db.flush_sync().unwrap();
+    drop(db);
+    let db = open(&storage);
+    assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"w"[..]));
+}
+
+#[test]
+fn a_quiet_bucket_does_not_keep_the_log_for_ever() {
+    let storage = Storage::memory();
+    let options = DbOptions {
+        write_buffer_bytes: 64 << 10,
+        ..options()
+    };
+    let db = block_on(on_storage(options, storage.clone(), MODE)).unwrap();
+    db.bucket_sync("quiet").unwrap().put_sync("k", "v").unwrap();
+    for round in 0..40_u8 {
+        db.put_sync([round], vec![round; 60_000]).unwrap();
+        maintain(&db);
+        maintain(&db);
+    }
+    let kept = names(&storage, "wal-").len() as u64;
+    assert!(kept <= SEGMENTS_KEPT + 2, "{kept}");
+    drop(db);
+    let db = open(&storage);
+    let quiet = db.bucket_sync("quiet").unwrap();
+    assert_eq!(quiet.get_sync(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn opens_do_not_gather_segments() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    db.put_sync("k", "v").unwrap();
+    drop(db);
+    for _ in 0..20 {
+        drop(open(&storage));
+    }
+    let db = open(&storage);
+    maintain(&db);
+    drop(db);
+    for _ in 0..20 {
+        drop(open(&storage));
+    }
+    assert_eq!(names(&storage, "wal-").len(), 1);
+    let db = open(&storage);
+    assert_eq!(db.last_committed_sequence().get(), 1);
+    assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    db.put_sync("k", "w").unwrap();
+    assert_eq!(db.last_committed_sequence().get(), 2);
 }

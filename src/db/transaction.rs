@@ -7,7 +7,6 @@ use trine_platform::block_on;
 
 use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
 use crate::commit::conflict::Reads;
-use crate::db::pins::Pin;
 use crate::db::{Core, Db, Handle};
 use crate::direction::Direction;
 use crate::error::{Error, Result};
@@ -51,7 +50,6 @@ pub struct TransactionOptions {
 #[derive(Clone)]
 pub struct Transaction {
     handle: Arc<Handle>,
-    pin: Pin,
     options: TransactionOptions,
     reads: Reads,
     batch: WriteBatch,
@@ -75,14 +73,13 @@ impl Db {
         let pin = self.core().pin_newest();
         let sequence = pin.sequence();
         let reads = Reads {
-            sequence,
+            pin,
             points: Vec::new(),
             ranges: Vec::new(),
         };
         let handle = Arc::clone(self.keyspace().handle());
         Transaction {
             handle,
-            pin,
             options,
             reads,
             batch: WriteBatch::new(),
@@ -214,7 +211,7 @@ impl Transaction {
         let plan = ScanPlan {
             range: range.clone(),
             direction: Direction::Forward,
-            sequence: self.pin.sequence(),
+            sequence: self.sequence,
             prefix: None,
         };
         let mut scan = Scan::new(tree.pin(), plan);
@@ -302,5 +299,13 @@ impl Transaction {
             self.handle
                 .prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
         block_on(self.handle.commit_here(prepared, Mode::Blocking))
+    }
+}
+
+#[cfg(test)]
+impl Transaction {
+    /// What a commit hands over, once everything else of the transaction is gone.
+    pub(crate) fn into_reads(self) -> Reads {
+        self.reads
     }
 }

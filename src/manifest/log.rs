@@ -206,6 +206,11 @@ impl Manifest {
         self.access = Access::ReadOnly;
     }
 
+    /// Fails if no edit can be appended any more.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.poison.check()
+    }
+
     /// What all edits amount to.
     pub(crate) fn state(&self) -> &ManifestState {
         &self.state

@@ -18,6 +18,7 @@ pub(crate) mod lookup;
 pub(crate) mod memtable;
 pub(crate) mod merge;
 pub(crate) mod picker;
+pub(crate) mod pins;
 pub(crate) mod registry;
 pub(crate) mod retention;
 pub(crate) mod scan;
@@ -137,6 +138,14 @@ impl Tree {
     /// Bytes in the active memtable.
     pub(crate) fn active_bytes(&self) -> usize {
         self.view.load(&crossbeam_epoch::pin()).active.bytes()
+    }
+
+    /// The oldest log segment that the active memtable needs.
+    pub(crate) fn first_segment(&self) -> Option<u64> {
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .active
+            .first_segment()
     }
 
     /// How many immutable memtables wait to be flushed.
