@@ -166,6 +166,19 @@ impl Storage {
         }
     }
 
+    /// For tests, in memory: of all changes from now on (creations, writes, renames, removals, syncs),
+    /// `after` succeed, the next `count` fail, writes among them half done, and the rest succeed again.
+    /// Gives back how many were made so far.
+    pub fn fail_changes(&self, after: u64, count: u64) -> u64 {
+        match &self.0 {
+            Backend::Memory(directory) => {
+                directory.faults.set(after, count);
+                directory.faults.made()
+            }
+            Backend::Portable(_) => 0,
+        }
+    }
+
     /// Creates the directory and its parents where missing; makes their entries durable.
     ///
     /// # Errors
@@ -257,7 +270,10 @@ impl Storage {
     /// Makes creations, renames and removals that returned before this call durable.
     pub fn sync_directory(&self, mode: Mode) -> Completion<()> {
         match &self.0 {
-            Backend::Memory(directory) => finished(directory, Operation::SyncDirectory, "", Ok(())),
+            Backend::Memory(directory) => {
+                let result = directory.faults.check();
+                finished(directory, Operation::SyncDirectory, "", result)
+            }
             Backend::Portable(directory) => directory.sync_directory(mode),
         }
     }
