@@ -54,6 +54,8 @@ impl Faults {
 pub(crate) struct MemoryDirectory {
     pub(crate) faults: Arc<Faults>,
     files: Mutex<BTreeMap<String, Arc<Content>>>,
+    /// As of the last sync.
+    synced: Mutex<BTreeMap<String, Arc<Content>>>,
     locks: Mutex<BTreeSet<String>>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -70,7 +72,11 @@ pub(crate) struct MemoryFile {
 
 /// A file's bytes, shared by its entry and all who have it open.
 #[derive(Debug, Default)]
-struct Content(Mutex<Stored>);
+struct Content {
+    stored: Mutex<Stored>,
+    /// As of the last sync.
+    synced: Mutex<Vec<u8>>,
+}
 
 #[derive(Debug)]
 enum Stored {
@@ -111,6 +117,27 @@ impl Stored {
             Self::Shared(bytes) => Arc::clone(bytes),
             Self::Growing(_) => unreachable!("replaced above"),
         }
+    }
+}
+
+impl Content {
+    fn note_synced(&self) {
+        let bytes = self
+            .stored
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .bytes()
+            .to_vec();
+        *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
+    }
+
+    fn lose_unsynced(&self) {
+        let bytes = self
+            .synced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = Stored::Growing(bytes);
     }
 }
 
@@ -167,6 +194,26 @@ impl MemoryDirectory {
         }
     }
 
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.faults.check()?;
+        let files = self.files().clone();
+        *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        Ok(())
+    }
+
+    /// As after a power loss: only what was synced is there.
+    pub(crate) fn lose_unsynced(&self) {
+        let synced = self
+            .synced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for content in synced.values() {
+            content.lose_unsynced();
+        }
+        *self.files() = synced;
+    }
+
     pub(crate) fn list(&self) -> Vec<String> {
         self.files().keys().cloned().collect()
     }
@@ -202,7 +249,7 @@ fn resize(bytes: &mut Vec<u8>, length: usize) -> io::Result<()> {
 impl MemoryFile {
     fn stored(&self) -> MutexGuard<'_, Stored> {
         self.content
-            .0
+            .stored
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -251,7 +298,9 @@ impl MemoryFile {
 
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.check_writable()?;
-        self.faults.check()
+        self.faults.check()?;
+        self.content.note_synced();
+        Ok(())
     }
 
     pub(crate) fn set_len(&self, length: u64) -> io::Result<()> {

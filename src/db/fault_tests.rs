@@ -14,13 +14,17 @@ use crate::options::{DbOptions, DurabilityMode, WriteOptions};
 const MODE: Mode = Mode::Blocking;
 
 fn open(storage: &Storage) -> Result<Db> {
+    open_with(storage, DurabilityMode::SyncData)
+}
+
+fn open_with(storage: &Storage, durability: DurabilityMode) -> Result<Db> {
     let options = DbOptions {
         background_worker_count: 0,
         write_buffer_bytes: 200,
         max_immutable_memtables: 2,
         max_l0_files: 2,
         target_table_bytes: 300,
-        durability: DurabilityMode::SyncData,
+        durability,
         ..DbOptions::new("unused")
     };
     block_on(on_storage(options, storage.clone(), MODE))
@@ -38,8 +42,12 @@ struct Told {
 /// Writes rounds one after the other, each one batch over two buckets: round n puts its number under
 /// `last` in both, puts the key n, and deletes the keys below n - 3.
 fn run(storage: &Storage, told: &mut Told) -> Result<()> {
+    run_with(storage, told, DurabilityMode::SyncData)
+}
+
+fn run_with(storage: &Storage, told: &mut Told, durability: DurabilityMode) -> Result<()> {
     for _ in 0..2 {
-        let db = open(storage)?;
+        let db = open_with(storage, durability)?;
         db.bucket_sync("other")?;
         for _ in 0..6 {
             let round = told.tried + 1;
@@ -147,5 +155,30 @@ fn a_failure_of_any_change_is_told_and_loses_nothing_acknowledged() {
         assert!(told.acknowledged > 0, "{place}");
         let last = db.get_sync(b"last").unwrap().unwrap()[0];
         assert!((told.acknowledged..=told.tried).contains(&last), "{place}");
+    }
+}
+
+#[test]
+fn a_power_loss_between_any_two_changes_leaves_a_prefix() {
+    for durability in [DurabilityMode::Buffered, DurabilityMode::SyncData] {
+        for after in 0..changes_of_a_run() {
+            let place = format!("{durability:?}, power loss after {after}");
+            let storage = Storage::memory();
+            storage.fail_changes(after, u64::MAX / 2);
+            let mut told = Told::default();
+            drop(run_with(&storage, &mut told, durability));
+            storage.fail_changes(0, 0);
+            storage.lose_unsynced();
+            if durability == DurabilityMode::Buffered {
+                told.acknowledged = 0;
+            }
+            let db = open(&storage).unwrap_or_else(|error| panic!("{place}: {error}"));
+            check(&db, &told, &place);
+            db.put_sync("more", "v").unwrap();
+            drop(db);
+            storage.lose_unsynced();
+            let db = open(&storage).unwrap_or_else(|error| panic!("{place}, again: {error}"));
+            assert_eq!(db.get_sync(b"more").unwrap().as_deref(), Some(&b"v"[..]));
+        }
     }
 }
