@@ -10,19 +10,17 @@ use trine_io::Mode;
 
 use crate::commit::batch::{Operation, operations};
 use crate::cursor::Halt;
-use crate::db::pins::Pin;
 use crate::error::{Error, Result};
 use crate::key::{KeyRange, overlap};
-use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::tree::lookup::newest_change;
+use crate::tree::pins::Pin;
 use crate::tree::scan::newest_change_in;
 
 /// What a transaction read, and at which sequence.
 #[derive(Clone, Debug)]
 pub(crate) struct Reads {
-    pub(crate) sequence: Sequence,
-    /// Keeps every later change of what was read, deletions too, until it is validated: the
+    /// The sequence read at. Keeps every later change of what was read, deletions too, until it is validated: the
     /// transaction's future may be gone by then.
     pub(crate) pin: Pin,
     pub(crate) points: Vec<(Arc<Tree>, Vec<u8>)>,
@@ -48,7 +46,7 @@ impl Reads {
             let view = tree.pin();
             let mut supplied = Vec::new();
             let newest = loop {
-                match newest_change(&view, key, self.sequence, &supplied) {
+                match newest_change(&view, key, self.pin.sequence(), &supplied) {
                     Ok(newest) => break newest,
                     Err(Halt::Needs(missing)) => supplied.push(missing.load(mode).await?),
                     Err(Halt::Failed(error)) => return Err(error),
@@ -59,7 +57,7 @@ impl Reads {
             }
         }
         for (tree, range) in &self.ranges {
-            if newest_change_in(tree.pin(), range, self.sequence, mode).await? {
+            if newest_change_in(tree.pin(), range, self.pin.sequence(), mode).await? {
                 return Err(range_conflict(tree));
             }
         }

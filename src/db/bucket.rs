@@ -5,7 +5,6 @@ use std::sync::Arc;
 use trine_io::Mode;
 
 use crate::db::iter::Iter;
-use crate::db::pins::Pin;
 use crate::db::read::pin_at;
 use crate::db::write::is_default;
 use crate::db::{Core, Handle};
@@ -17,6 +16,7 @@ use crate::options::BucketOptions;
 use crate::prefix::PrefixExtractor;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
+use crate::tree::pins::Pin;
 use crate::tree::scan::{Scan, ScanPlan};
 use crate::tree::version::Version;
 

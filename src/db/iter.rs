@@ -5,9 +5,9 @@ use std::iter::FusedIterator;
 use trine_io::Mode;
 use trine_platform::block_on;
 
-use crate::db::pins::Pin;
 use crate::direction::Direction;
 use crate::error::{Error, Result};
+use crate::tree::pins::Pin;
 use crate::tree::scan::Scan;
 use crate::types::{KeyValue, Value};
 

@@ -15,7 +15,6 @@ pub(crate) mod install;
 pub(crate) mod iter;
 pub(crate) mod maintenance;
 pub(crate) mod open;
-pub(crate) mod pins;
 pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod recovery;
@@ -42,7 +41,6 @@ use trine_platform::block_on;
 use crate::cache::BlockCache;
 use crate::commit::CommitPath;
 use crate::db::bucket::{Bucket, BucketName};
-use crate::db::pins::Pins;
 use crate::db::snapshot::Snapshot;
 use crate::db::stats::Counters;
 use crate::db::worker::Workers;
@@ -53,6 +51,7 @@ use crate::options::{BucketOptions, DbOptions};
 use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::tree::Registry;
+use crate::tree::pins::Pins;
 
 /// What every handle of one open database shares.
 #[derive(Debug)]

@@ -9,7 +9,6 @@ use trine_platform::bell::Bell;
 
 use crate::commit::{CommitPath, GroupContext, LogContext, Writer};
 use crate::db::bucket::Bucket;
-use crate::db::pins::Pins;
 use crate::db::recovery::{self, Recovered};
 use crate::db::stats::Counters;
 use crate::db::worker::Workers;
@@ -19,6 +18,7 @@ use crate::manifest::BucketId;
 use crate::options::{DbOptions, HostStorageBackend, StorageMode};
 use crate::runtime::RuntimeMode;
 use crate::sequence::Sequence;
+use crate::tree::pins::Pins;
 use crate::tree::{Registry, Tree, version::Version};
 
 /// What [`Db::open`] takes: options, or anything that is a path, which means `DbOptions::new(path)`.

@@ -6,11 +6,11 @@ use trine_io::Mode;
 
 use crate::cursor::Halt;
 use crate::db::Core;
-use crate::db::pins::Pin;
 use crate::error::Result;
 use crate::sequence::Sequence;
 use crate::table::Missing;
 use crate::tree::lookup;
+use crate::tree::pins::Pin;
 use crate::tree::{Tree, view::View};
 
 impl Core {

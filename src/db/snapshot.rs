@@ -1,7 +1,7 @@
 //! Snapshots: one sequence, pinned for as long as the handle lives.
 
-use crate::db::pins::Pin;
 use crate::sequence::Sequence;
+use crate::tree::pins::Pin;
 
 /// Everything that was committed up to one sequence. Each clone keeps that sequence readable: versions
 /// it sees survive overwrites, deletes, flushes and compactions.

@@ -73,7 +73,6 @@ impl Db {
         let pin = self.core().pin_newest();
         let sequence = pin.sequence();
         let reads = Reads {
-            sequence,
             pin,
             points: Vec::new(),
             ranges: Vec::new(),

@@ -18,6 +18,7 @@ pub(crate) mod lookup;
 pub(crate) mod memtable;
 pub(crate) mod merge;
 pub(crate) mod picker;
+pub(crate) mod pins;
 pub(crate) mod registry;
 pub(crate) mod retention;
 pub(crate) mod scan;
