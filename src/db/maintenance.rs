@@ -78,7 +78,12 @@ impl Core {
 
     /// Flushes every immutable memtable of the tree.
     pub(crate) async fn flush_immutables(&self, tree: &Tree, mode: Mode) -> Result<()> {
-        while self.flush_oldest(tree, Turn::Wait, mode).await? == Unit::Done {}
+        // Those that are there now: others may freeze more as fast as they are flushed.
+        for _ in 0..tree.immutables() {
+            if self.flush_oldest(tree, Turn::Wait, mode).await? == Unit::Idle {
+                break;
+            }
+        }
         Ok(())
     }
 
