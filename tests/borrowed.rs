@@ -3,6 +3,11 @@
 //! By address: two loans of one value are the same bytes, and a value of several rows of one table
 //! lies at the distance its neighbours have in the file, which no copy would keep.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the test looks at the files from outside"
+)]
+
 use trine_kv::{
     BucketOptions, CompressionProfile, Db, DbOptions, DurabilityMode, KeyRange, block_on,
 };

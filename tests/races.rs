@@ -84,6 +84,7 @@ fn sum(db: &Db, reverse: bool) -> Result<u64, Error> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story of several threads")]
 fn sums_and_acknowledged_counts_hold_whatever_runs_beside_them() {
     for workers in [0, 2] {
         let place = tempfile::tempdir().expect("a directory");
@@ -129,7 +130,7 @@ fn sums_and_acknowledged_counts_hold_whatever_runs_beside_them() {
                                 db.put_sync(key.as_str(), next.to_le_bytes())
                             };
                             match put {
-                                Ok(_) => counter.store(next, SeqCst),
+                                Ok(()) => counter.store(next, SeqCst),
                                 Err(error) => failures.lock().unwrap().push(error),
                             }
                             let stored = db
@@ -235,7 +236,7 @@ fn what_was_acknowledged_while_others_close_is_there_after() {
                             db.put_sync(key, value)
                         };
                         match put {
-                            Ok(_) => counter.store(next, SeqCst),
+                            Ok(()) => counter.store(next, SeqCst),
                             Err(Error::Closed) => break,
                             Err(error) => panic!("{error}"),
                         }

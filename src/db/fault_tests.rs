@@ -59,10 +59,10 @@ fn run_with(storage: &Storage, told: &mut Told, durability: DurabilityMode) -> R
             told.tried = round;
             db.write_sync(batch, WriteOptions::default())?;
             told.acknowledged = round;
-            if round % 5 == 0 {
+            if round.is_multiple_of(5) {
                 db.flush_sync()?;
             }
-            if round % 4 == 0 {
+            if round.is_multiple_of(4) {
                 db.compact_range_sync(KeyRange::all())?;
             }
         }
