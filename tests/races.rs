@@ -1,6 +1,6 @@
 //! Many threads write, read, flush, compact and close at once; what they were told must hold.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -264,5 +264,54 @@ fn what_was_acknowledged_while_others_close_is_there_after() {
                 closers.spawn(|| db.close_sync());
             });
         });
+    }
+}
+
+/// A task that nobody but its waker keeps: when it is woken for the last time, it goes, and the
+/// database's last handle with it, on whatever thread wakes it.
+struct Task(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+    fn wake_by_ref(self: &Arc<Self>) {}
+}
+
+#[test]
+fn the_last_handle_may_go_on_the_thread_that_wakes_its_task() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("database");
+    for round in 1..=20_u64 {
+        let db = loop {
+            // Closed by another thread, in its own time.
+            match Db::open_sync(options(&path, 0)) {
+                Ok(db) => break db,
+                Err(Error::Corruption { message }) if message.contains("lock") => {
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(db.last_committed_sequence().get(), round - 1);
+        let write = async move {
+            let mut batch = WriteBatch::new();
+            batch.put("key", round.to_le_bytes());
+            drop(db.write(batch, WriteOptions::sync_all()).await);
+        };
+        let task = Arc::new(Task(Mutex::new(Some(Box::pin(write)))));
+        let waker = Waker::from(Arc::clone(&task));
+        let mut future = task.0.lock().unwrap().take().expect("a future");
+        let mut pending = true;
+        for _ in 0..2 {
+            pending &= future
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending();
+            if !pending {
+                break;
+            }
+        }
+        if pending {
+            *task.0.lock().unwrap() = Some(future);
+        }
     }
 }
