@@ -141,6 +141,7 @@ async fn commit_group(
     if accepted.is_empty() {
         return results;
     }
+    path.note_allocated(last);
     match log_and_apply(path, writer, &accepted, mode).await {
         Ok(full) => {
             writer.last = last;
@@ -161,6 +162,7 @@ async fn commit_group(
                 *result = Err(first.take().unwrap_or_else(|| failure.error()));
             }
             writer.failure = Some(failure);
+            path.note_skipped();
         }
     }
     results
