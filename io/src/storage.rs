@@ -166,6 +166,27 @@ impl Storage {
         }
     }
 
+    /// For tests, in memory: of all changes from now on (creations, writes, renames, removals, syncs),
+    /// `after` succeed, the next `count` fail, writes among them half done, and the rest succeed again.
+    /// Gives back how many were made so far.
+    pub fn fail_changes(&self, after: u64, count: u64) -> u64 {
+        match &self.0 {
+            Backend::Memory(directory) => {
+                directory.faults.set(after, count);
+                directory.faults.made()
+            }
+            Backend::Portable(_) => 0,
+        }
+    }
+
+    /// For tests, in memory: what was not synced, of files and of the directory, is gone as after a power
+    /// loss. Nobody may have a file open.
+    pub fn lose_unsynced(&self) {
+        if let Backend::Memory(directory) = &self.0 {
+            directory.lose_unsynced();
+        }
+    }
+
     /// Creates the directory and its parents where missing; makes their entries durable.
     ///
     /// # Errors
@@ -272,7 +293,10 @@ impl Storage {
     /// Makes creations, renames and removals that returned before this call durable.
     pub fn sync_directory(&self, mode: Mode) -> Completion<()> {
         match &self.0 {
-            Backend::Memory(directory) => finished(directory, Operation::SyncDirectory, "", Ok(())),
+            Backend::Memory(directory) => {
+                let result = directory.sync();
+                finished(directory, Operation::SyncDirectory, "", result)
+            }
             Backend::Portable(directory) => directory.sync_directory(mode),
         }
     }

@@ -20,7 +20,7 @@ use crate::tree::scan::newest_change_in;
 /// What a transaction read, and at which sequence.
 #[derive(Clone, Debug)]
 pub(crate) struct Reads {
-    /// The sequence. Keeps every later change of what was read, deletions too, until it is validated: the
+    /// The sequence read at. Keeps every later change of what was read, deletions too, until it is validated: the
     /// transaction's future may be gone by then.
     pub(crate) pin: Pin,
     pub(crate) points: Vec<(Arc<Tree>, Vec<u8>)>,

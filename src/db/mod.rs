@@ -389,4 +389,6 @@ impl Db {
 }
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod tests;

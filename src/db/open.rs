@@ -163,8 +163,11 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         options.background_worker_count
     };
     let core = Core::new(options, trees, commits, maintenance, Some(persistent));
-    if let Some(persistent) = &core.persistent {
-        persistent.workers.start(workers, &core)?;
+    if let Some(persistent) = &core.persistent
+        && let Err(error) = persistent.workers.start(workers, &core)
+    {
+        drop(core.close(mode).await);
+        return Err(error);
     }
     Ok(finish(core, default))
 }

@@ -229,7 +229,8 @@ async fn open_tables(
                 .push((level, Table::open(&file, meta, cache, mode).await?));
         }
     }
-    Ok(Version::default().apply(&change))
+    Version::checked(&change)
+        .ok_or_else(|| corruption(format!("levels of bucket {} do not fit", bucket.name)))
 }
 
 /// Opens a table that the manifest names, wherever the crash of its writer left it.

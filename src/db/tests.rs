@@ -1,21 +1,31 @@
 //! What only shows with the storage, or the moment, in the test's hand.
 
+use std::ops::Bound;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
+use crate::cache::BlockCache;
 use crate::commit::SEGMENTS_KEPT;
 use crate::commit::batch::WriteBatch;
 use crate::db::budget::MaintenanceBudget;
 use crate::db::maintenance::{Turn, Unit};
 use crate::db::open::on_storage;
+use crate::db::read::get_in_view;
 use crate::db::transaction::TransactionOptions;
 use crate::db::{Core, Db};
+use crate::direction::Direction;
 use crate::error::Error;
+use crate::file_name::table_name;
 use crate::key::KeyRange;
-use crate::options::{DbOptions, DurabilityMode, WriteOptions};
+use crate::options::{BucketOptions, CompressionProfile, DbOptions, DurabilityMode, WriteOptions};
+use crate::table::Table;
+use crate::tree::scan::{Scan, ScanPlan};
+use crate::tree::version::{Version, VersionChange};
+use crate::tree::view::View;
 
 const MODE: Mode = Mode::Blocking;
 
@@ -244,4 +254,112 @@ fn opens_do_not_gather_segments() {
     assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"v"[..]));
     db.put_sync("k", "w").unwrap();
     assert_eq!(db.last_committed_sequence().get(), 2);
+}
+
+/// The view's tables again, none mapped and none of their blocks kept.
+fn without_map_and_cache(storage: &Storage, view: &View) -> View {
+    let cache = Arc::new(BlockCache::new(0));
+    let reopen = |table: &Arc<Table>| {
+        let file = block_on(storage.open(MODE, &table_name(table.meta().number))).unwrap();
+        block_on(Table::open_unmapped(&file, table.meta(), &cache, MODE)).unwrap()
+    };
+    let mut change = VersionChange::default();
+    for (level, tables) in view.version.levels() {
+        change
+            .added
+            .extend(tables.iter().map(|table| (level, reopen(table))));
+    }
+    View {
+        version: Arc::new(Version::checked(&change).unwrap()),
+        ..view.clone()
+    }
+}
+
+#[test]
+fn scans_and_lookups_get_on_without_map_and_cache() {
+    let storage = Storage::memory();
+    let options = DbOptions {
+        target_table_bytes: 2_000,
+        write_buffer_bytes: 1 << 20,
+        max_l0_files: 10,
+        default_bucket_options: BucketOptions {
+            block_bytes: 150,
+            compression: CompressionProfile::None,
+            ..BucketOptions::default()
+        },
+        ..options()
+    };
+    let db = block_on(on_storage(options, storage.clone(), MODE)).unwrap();
+    let mut snapshots = Vec::new();
+    for round in 0..4_u8 {
+        for key in 0..60_u8 {
+            if key % 4 >= round {
+                let key = [b'k', key];
+                db.put_sync(key, [&key[..], &[round; 30]].concat()).unwrap();
+            }
+        }
+        // Many versions of one key, over several blocks.
+        for version in 0..20_u8 {
+            db.put_sync([b'k', 30], [version; 40]).unwrap();
+            snapshots.push(db.snapshot());
+        }
+        let from = round * 11;
+        db.delete_range_sync(KeyRange::half_open([b'k', from], [b'k', from + 7]))
+            .unwrap();
+        snapshots.push(db.snapshot());
+        db.flush_sync().unwrap();
+        if round < 2 {
+            db.compact_range_sync(KeyRange::all()).unwrap();
+        }
+    }
+    let tree = Arc::clone(db.core().trees.load().by_name("default").unwrap());
+    let mapped = tree.pin();
+    assert!(mapped.version.level(0).len() > 1 && mapped.version.level(1).len() > 2);
+    let bare = without_map_and_cache(&storage, &mapped);
+    let ranges = (0..62_u8).step_by(7).flat_map(|start| {
+        (start..62).step_by(9).map(move |end| KeyRange {
+            start: Bound::Excluded(vec![b'k', start]),
+            end: Bound::Included(vec![b'k', end]),
+        })
+    });
+    let ranges: Vec<_> = ranges.chain([KeyRange::all()]).collect();
+    for snapshot in snapshots.iter().step_by(6) {
+        let sequence = snapshot.read_sequence();
+        for key in 0..62_u8 {
+            let get = |view: &View| {
+                block_on(get_in_view(view, &[b'k', key], sequence, MODE, |hit| {
+                    Ok(hit.bytes().to_vec())
+                }))
+                .unwrap()
+            };
+            assert_eq!(get(&bare), get(&mapped), "{key} at {sequence:?}");
+        }
+        for direction in [Direction::Forward, Direction::Reverse] {
+            for range in &ranges {
+                let rows = |view: &View| {
+                    let plan = ScanPlan {
+                        range: range.clone(),
+                        direction,
+                        sequence,
+                        prefix: None,
+                    };
+                    let mut scan = Scan::new(view.clone(), plan);
+                    let mut rows = Vec::new();
+                    while block_on(scan.advance(MODE)).unwrap() {
+                        let (key, value) = scan.row().unwrap();
+                        rows.push((key.to_vec(), value.to_vec()));
+                        if rows.len() % 5 == 0 {
+                            scan = scan.fork();
+                        }
+                    }
+                    rows
+                };
+                assert_eq!(
+                    rows(&bare),
+                    rows(&mapped),
+                    "{range:?} {direction:?} {sequence:?}"
+                );
+            }
+        }
+    }
 }

@@ -23,6 +23,7 @@ use crate::cache::{BlockCache, CachedBlock, Slots};
 use crate::compression::Codec;
 use crate::cursor::Halt;
 use crate::error::{Error, Fault, Result};
+use crate::file_name::table_name;
 use crate::filter::{bloom, prefix};
 use crate::hash::KeyHash;
 use crate::prefix::PrefixExtractor;
@@ -206,7 +207,8 @@ impl Table {
     pub(crate) fn corrupt(&self, number: u32, fault: Fault) -> Error {
         let handle = self.index(&self.bytes).handle(number);
         let offset = handle.map_or(self.data_end, |handle| handle.offset);
-        fault.at(self.file.name(), offset).into()
+        // The file may have been opened while it was still called unfinished.
+        fault.at(&table_name(self.meta.number), offset).into()
     }
 
     /// Block `number`, if it can be read without I/O.

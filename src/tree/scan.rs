@@ -98,10 +98,14 @@ impl Scan {
     /// A scan of the same view that goes on behind the row this one stands on.
     pub(crate) fn fork(&self) -> Self {
         let mut plan = self.plan.clone();
-        if let Some((key, _)) = self.row() {
+        let bound = match self.row() {
+            Some((key, _)) => Some(Bound::Excluded(key.to_vec())),
+            None => self.rows.resume(),
+        };
+        if let Some(bound) = bound {
             match plan.direction {
-                Direction::Forward => plan.range.start = Bound::Excluded(key.to_vec()),
-                Direction::Reverse => plan.range.end = Bound::Excluded(key.to_vec()),
+                Direction::Forward => plan.range.start = bound,
+                Direction::Reverse => plan.range.end = bound,
             }
         }
         let mut fork = Self::new(self.view.clone(), plan);

@@ -47,6 +47,23 @@ impl Version {
         next
     }
 
+    /// The version that holds what was read from disk; `None` if that breaks a rule of this type.
+    pub(crate) fn checked(change: &VersionChange) -> Option<Self> {
+        if change.added.iter().any(|(level, _)| *level >= LEVELS_MAX) {
+            return None;
+        }
+        let mut sorted: Vec<_> = change
+            .added
+            .iter()
+            .filter(|(level, _)| *level > 0)
+            .collect();
+        sorted.sort_by_key(|(level, table)| (*level, &table.meta().smallest));
+        let disjoint = sorted.windows(2).all(|pair| {
+            pair[0].0 != pair[1].0 || pair[0].1.meta().ends_before(&pair[1].1.meta().smallest)
+        });
+        disjoint.then(|| Self::default().apply(change))
+    }
+
     /// Without the tables that `excluded` names.
     pub(crate) fn without(&self, excluded: impl Fn(&Table) -> bool) -> Self {
         let mut rest = self.clone();

@@ -4,6 +4,7 @@
 //! the row is lent from where it lies. In reverse a key's versions come oldest first, so the best
 //! one so far is kept in a buffer until the key changes.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::cache::CachedBlock;
@@ -117,6 +118,16 @@ impl Visible {
             Direction::Forward => self.merge.entry().map(|entry| (entry.key, entry.value)),
             Direction::Reverse => Some((&self.key, self.value.as_deref()?)),
         }
+    }
+
+    /// Between two rows, after a move that was halted and never made again: where to go on. Keys
+    /// before the bound (after it, in reverse) are decided; `None` if no key is.
+    pub(crate) fn resume(&self) -> Option<Bound<Vec<u8>>> {
+        let key = self.has_key.then(|| self.key.clone())?;
+        Some(match self.direction {
+            Direction::Forward => Bound::Excluded(key),
+            Direction::Reverse => Bound::Included(key),
+        })
     }
 
     pub(crate) fn supply(&mut self, block: &Arc<CachedBlock>) {
