@@ -122,3 +122,9 @@ pub type SnapshotSequence = Sequence;
 #[doc = include_str!("../README.md")]
 #[derive(Debug)]
 pub struct ReadmeExamples;
+
+/// The examples of `docs/usage.md`, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/usage.md")]
+#[derive(Debug)]
+pub struct UsageExamples;
