@@ -4,3 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom"
 RUSTFLAGS="--cfg loom" cargo test --release --lib -p trine-kv@0.2.0 loom_
+RUSTFLAGS="--cfg loom" cargo test --release -p trine-platform --test loom
