@@ -109,7 +109,7 @@ fn watched(work: impl Fn(usize) + Sync, watch: impl Fn() + Sync) {
 
 #[test]
 fn lost_update_counters_add_up() {
-    const INCREMENTS: i64 = 40;
+    const INCREMENTS: i64 = 25;
     everywhere(|db| {
         watched(
             |thread| {
@@ -137,7 +137,7 @@ fn lost_update_counters_add_up() {
 #[test]
 fn read_skew_the_bank_never_shows_another_total() {
     const ACCOUNTS: u64 = 8;
-    const TRANSFERS: u64 = 40;
+    const TRANSFERS: u64 = 30;
     const EACH: i64 = 100;
     let total = EACH * i64::try_from(ACCOUNTS).unwrap();
     let seed = seed("bank");
@@ -244,7 +244,7 @@ fn the_bank_reopens_with_the_same_total() {
 /// other allows it, and raises it again: each alone keeps the rule, together only serializability does.
 #[test]
 fn write_skew_never_breaks_a_rule_over_two_keys() {
-    const ROUNDS: usize = 40;
+    const ROUNDS: usize = 20;
     everywhere(|db| {
         db.put_sync("a", value_of(1)).unwrap();
         db.put_sync("b", value_of(1)).unwrap();
@@ -286,7 +286,7 @@ fn write_skew_never_breaks_a_rule_over_two_keys() {
 /// recorded range stands between two of them and the same number.
 #[test]
 fn phantom_rows_are_numbered_without_gap_or_repetition() {
-    const ROWS: usize = 20;
+    const ROWS: usize = 15;
     everywhere(|db| {
         let given = Mutex::new(BTreeSet::new());
         let rows = KeyRange::prefix("row/");
@@ -325,7 +325,7 @@ fn phantom_rows_are_numbered_without_gap_or_repetition() {
 
 #[test]
 fn dirty_read_what_was_not_committed_is_never_seen() {
-    const ROUNDS: i64 = 60;
+    const ROUNDS: i64 = 25;
     everywhere(|db| {
         watched(
             |thread| {
@@ -365,7 +365,7 @@ fn dirty_read_what_was_not_committed_is_never_seen() {
 
 #[test]
 fn non_repeatable_read_transactions_read_the_same_again_beside_writers() {
-    const ROUNDS: i64 = 60;
+    const ROUNDS: i64 = 25;
     everywhere(|db| {
         watched(
             |thread| {
