@@ -28,8 +28,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_epoch::{Atomic, Guard, Shared};
 
 use crate::block::{BlockRef, Layout, Trailer};
-use crate::counter::Counter;
 use crate::error::Fault;
+use crate::read_counters::ReadCounters;
 
 /// What a resident block costs beyond its bytes, about: itself, its allocations, its place in the ring.
 const OVERHEAD_BYTES: usize = 160;
@@ -113,13 +113,13 @@ impl<'g> Loan<'g> {
 
 type SlotArray = Arc<[Atomic<CachedBlock>]>;
 
-/// The cache of a database. Tables take part in it through [`Slots`].
+/// The cache of a database, and the counters of its reads: what all its tables share. They take part
+/// in it through [`Slots`].
 pub(crate) struct BlockCache {
     budget_bytes: usize,
     /// Guards the ring, the byte count, and every write of a slot.
     ring: Mutex<Ring>,
-    hits: Counter,
-    misses: Counter,
+    reads: ReadCounters,
 }
 
 #[derive(Default)]
@@ -151,8 +151,7 @@ impl BlockCache {
         Self {
             budget_bytes,
             ring: Mutex::default(),
-            hits: Counter::default(),
-            misses: Counter::default(),
+            reads: ReadCounters::default(),
         }
     }
 
@@ -165,23 +164,10 @@ impl BlockCache {
         self.ring().bytes
     }
 
-    /// Lookups of blocks that were ready to be read.
-    pub(crate) fn hits(&self) -> u64 {
-        self.hits.get()
-    }
-
-    /// Lookups of blocks that had to be read, verified or decoded first.
-    pub(crate) fn misses(&self) -> u64 {
-        self.misses.get()
-    }
-
+    /// What reads of the tables that share this cache have done.
     #[inline]
-    pub(crate) fn count_hit(&self) {
-        self.hits.add(1);
-    }
-
-    pub(crate) fn count_miss(&self) {
-        self.misses.add(1);
+    pub(crate) fn reads(&self) -> &ReadCounters {
+        &self.reads
     }
 }
 

@@ -17,6 +17,7 @@ use trine_kv::{
 };
 
 mod common {
+    pub(crate) mod executor;
     pub(crate) mod random;
     pub(crate) mod way;
 }

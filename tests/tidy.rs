@@ -32,6 +32,7 @@ const LAYERS: [&[&str]; 8] = [
         "value",
         "sync",
         "counter",
+        "read_counters",
         "direction",
         "durability",
         "testing",

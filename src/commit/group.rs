@@ -144,6 +144,7 @@ async fn commit_group(
     if accepted.is_empty() {
         return results;
     }
+    path.note_allocated(last);
     let logged = match rotate_when_long(path, writer, mode).await {
         Ok(()) => log_and_apply(path, writer, &accepted, mode).await,
         // Nothing was written yet.
@@ -170,6 +171,9 @@ async fn commit_group(
             }
             if stop.for_ever {
                 writer.failure = Some(failure);
+                path.note_skipped();
+            } else {
+                path.note_allocated(writer.last);
             }
         }
     }

@@ -119,23 +119,33 @@ pub(crate) struct CommitPath {
     logged: Logged,
 }
 
-/// What went to the log. Written by the leader only.
+/// What became of commits, and what went to the log. Written by the leader only.
 #[derive(Debug, Default)]
 struct Logged {
     records: AtomicU64,
     bytes: AtomicU64,
     unsynced_bytes: AtomicU64,
+    /// The newest sequence given to a commit.
+    allocated: AtomicU64,
+    /// Sequences of commits that failed.
+    skipped: AtomicU64,
 }
 
 /// [`Logged`] at one moment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LogStats {
+pub(crate) struct CommitStats {
     /// Commits.
     pub(crate) records: u64,
     /// Their encoded batches.
     pub(crate) bytes: u64,
     /// Of the current segment, not known to survive power loss.
     pub(crate) unsynced_bytes: u64,
+    /// The newest sequence given to a commit.
+    pub(crate) allocated: u64,
+    /// The newest visible one.
+    pub(crate) visible: u64,
+    /// Sequences above it that will never be visible.
+    pub(crate) skipped: u64,
 }
 
 impl std::fmt::Debug for CommitPath {
@@ -149,6 +159,10 @@ impl std::fmt::Debug for CommitPath {
 impl CommitPath {
     pub(crate) fn new(writer: Writer, context: GroupContext) -> Self {
         let visible = AtomicU64::new(writer.last.get());
+        let logged = Logged {
+            allocated: AtomicU64::new(writer.last.get()),
+            ..Logged::default()
+        };
         let queue = Queue {
             writer: Some(Box::new(writer)),
             ..Queue::default()
@@ -158,7 +172,7 @@ impl CommitPath {
             visible,
             context,
             log_thread: LogThread::default(),
-            logged: Logged::default(),
+            logged,
         }
     }
 
@@ -167,11 +181,15 @@ impl CommitPath {
         Sequence::new(self.visible.load(Acquire))
     }
 
-    pub(crate) fn log_stats(&self) -> LogStats {
-        LogStats {
+    pub(crate) fn stats(&self) -> CommitStats {
+        CommitStats {
             records: self.logged.records.load(Relaxed),
             bytes: self.logged.bytes.load(Relaxed),
             unsynced_bytes: self.logged.unsynced_bytes.load(Relaxed),
+            // The visible one first: it is never above an allocated one that is read later.
+            visible: self.visible().get(),
+            allocated: self.logged.allocated.load(Relaxed),
+            skipped: self.logged.skipped.load(Relaxed),
         }
     }
 
@@ -184,6 +202,18 @@ impl CommitPath {
                 .unsynced_bytes
                 .store(log.unsynced_bytes(), Relaxed);
         }
+    }
+
+    /// Notes that commits up to `last` have their sequences.
+    fn note_allocated(&self, last: Sequence) {
+        self.logged.allocated.store(last.get(), Relaxed);
+    }
+
+    /// Notes that what has a sequence and is not visible will never be.
+    fn note_skipped(&self) {
+        let allocated = self.logged.allocated.load(Relaxed);
+        let skipped = allocated.saturating_sub(self.visible().get());
+        self.logged.skipped.store(skipped, Relaxed);
     }
 
     fn publish(&self, sequence: Sequence) {
@@ -387,6 +417,7 @@ impl Drop for Leadership<'_> {
     fn drop(&mut self) {
         if let Some(mut writer) = self.writer.take() {
             writer.failure = Some(Failure::lost());
+            self.path.note_skipped();
             let waiting = {
                 let mut queue = self.path.queue();
                 queue.writer = Some(writer);

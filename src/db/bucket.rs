@@ -11,10 +11,10 @@ use crate::db::write::is_default;
 use crate::db::{Core, Handle};
 use crate::direction::Direction;
 use crate::error::{Error, Result};
+use crate::filter::prefix::SharedPrefix;
 use crate::key::KeyRange;
 use crate::manifest::{Change, VersionEdit};
 use crate::options::BucketOptions;
-use crate::prefix::PrefixExtractor;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::tree::pins::Pin;
@@ -129,7 +129,7 @@ impl Bucket {
     }
 
     /// The extracted prefix that every key of the range has, if the range shows that there is one.
-    fn shared_prefix(&self, range: &KeyRange) -> Option<(PrefixExtractor, Vec<u8>)> {
+    fn shared_prefix(&self, range: &KeyRange) -> Option<Arc<SharedPrefix>> {
         let extractor = &self.options().prefix_extractor;
         let std::ops::Bound::Included(start) = &range.start else {
             return None;
@@ -143,7 +143,8 @@ impl Bucket {
             (std::ops::Bound::Included(end), std::ops::Bound::Excluded(limit)) => end < limit,
             _ => false,
         };
-        (contained && !prefix.is_empty()).then(|| (extractor.clone(), prefix.to_vec()))
+        (contained && !prefix.is_empty())
+            .then(|| Arc::new(SharedPrefix::new(extractor.clone(), prefix)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
+use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::db::Core;
 use crate::error::Result;
@@ -27,14 +28,16 @@ impl Core {
         mode: Mode,
         mut read: impl FnMut(&[u8]) -> R,
     ) -> Result<Option<R>> {
-        match self.get_resident(tree, key, at, &mut read) {
+        match self.get_resident(tree, key, at, mode, &mut read) {
             Ok(value) => Ok(value),
             Err(Halt::Failed(error)) => Err(error),
-            Err(Halt::Needs(_)) => {
+            Err(Halt::Needs(missing)) => {
+                let supplied = vec![missing.load(mode).await?];
                 // The view is taken before the sequence, as on the resident path.
                 let view = tree.pin();
                 let sequence = at.unwrap_or_else(|| self.commits.visible());
-                get_in_view(&view, key, sequence, mode, |hit| Ok(read(hit.bytes()))).await
+                let read = |hit: Hit<'_, '_>| Ok(read(hit.bytes()));
+                get_supplied(&view, key, sequence, supplied, mode, read).await
             }
         }
     }
@@ -44,6 +47,7 @@ impl Core {
         tree: &Tree,
         key: &[u8],
         at: Option<Sequence>,
+        mode: Mode,
         read: &mut impl FnMut(&[u8]) -> R,
     ) -> std::result::Result<Option<R>, Halt<Missing>> {
         self.check_open()?;
@@ -53,7 +57,8 @@ impl Core {
         // sequence, read later and so not older, could still see.
         let view = tree.view(&guard);
         let sequence = at.unwrap_or_else(|| self.commits.visible());
-        Ok(lookup::get(view, key, sequence, &[], &guard)?.map(|hit| read(hit.bytes())))
+        let hit = lookup::get(view, key, sequence, &[], &guard, mode)?;
+        Ok(hit.map(|hit| read(hit.bytes())))
     }
 }
 
@@ -63,13 +68,24 @@ pub(crate) async fn get_in_view<'v, R>(
     key: &[u8],
     sequence: Sequence,
     mode: Mode,
+    read: impl FnMut(Hit<'v, '_>) -> Result<R>,
+) -> Result<Option<R>> {
+    get_supplied(view, key, sequence, Vec::new(), mode, read).await
+}
+
+/// As [`get_in_view`], with blocks that the read has missed and loaded before.
+async fn get_supplied<'v, R>(
+    view: &'v View,
+    key: &[u8],
+    sequence: Sequence,
+    mut supplied: Vec<Arc<CachedBlock>>,
+    mode: Mode,
     mut read: impl FnMut(Hit<'v, '_>) -> Result<R>,
 ) -> Result<Option<R>> {
-    let mut supplied = Vec::new();
     loop {
         let missing = {
             let guard = crossbeam_epoch::pin();
-            match lookup::get(view, key, sequence, &supplied, &guard) {
+            match lookup::get(view, key, sequence, &supplied, &guard, mode) {
                 Ok(value) => return value.map(&mut read).transpose(),
                 Err(Halt::Failed(error)) => return Err(error),
                 Err(Halt::Needs(missing)) => missing,

@@ -1,13 +1,20 @@
 //! Counters of one open database, and the picture of it that they make with everything else.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use trine_io::{Operation, Stats};
 
+use crate::db::bucket::Bucket;
 use crate::db::{Core, Db, Persistent};
+use crate::read_counters::ReadCounters;
 use crate::runtime::RuntimeMode;
-use crate::stats::{DbStats, LevelStats, StorageOperationMetric, StorageOperationStats};
+use crate::stats::{
+    BucketStats, DbStats, FilterStats, LevelStats, ReadPathStats, StorageOperationMetric,
+    StorageOperationStats,
+};
+use crate::tree::Tree;
 use crate::tree::picker::Compaction;
 
 /// What only counting can tell. Each counter stands alone: relaxed.
@@ -60,18 +67,75 @@ impl Db {
     }
 }
 
+impl Bucket {
+    /// What the bucket holds. May be called at any time, also after the database was closed.
+    ///
+    /// # Cost
+    /// Walks the bucket's list of tables; no I/O, no lock that a reader or writer waits for.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> trine_kv::Result<()> {
+    /// use trine_kv::{Db, DbOptions};
+    /// let db = Db::open_sync(DbOptions::memory())?;
+    /// let bucket = db.bucket_sync("events")?;
+    /// bucket.put_sync("key", "value")?;
+    /// assert!(bucket.stats().memtable_bytes > 0);
+    /// assert_eq!(bucket.stats().tables, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> BucketStats {
+        bucket_stats(self.tree())
+    }
+}
+
+fn bucket_stats(tree: &Tree) -> BucketStats {
+    let view = tree.pin();
+    let mut stats = BucketStats {
+        memtable_bytes: view.active.bytes() as u64,
+        immutable_memtables: view.immutables.len(),
+        ..BucketStats::default()
+    };
+    for (level, tables) in (0..).zip(view.version.levels().map(|(_, tables)| tables)) {
+        if tables.is_empty() {
+            continue;
+        }
+        let bytes = tables.iter().map(|table| table.meta().bytes).sum();
+        let entries: u64 = tables.iter().map(|table| table.meta().entries).sum();
+        stats.tables += tables.len();
+        stats.table_bytes += bytes;
+        stats.table_entries += entries;
+        stats.level_tables.push(LevelStats {
+            level,
+            tables: tables.len(),
+            bytes,
+        });
+    }
+    stats
+}
+
 impl Core {
     fn stats(&self) -> DbStats {
         let trees = self.trees.load();
-        let log = self.commits.log_stats();
+        let commits = self.commits.stats();
         let mut stats = DbStats {
             live_buckets: trees.len(),
             active_snapshots: self.pins.count(),
-            commit_sequences_allocated: self.commits.visible().get(),
-            commit_visible_sequence: self.commits.visible().get(),
-            wal_records_accepted: log.records,
-            wal_bytes_accepted: log.bytes,
-            wal_bytes_pending_sync: log.unsynced_bytes,
+            commit_sequences_allocated: commits.allocated,
+            commit_visible_sequence: commits.visible,
+            commit_open_slots: usize::try_from(
+                commits
+                    .allocated
+                    .saturating_sub(commits.visible)
+                    .saturating_sub(commits.skipped),
+            )
+            .unwrap_or(usize::MAX),
+            commit_skipped_slots: commits.skipped,
+            wal_records_accepted: commits.records,
+            wal_bytes_accepted: commits.bytes,
+            wal_bytes_pending_sync: commits.unsynced_bytes,
             compaction_runs: self.counters.compaction_runs.load(Relaxed),
             compaction_input_tables: self.counters.compaction_input_tables.load(Relaxed),
             compaction_output_tables: self.counters.compaction_output_tables.load(Relaxed),
@@ -80,30 +144,21 @@ impl Core {
             maintenance_budget_exhaustions: self.counters.budget_exhaustions.load(Relaxed),
             ..DbStats::default()
         };
-        let mut levels: Vec<LevelStats> = Vec::new();
-        for tree in trees.iter() {
-            let view = tree.pin();
-            stats.memtable_bytes += view.active.bytes() as u64;
-            stats.immutable_memtables += view.immutables.len();
-            for (level, tables) in view.version.levels() {
-                if tables.is_empty() {
-                    continue;
-                }
-                if levels.len() <= level {
-                    levels.resize_with(level + 1, LevelStats::default);
-                }
-                levels[level].tables += tables.len();
-                levels[level].bytes += tables.iter().map(|table| table.meta().bytes).sum::<u64>();
+        let mut levels: BTreeMap<u32, LevelStats> = BTreeMap::new();
+        for bucket in trees.iter().map(|tree| bucket_stats(tree)) {
+            stats.memtable_bytes += bucket.memtable_bytes;
+            stats.immutable_memtables += bucket.immutable_memtables;
+            stats.total_tables += bucket.tables;
+            stats.table_bytes += bucket.table_bytes;
+            for level in bucket.level_tables {
+                let sum = levels.entry(level.level).or_default();
+                sum.level = level.level;
+                sum.tables += level.tables;
+                sum.bytes += level.bytes;
             }
         }
-        for (level, own) in (0..).zip(&mut levels) {
-            own.level = level;
-        }
-        stats.l0_tables = levels.first().map_or(0, |level| level.tables);
-        levels.retain(|level| level.tables > 0);
-        stats.total_tables = levels.iter().map(|level| level.tables).sum();
-        stats.table_bytes = levels.iter().map(|level| level.bytes).sum();
-        stats.level_tables = levels;
+        stats.l0_tables = levels.get(&0).map_or(0, |level| level.tables);
+        stats.level_tables = levels.into_values().collect();
         if let Some(persistent) = &self.persistent {
             self.add_storage(persistent, &mut stats);
         }
@@ -114,21 +169,55 @@ impl Core {
         let storage = persistent.storage.stats();
         let jobs = storage.offloaded_jobs;
         let operations = storage.offloaded_operations;
+        let submitted = operations.submitted + jobs.submitted;
         stats.wal_shards = 1;
-        stats.wal_open_shards = usize::from(!self.options.read_only);
-        stats.storage_uses_sync_adapter = self.options.runtime.mode == RuntimeMode::NativeThreads;
-        stats.storage_sync_adapter_tasks = operations.submitted + jobs.submitted;
+        if !self.options.read_only {
+            stats.wal_open_shards = 1;
+            stats.wal_queue_capacity = usize::MAX;
+        }
+        if persistent.storage.capabilities().cooperative {
+            let ready = persistent.cache.reads().steps().ready_async_reads;
+            stats.storage_uses_sync_adapter = true;
+            stats.storage_sync_adapter_tasks = submitted + ready;
+            stats.storage_sync_adapter_queue_capacity = usize::MAX;
+        }
         stats.storage_sync_adapter_queued_tasks =
             usize::try_from(operations.queued + jobs.queued).unwrap_or(usize::MAX);
-        stats.storage_sync_adapter_submitted_tasks = operations.submitted + jobs.submitted;
+        stats.storage_sync_adapter_submitted_tasks = submitted;
         stats.storage_sync_adapter_completed_tasks = operations.completed + jobs.completed;
         stats.storage_sync_adapter_total_runtime_micros = (operations.nanos + jobs.nanos) / 1_000;
+        if self.options.runtime.mode == RuntimeMode::PlatformIo {
+            stats.storage_platform_backend_fallback_tasks = submitted;
+        }
         stats.storage_inline_tasks = storage.inline;
         stats.storage_operations = storage_operations(&storage);
-        let (hits, misses) = (persistent.cache.hits(), persistent.cache.misses());
-        stats.block_cache_hits = hits;
-        stats.block_cache_misses = misses;
+        add_reads(persistent.cache.reads(), stats);
     }
+}
+
+fn add_reads(reads: &ReadCounters, stats: &mut DbStats) {
+    let steps = reads.steps();
+    let prefixes = reads.prefixes();
+    stats.block_cache_hits = steps.block_hits;
+    stats.block_cache_misses = steps.block_misses;
+    stats.read_path = ReadPathStats {
+        point_table_probes: steps.tables,
+        // Whatever table is not ruled out has its index searched, and a block's place and shape are
+        // looked at when it is searched.
+        point_index_partition_probes: steps.tables.saturating_sub(steps.filter_misses),
+        point_block_metadata_probes: steps.blocks,
+        point_data_block_reads: steps.blocks,
+        point_filter_misses: steps.filter_misses,
+    };
+    stats.filters = FilterStats {
+        table_point_hits: steps.filter_hits,
+        table_point_misses: steps.filter_misses,
+        table_point_false_positives: steps.false_positives,
+        table_prefix_hits: prefixes.hits,
+        table_prefix_misses: prefixes.misses,
+        table_prefix_false_positives: prefixes.false_positives,
+        ..FilterStats::default()
+    };
 }
 
 /// The storage's operations under the names that the statistics have.

@@ -175,9 +175,9 @@ fn what_was_committed_before_a_flushed_table_is_synced() {
     let db = open(&storage);
     db.put_with_options_sync("k", "v", WriteOptions::buffered())
         .unwrap();
-    assert!(db.core().commits.log_stats().unsynced_bytes > 0);
+    assert!(db.core().commits.stats().unsynced_bytes > 0);
     assert_eq!(flush_one(db.core()).unwrap(), Unit::Done);
-    assert_eq!(db.core().commits.log_stats().unsynced_bytes, 0);
+    assert_eq!(db.core().commits.stats().unsynced_bytes, 0);
 }
 
 #[test]

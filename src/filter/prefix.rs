@@ -72,6 +72,37 @@ pub(crate) fn may_contain(filter: &[u8], extractor: &PrefixExtractor, prefix: &[
         .is_none_or(|extracted| bloom::may_contain(filter, KeyHash::of(extracted)))
 }
 
+/// The extracted prefix that all keys of a scan have.
+#[derive(Debug)]
+pub(crate) struct SharedPrefix {
+    extractor: PrefixExtractor,
+    bytes: Box<[u8]>,
+}
+
+impl SharedPrefix {
+    /// `bytes` is what `extractor` takes from every one of the keys.
+    pub(crate) fn new(extractor: PrefixExtractor, bytes: &[u8]) -> Self {
+        Self {
+            extractor,
+            bytes: bytes.into(),
+        }
+    }
+
+    pub(crate) fn extractor(&self) -> &PrefixExtractor {
+        &self.extractor
+    }
+
+    /// Whether `key` starts with it.
+    pub(crate) fn begins(&self, key: &[u8]) -> bool {
+        key.starts_with(&self.bytes)
+    }
+
+    /// Whether `filter`, built with its extractor, may hold a key with it.
+    pub(crate) fn may_be_in(&self, filter: &[u8]) -> bool {
+        may_contain(filter, &self.extractor, &self.bytes)
+    }
+}
+
 /// Appends which extractor a filter was built with.
 pub(crate) fn encode_extractor(extractor: &PrefixExtractor, out: &mut Vec<u8>) {
     match extractor {

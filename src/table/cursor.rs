@@ -13,16 +13,30 @@ use crate::block::{BlockRef, Layout};
 use crate::cache::CachedBlock;
 use crate::cursor::{Cursor, Halt, Moved};
 use crate::error::Fault;
+use crate::filter::prefix::SharedPrefix;
 use crate::internal_key::Entry;
+use crate::read_counters::{PrefixSteps, ReadSteps};
 use crate::sequence::Sequence;
 use crate::table::index::Index;
 use crate::table::lookup::{Pin, Resident};
 use crate::table::{Missing, Table};
 
+/// What a cursor counts.
+#[derive(Clone, Debug)]
+pub(crate) enum Counting {
+    /// Nothing: it moves for maintenance or validation.
+    Nothing,
+    /// The blocks that it enters.
+    Blocks,
+    /// Also whether the filter that let it be opened for this prefix was wrong.
+    Prefix(Arc<SharedPrefix>),
+}
+
 /// Stands on an entry of its table, or on none.
 #[derive(Debug)]
 pub(crate) struct TableCursor {
     table: Arc<Table>,
+    counting: Counting,
     /// The block it stands in; none if it stands on no entry.
     current: Option<Held>,
     place: BlockCursor,
@@ -63,9 +77,10 @@ impl Held {
 
 impl TableCursor {
     /// Stands on no entry.
-    pub(crate) fn new(table: Arc<Table>) -> Self {
+    pub(crate) fn new(table: Arc<Table>, counting: Counting) -> Self {
         Self {
             table,
+            counting,
             current: None,
             place: BlockCursor::default(),
             supplied: [None, None],
@@ -91,9 +106,14 @@ impl TableCursor {
         let mut supplied = self.supplied.iter().flatten();
         let supplied = supplied.find(|block| block.is(self.table.meta().number, number));
         let guard = crossbeam_epoch::pin();
-        let Resident { block, pin } =
-            self.table
-                .resident(self.index(), number, supplied, &guard)?;
+        let mut steps = ReadSteps::default();
+        let resident = self
+            .table
+            .resident(self.index(), number, supplied, &guard, &mut steps);
+        if !matches!(self.counting, Counting::Nothing) {
+            self.table.reads().add(&steps);
+        }
+        let Resident { block, pin } = resident?;
         let bytes = match pin {
             Pin::InPlace { start } => {
                 HeldBytes::InPlace(start..start.saturating_add(block.bytes().len()))
@@ -114,6 +134,7 @@ impl TableCursor {
             Ok(()) => {
                 self.current = Some(held);
                 self.settle();
+                self.judge_filter();
                 Ok(())
             }
             Err(fault) => Err(self.failed(held.number, fault)),
@@ -124,6 +145,24 @@ impl TableCursor {
     fn leave(&mut self) {
         self.current = None;
         self.settle();
+        self.judge_filter();
+    }
+
+    /// After the first seek, which decides whether the prefix filter was right.
+    fn judge_filter(&mut self) {
+        if let Counting::Prefix(prefix) = &self.counting {
+            let found = self.entry().is_some_and(|entry| prefix.begins(entry.key));
+            // A table with range tombstones is read whatever its filter says: nobody asked it.
+            let asked = self.table.tombstones().is_empty()
+                && self.table.may_contain_prefix(prefix) == Some(true);
+            if asked && !found {
+                self.table.reads().add_prefix(&PrefixSteps {
+                    false_positives: 1,
+                    ..PrefixSteps::default()
+                });
+            }
+            self.counting = Counting::Blocks;
+        }
     }
 
     /// Forgets what only an unfinished move needed.

@@ -16,6 +16,7 @@ use crate::cursor::Halt;
 use crate::error::{Error, Fault};
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
+use crate::read_counters::{ReadSteps, one_more};
 use crate::sequence::Sequence;
 use crate::table::{Missing, Table};
 
@@ -94,9 +95,10 @@ impl Table {
     }
 
     /// The newest point entry of `key` not above `sequence`; `hash` is the key's. Tombstones are
-    /// returned as they are, range tombstones are not looked at, nor is the filter.
+    /// returned as they are, range tombstones are not looked at.
     ///
     /// `supplied` is the block that this same lookup said was missing, or none.
+    #[inline]
     pub(crate) fn get<'g>(
         self: &'g Arc<Self>,
         key: &[u8],
@@ -104,6 +106,32 @@ impl Table {
         sequence: Sequence,
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
+        steps: &mut ReadSteps,
+    ) -> Result<Option<Found<'g>>, Halt<Missing>> {
+        one_more(&mut steps.tables);
+        let filter = self.may_contain(hash);
+        if filter == Some(false) {
+            one_more(&mut steps.filter_misses);
+            return Ok(None);
+        }
+        let found = self.search(key, hash, sequence, supplied, guard, steps)?;
+        if filter == Some(true) {
+            one_more(&mut steps.filter_hits);
+            if found.is_none() {
+                one_more(&mut steps.false_positives);
+            }
+        }
+        Ok(found)
+    }
+
+    fn search<'g>(
+        self: &'g Arc<Self>,
+        key: &[u8],
+        hash: KeyHash,
+        sequence: Sequence,
+        supplied: Option<&'g Arc<CachedBlock>>,
+        guard: &'g Guard,
+        steps: &mut ReadSteps,
     ) -> Result<Option<Found<'g>>, Halt<Missing>> {
         let index = self.index(self.bytes());
         let corrupt = |number, fault| Halt::Failed(self.corrupt(number, fault));
@@ -121,7 +149,8 @@ impl Table {
             number = supplied.number();
         }
         while number < index.count() {
-            let Resident { block, pin } = self.resident(index, number, supplied, guard)?;
+            let Resident { block, pin } = self.resident(index, number, supplied, guard, steps)?;
+            one_more(&mut steps.blocks);
             match block.get(key, hash, sequence) {
                 Ok(Answer::Found(entry)) => {
                     return Ok(Some(Found {

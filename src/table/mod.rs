@@ -26,7 +26,7 @@ mod tombstones;
 mod verify;
 mod writer;
 
-pub(crate) use cursor::TableCursor;
+pub(crate) use cursor::{Counting, TableCursor};
 pub(crate) use lookup::{Found, Lent};
 pub(crate) use meta::TableMeta;
 pub(crate) use reader::{Missing, Table};

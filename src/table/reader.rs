@@ -24,10 +24,12 @@ use crate::compression::Codec;
 use crate::cursor::Halt;
 use crate::error::{Error, Fault, Result};
 use crate::file_name::table_name;
-use crate::filter::{bloom, prefix};
+use crate::filter::bloom;
+use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
+use crate::read_counters::{ReadCounters, ReadSteps, one_more};
 use crate::table::TableMeta;
 use crate::table::footer::HEADER_BYTES;
 use crate::table::index::{Index, IndexLayout};
@@ -156,25 +158,29 @@ impl Table {
         &self.file
     }
 
-    /// Whether it may have a point entry of the key with this hash. Says nothing of range tombstones.
+    /// Whether it may have a point entry of the key with this hash, as its filter says; `None` if it
+    /// has no filter. Says nothing of range tombstones.
     #[inline]
-    pub(crate) fn may_contain(&self, hash: KeyHash) -> bool {
-        match self.bytes.get(self.filter.clone()) {
-            Some(filter) => bloom::may_contain(filter, hash),
-            None => true,
-        }
+    pub(crate) fn may_contain(&self, hash: KeyHash) -> Option<bool> {
+        let filter = self.bytes.get(self.filter.clone())?;
+        (!filter.is_empty()).then(|| bloom::may_contain(filter, hash))
     }
 
-    /// Whether it may have a point entry whose key starts with `prefix`. Says nothing of range tombstones.
-    pub(crate) fn may_contain_prefix(&self, extractor: &PrefixExtractor, prefix: &[u8]) -> bool {
+    /// Whether it may have a point entry whose key has this prefix, as its filter says; `None` if
+    /// it has no filter of this extractor. Says nothing of range tombstones.
+    pub(crate) fn may_contain_prefix(&self, prefix: &SharedPrefix) -> Option<bool> {
         // Tables that were written with another extractor know nothing of this one's prefixes.
-        if *extractor != self.extractor {
-            return true;
+        if *prefix.extractor() != self.extractor {
+            return None;
         }
-        match self.bytes.get(self.prefix_filter.clone()) {
-            Some(filter) => prefix::may_contain(filter, extractor, prefix),
-            None => true,
-        }
+        let filter = self.bytes.get(self.prefix_filter.clone())?;
+        (!filter.is_empty()).then(|| prefix.may_be_in(filter))
+    }
+
+    /// The counters of the database's reads.
+    #[inline]
+    pub(crate) fn reads(&self) -> &ReadCounters {
+        self.slots.cache().reads()
     }
 
     pub(crate) fn tombstones(&self) -> &Fragments {
@@ -211,7 +217,8 @@ impl Table {
         fault.at(&table_name(self.meta.number), offset).into()
     }
 
-    /// Block `number`, if it can be read without I/O.
+    /// Block `number`, if it can be read without I/O; `steps` notes whether it was ready. A supplied
+    /// one was noted when it was missed.
     #[expect(clippy::inline_always, reason = "as `in_place`")]
     #[inline(always)]
     pub(crate) fn resident<'g>(
@@ -220,6 +227,7 @@ impl Table {
         number: u32,
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
+        steps: &mut ReadSteps,
     ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
         if let Some(supplied) = supplied
             && supplied.is(self.meta.number, number)
@@ -232,10 +240,11 @@ impl Table {
         if !self.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
+            one_more(&mut steps.block_hits);
             return Ok(resident);
         }
         if let Some(loan) = self.slots.get(number, guard) {
-            self.slots.cache().count_hit();
+            one_more(&mut steps.block_hits);
             return Ok(Resident {
                 block: loan.get().block(),
                 pin: Pin::Cached(loan),
@@ -244,8 +253,10 @@ impl Table {
         if self.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
+            one_more(&mut steps.block_hits);
             return Ok(resident);
         }
+        one_more(&mut steps.block_misses);
         self.first_use(index, number, guard)
     }
 
@@ -275,10 +286,7 @@ impl Table {
             })
         });
         match found {
-            Ok(resident) => {
-                self.slots.cache().count_hit();
-                Ok(Some(resident))
-            }
+            Ok(resident) => Ok(Some(resident)),
             Err(fault) => Err(self.corrupt(number, fault)),
         }
     }
@@ -291,7 +299,6 @@ impl Table {
         number: u32,
         guard: &'g Guard,
     ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
-        self.slots.cache().count_miss();
         if !self.mapped {
             return Err(Halt::Needs(Missing {
                 table: Arc::clone(self),

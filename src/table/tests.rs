@@ -11,10 +11,12 @@ use crate::cache::BlockCache;
 use crate::compression::Codec;
 use crate::cursor::{Cursor, Halt, Moved};
 use crate::error::{Error, Result};
+use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::{Fragments, RangeTombstone};
+use crate::read_counters::ReadSteps;
 use crate::sequence::Sequence;
 use crate::testing::{Owned, entries, entry, keys, lower_bound, owned, value};
 
@@ -74,10 +76,13 @@ fn open(bytes: &[u8], meta: &TableMeta, budget: usize, mapped: bool) -> Result<A
 fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
     let mut supplied = None;
     for _ in 0..1000 {
+        let mut steps = ReadSteps::default();
         let guard = crossbeam_epoch::pin();
         let sequence = Sequence::new(sequence);
         let hash = KeyHash::of(key);
-        let missing = match table.get(key, hash, sequence, supplied.as_ref(), &guard) {
+        let found = table.get(key, hash, sequence, supplied.as_ref(), &guard, &mut steps);
+        table.reads().add(&steps);
+        let missing = match found {
             Ok(found) => {
                 return Ok(found.map(|found| {
                     let lent = table.lend(&found).unwrap();
@@ -116,7 +121,7 @@ fn before(list: &[Owned], index: usize) -> Option<Owned> {
 
 /// Compares everything that the table can be asked with the list.
 fn check(table: &Arc<Table>, list: &[Owned], asked: &[Vec<u8>]) -> Result<()> {
-    let mut cursor = TableCursor::new(Arc::clone(table));
+    let mut cursor = TableCursor::new(Arc::clone(table), Counting::Blocks);
     assert!(cursor.entry().is_none());
     let mut at = make(&mut cursor, Cursor::seek_first)?;
     for owned in list {
@@ -156,12 +161,13 @@ fn check(table: &Arc<Table>, list: &[Owned], asked: &[Vec<u8>]) -> Result<()> {
             }
         }
         let is_there = list.iter().any(|owned| owned.0 == *key);
-        assert!(!is_there || table.may_contain(KeyHash::of(key)));
+        assert!(!is_there || table.may_contain(KeyHash::of(key)) == Some(true));
         for extractor in [
             PrefixExtractor::Separator(b'/'),
             PrefixExtractor::FixedLen(1),
         ] {
-            assert!(!is_there || table.may_contain_prefix(&extractor, key));
+            let prefix = SharedPrefix::new(extractor, key);
+            assert!(!is_there || table.may_contain_prefix(&prefix) != Some(false));
         }
     }
     Ok(())
@@ -239,7 +245,7 @@ fn a_seek_that_was_given_up_does_not_mislead_the_next() {
     let (bytes, meta) = write(&options(Codec::None, 60), &list, Fragments::default());
     let table = open(&bytes, &meta, 0, false).unwrap();
     for (given_up, then) in [(3, 50), (50, 3), (20, 20)] {
-        let mut cursor = TableCursor::new(Arc::clone(&table));
+        let mut cursor = TableCursor::new(Arc::clone(&table), Counting::Blocks);
         for _ in 0..12 {
             if let Err(Halt::Needs(missing)) = cursor.seek(b"key", Sequence::new(given_up)) {
                 cursor.supply(&block_on(missing.load(MODE)).unwrap());
@@ -312,16 +318,22 @@ fn filters_exclude_most_of_what_is_not_there() {
     let (bytes, meta) = write(&options(Codec::None, 4096), &list, Fragments::default());
     let table = open(&bytes, &meta, 0, true).unwrap();
     let passed = (0..2000)
-        .filter(|i| table.may_contain(KeyHash::of(format!("no{i}").as_bytes())))
+        .filter(|i| table.may_contain(KeyHash::of(format!("no{i}").as_bytes())) == Some(true))
         .count();
     assert!(passed < 100, "{passed}");
-    let separator = PrefixExtractor::Separator(b'/');
+    let says = |separator, prefix: &str| {
+        let extractor = PrefixExtractor::Separator(separator);
+        table.may_contain_prefix(&SharedPrefix::new(extractor, prefix.as_bytes()))
+    };
     let passed = (20..99)
-        .filter(|i| table.may_contain_prefix(&separator, format!("{i}/").as_bytes()))
+        .filter(|i| says(b'/', &format!("{i}/")) == Some(true))
         .count();
     assert!(passed < 20, "{passed}");
-    let other = PrefixExtractor::Separator(b':');
-    assert!(table.may_contain_prefix(&other, b"99/:"));
+    assert_eq!(
+        says(b':', "99/:"),
+        None,
+        "of another extractor it knows nothing"
+    );
 }
 
 #[test]
@@ -350,11 +362,15 @@ fn the_first_lookup_of_a_block_is_a_miss_and_a_repeat_is_a_hit() {
             let (bytes, meta) = write(&options(codec, 512), &list, Fragments::default());
             let cache = Arc::new(BlockCache::new(1 << 20));
             let table = open_in(&bytes, &meta, &cache, mapped).unwrap();
-            assert_eq!((cache.hits(), cache.misses()), (0, 0));
+            let counted = || {
+                let steps = cache.reads().steps();
+                (steps.block_hits, steps.block_misses)
+            };
+            assert_eq!(counted(), (0, 0));
             get(&table, b"00050", 1).unwrap();
-            assert_eq!((cache.hits(), cache.misses()), (0, 1));
+            assert_eq!(counted(), (0, 1));
             get(&table, b"00050", 1).unwrap();
-            assert_eq!((cache.hits(), cache.misses()), (1, 1));
+            assert_eq!(counted(), (1, 1));
             drop(table);
             assert_eq!(cache.bytes(), 0);
         }
@@ -390,7 +406,7 @@ fn answers_or_errors(bytes: &[u8], meta: &TableMeta, mapped: bool) -> Result<()>
     let table = open(bytes, meta, 1 << 20, mapped)?;
     assert_eq!(table.tombstones(), &tombstones);
     for owned in &list {
-        assert!(table.may_contain(KeyHash::of(&owned.0)));
+        assert_eq!(table.may_contain(KeyHash::of(&owned.0)), Some(true));
         if let Ok(found) = get(&table, &owned.0, owned.1) {
             assert_eq!(found.as_ref(), Some(owned));
         }
@@ -469,8 +485,8 @@ fn what_waits_for_storage_may_move_between_threads() {
     let table = open_in(&bytes, &meta, &cache, false).unwrap();
     assert_send(&Table::open(table.file(), &meta, &cache, MODE));
     assert_send(&table.verify(MODE));
-    assert_send(&TableCursor::new(Arc::clone(&table)));
-    let mut cursor = TableCursor::new(table);
+    assert_send(&TableCursor::new(Arc::clone(&table), Counting::Blocks));
+    let mut cursor = TableCursor::new(table, Counting::Blocks);
     if let Err(Halt::Needs(missing)) = cursor.seek_first() {
         assert_send(&missing.load(MODE));
     }

@@ -6,7 +6,7 @@ use crate::direction::Direction;
 use crate::error::Result;
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
-use crate::table::{Table, TableCursor};
+use crate::table::{Counting, Table, TableCursor};
 use crate::tree::Tree;
 use crate::tree::build::{BuildContext, build_tables};
 use crate::tree::level::LevelCursor;
@@ -29,11 +29,12 @@ pub(crate) async fn compact(
         if *level == compaction.output_level {
             sorted.push(Arc::clone(table));
         } else {
-            sources.push(Source::Table(TableCursor::new(Arc::clone(table))));
+            let cursor = TableCursor::new(Arc::clone(table), Counting::Nothing);
+            sources.push(Source::Table(cursor));
         }
     }
     if !sorted.is_empty() {
-        sources.push(Source::Level(LevelCursor::new(sorted)));
+        sources.push(Source::Level(LevelCursor::new(sorted, Counting::Nothing)));
     }
     let tombstones = Fragments::build(
         compaction

@@ -9,12 +9,13 @@ use crate::cache::CachedBlock;
 use crate::cursor::{Cursor, Moved};
 use crate::internal_key::Entry;
 use crate::sequence::Sequence;
-use crate::table::{Missing, Table, TableCursor};
+use crate::table::{Counting, Missing, Table, TableCursor};
 
 /// Walks disjoint tables in key order, with a cursor on one at a time.
 #[derive(Debug)]
 pub(crate) struct LevelCursor {
     tables: Vec<Arc<Table>>,
+    counting: Counting,
     /// Index of the table that `current` walks.
     at: usize,
     current: Option<TableCursor>,
@@ -23,9 +24,10 @@ pub(crate) struct LevelCursor {
 }
 
 impl LevelCursor {
-    pub(crate) fn new(tables: Vec<Arc<Table>>) -> Self {
+    pub(crate) fn new(tables: Vec<Arc<Table>>, counting: Counting) -> Self {
         Self {
             tables,
+            counting,
             at: 0,
             current: None,
             entered: true,
@@ -40,7 +42,7 @@ impl LevelCursor {
         };
         if self.at != at || self.current.is_none() {
             self.at = at;
-            self.current = Some(TableCursor::new(Arc::clone(table)));
+            self.current = Some(TableCursor::new(Arc::clone(table), self.counting.clone()));
         }
         self.current.as_mut()
     }

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
+use trine_io::Mode;
 
 use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::error::Error;
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
+use crate::read_counters::{ReadCounters, ReadSteps};
 use crate::sequence::Sequence;
 use crate::table::{Found, Lent, Missing, Table};
 use crate::tree::view::View;
@@ -78,10 +80,13 @@ struct Lookup<'v, 'g, 'k> {
     above: Sequence,
     supplied: &'g [Arc<CachedBlock>],
     guard: &'g Guard,
+    steps: ReadSteps,
+    /// Those of the tables, once one was asked.
+    counters: Option<&'v ReadCounters>,
 }
 
 impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
-    fn run(&self) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
+    fn run(&mut self) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
         for buffer in self.view.buffers() {
             let memtable = buffer.memtable();
             let entry = memtable
@@ -112,50 +117,64 @@ impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
     }
 
     fn table(
-        &self,
+        &mut self,
         table: &'v Arc<Table>,
         hash: KeyHash,
     ) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
         if table.meta().largest_sequence <= self.above {
             return Ok(None);
         }
-        let found = if table.may_contain(hash) {
-            // The newest one: the block that this table missed last.
-            let own = self
-                .supplied
-                .iter()
-                .rfind(|block| block.table() == table.meta().number);
-            table.get(self.key, hash, self.sequence, own, self.guard)?
-        } else {
-            None
-        };
+        self.counters = Some(table.reads());
+        // The newest one: the block that this table missed last.
+        let own = self
+            .supplied
+            .iter()
+            .rfind(|block| block.table() == table.meta().number);
+        let steps = &mut self.steps;
+        let found = table.get(self.key, hash, self.sequence, own, self.guard, steps)?;
         let tombstone = table.tombstones().covering(self.key, self.sequence);
         let entry = found.map(|found| (found.sequence, found.kind, Hit::Table(table, found)));
         Ok(settle(entry, tombstone))
     }
 }
 
-/// The value of `key` at `sequence`; `supplied` are the blocks that this same lookup missed.
+/// The value of `key` at `sequence`; `supplied` are the blocks that this same lookup missed. Its steps
+/// are counted once, when it is through; misses when they happen.
 pub(crate) fn get<'v: 'g, 'g>(
     view: &'v View,
     key: &[u8],
     sequence: Sequence,
     supplied: &'g [Arc<CachedBlock>],
     guard: &'g Guard,
+    mode: Mode,
 ) -> Result<Option<Hit<'v, 'g>>, Halt<Missing>> {
-    let above = Sequence::ZERO;
-    let lookup = Lookup {
+    let mut lookup = Lookup {
         view,
         key,
         sequence,
-        above,
+        above: Sequence::ZERO,
         supplied,
         guard,
+        steps: ReadSteps::default(),
+        counters: None,
     };
-    Ok(lookup.run()?.and_then(|known| known.value))
+    let known = lookup.run();
+    if let Some(counters) = lookup.counters {
+        let mut steps = lookup.steps;
+        if known.is_err() {
+            steps = ReadSteps {
+                block_misses: steps.block_misses,
+                ..ReadSteps::default()
+            };
+        } else if mode == Mode::Cooperative && supplied.is_empty() {
+            steps.ready_async_reads = 1;
+        }
+        counters.add(&steps);
+    }
+    Ok(known?.and_then(|known| known.value))
 }
 
-/// The newest commit that touched `key`, if it is above `above`.
+/// The newest commit that touched `key`, if it is above `above`. Not counted: nobody reads.
 pub(crate) fn newest_change(
     view: &View,
     key: &[u8],
@@ -164,13 +183,15 @@ pub(crate) fn newest_change(
 ) -> Result<Option<Sequence>, Halt<Missing>> {
     let guard = &crossbeam_epoch::pin();
     let sequence = Sequence::new(u64::MAX);
-    let lookup = Lookup {
+    let mut lookup = Lookup {
         view,
         key,
         sequence,
         above,
         supplied,
         guard,
+        steps: ReadSteps::default(),
+        counters: None,
     };
     let newest = lookup.run()?.map(|known| known.sequence);
     Ok(newest.filter(|sequence| *sequence > above))

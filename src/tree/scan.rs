@@ -9,10 +9,11 @@ use std::sync::Arc;
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::error::Result;
+use crate::filter::prefix::SharedPrefix;
 use crate::key::{KeyRange, successor};
-use crate::prefix::PrefixExtractor;
+use crate::read_counters::{PrefixSteps, ReadSteps};
 use crate::sequence::Sequence;
-use crate::table::{Missing, Table, TableCursor};
+use crate::table::{Counting, Missing, Table, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
@@ -27,8 +28,8 @@ pub(crate) struct ScanPlan {
     pub(crate) range: KeyRange,
     pub(crate) direction: Direction,
     pub(crate) sequence: Sequence,
-    /// Set if every key of the range starts with this: filters may then rule tables out.
-    pub(crate) prefix: Option<(PrefixExtractor, Vec<u8>)>,
+    /// Set if every key of the range has this prefix: filters may then rule tables out.
+    pub(crate) prefix: Option<Arc<SharedPrefix>>,
 }
 
 /// A running scan.
@@ -39,12 +40,17 @@ pub(crate) struct Scan {
     /// Where the first move starts: the first key (forward), the key after the last (reverse).
     from: Option<Vec<u8>>,
     rows: Visible,
+    reads_tables: bool,
     done: bool,
 }
 
 impl Scan {
     pub(crate) fn new(view: View, plan: ScanPlan) -> Self {
-        let (sources, tombstones) = sources(&view, &plan);
+        let counting = match &plan.prefix {
+            Some(prefix) => Counting::Prefix(Arc::clone(prefix)),
+            None => Counting::Blocks,
+        };
+        let (sources, tombstones) = sources(&view, &plan, &counting);
         let from = match plan.direction {
             Direction::Forward => match &plan.range.start {
                 Bound::Included(start) => Some(start.clone()),
@@ -58,6 +64,9 @@ impl Scan {
             },
         };
         let done = plan.range.is_empty();
+        let reads_tables = sources
+            .iter()
+            .any(|source| !matches!(source, Source::Memtable(_)));
         let merge = Merge::new(sources, plan.direction);
         let rows = Visible::new(merge, plan.direction, plan.sequence, tombstones);
         Self {
@@ -65,6 +74,7 @@ impl Scan {
             plan,
             from,
             rows,
+            reads_tables,
             done,
         }
     }
@@ -75,10 +85,17 @@ impl Scan {
 
     /// On to the next row; `row` then lends it.
     pub(crate) async fn advance(&mut self, mode: Mode) -> Result<bool> {
+        let mut ready = mode == Mode::Cooperative && self.reads_tables && !self.done;
         loop {
             match self.step() {
-                Ok(()) => return Ok(!self.done),
+                Ok(()) => {
+                    if ready {
+                        self.count_ready();
+                    }
+                    return Ok(!self.done);
+                }
                 Err(Halt::Needs(missing)) => {
+                    ready = false;
                     let block = missing.load(mode).await?;
                     self.rows.supply(&block);
                 }
@@ -87,6 +104,17 @@ impl Scan {
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// Counts an asynchronous step that needed no thread.
+    fn count_ready(&self) {
+        // Any table will do: all have the counters of the database.
+        if let Some(table) = self.view.version.tables().next() {
+            table.reads().add(&ReadSteps {
+                ready_async_reads: 1,
+                ..ReadSteps::default()
+            });
         }
     }
 
@@ -131,15 +159,27 @@ impl Scan {
 
 /// Whether the table may hold rows or tombstones of the plan.
 fn concerns(plan: &ScanPlan, table: &Table) -> bool {
-    table.meta().overlaps(&plan.range)
-        && (!table.tombstones().is_empty()
-            || plan
-                .prefix
-                .as_ref()
-                .is_none_or(|(extractor, prefix)| table.may_contain_prefix(extractor, prefix)))
+    if !table.meta().overlaps(&plan.range) {
+        return false;
+    }
+    if !table.tombstones().is_empty() {
+        return true;
+    }
+    let Some(prefix) = &plan.prefix else {
+        return true;
+    };
+    let Some(says) = table.may_contain_prefix(prefix) else {
+        return true;
+    };
+    table.reads().add_prefix(&PrefixSteps {
+        hits: u64::from(says),
+        misses: u64::from(!says),
+        ..PrefixSteps::default()
+    });
+    says
 }
 
-fn sources(view: &View, plan: &ScanPlan) -> (Vec<Source>, Vec<Tombstones>) {
+fn sources(view: &View, plan: &ScanPlan, counting: &Counting) -> (Vec<Source>, Vec<Tombstones>) {
     let mut sources = Vec::new();
     let mut tombstones = Vec::new();
     if plan.range.is_empty() {
@@ -171,10 +211,13 @@ fn sources(view: &View, plan: &ScanPlan) -> (Vec<Source>, Vec<Tombstones>) {
         );
         match (level, tables.len()) {
             (_, 0) => {}
-            (0, _) | (_, 1) => {
-                sources.extend(tables.into_iter().map(TableCursor::new).map(Source::Table));
-            }
-            _ => sources.push(Source::Level(LevelCursor::new(tables))),
+            (0, _) | (_, 1) => sources.extend(
+                tables
+                    .into_iter()
+                    .map(|table| TableCursor::new(table, counting.clone()))
+                    .map(Source::Table),
+            ),
+            _ => sources.push(Source::Level(LevelCursor::new(tables, counting.clone()))),
         }
     }
     (sources, tombstones)
@@ -206,7 +249,7 @@ pub(crate) async fn newest_change_in(
                 .without(|table| table.meta().largest_sequence <= above),
         ),
     };
-    let (sources, tombstones) = sources(&recent, &plan);
+    let (sources, tombstones) = sources(&recent, &plan, &Counting::Nothing);
     if tombstones.iter().any(|source| source.meets(range, above)) {
         return Ok(true);
     }

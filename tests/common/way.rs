@@ -1,14 +1,8 @@
 //! Both ways to call the database, so that one description of a rule tests the two of them.
-//!
-//! Needs nothing but the standard library: futures of this crate run on any executor, also on this one.
-
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 
 use trine_kv::{Db, DbOptions, Iter, Result};
+
+pub(crate) use crate::common::executor::block_on;
 
 /// Which half of the public interface a test calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,26 +55,5 @@ impl Way {
                 None => return Ok(rows),
             }
         }
-    }
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Polls on this thread and parks between polls, so a future that forgets its waker hangs the test.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::park();
     }
 }

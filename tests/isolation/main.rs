@@ -10,6 +10,7 @@
 
 #[path = "../common"]
 mod common {
+    pub(crate) mod executor;
     pub(crate) mod random;
     pub(crate) mod way;
 }

@@ -1,0 +1,293 @@
+//! What a database counts, as a copy of plain numbers.
+//!
+//! - Sizes are in bytes, times in microseconds.
+//! - *State* (buckets, handles, memtables, tables, queues) says what is now. *Counters* (everything
+//!   else) start at zero with each open and only grow; the two sequences go on where they were.
+//! - A copy is not one moment: what other threads do meanwhile may be in one field and not yet in
+//!   another. Once they are done every count is exact.
+//! - A field about something that this engine does not have stays zero and says so.
+
+mod display;
+
+/// A database's state and counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DbStats {
+    /// Buckets loaded, the default bucket among them.
+    pub live_buckets: usize,
+    /// Live handles that pin a sequence: each clone of a snapshot, each iterator, each transaction.
+    pub active_snapshots: usize,
+    /// Approximate bytes in active memtables. Grows with each write; zero after a flush.
+    pub memtable_bytes: u64,
+    /// Immutable memtables that wait for their flush. Always zero in memory.
+    pub immutable_memtables: usize,
+    /// Tables in level 0, over all buckets. A flush adds one for each memtable that holds something.
+    pub l0_tables: usize,
+    /// Tables in all levels, over all buckets.
+    pub total_tables: usize,
+    /// The levels that hold tables, ascending, over all buckets.
+    pub level_tables: Vec<LevelStats>,
+    /// Bytes of all live table files; of files that only older readers still need, none.
+    pub table_bytes: u64,
+    /// WAL bytes accepted and not yet synced: what a power loss may take now.
+    pub wal_bytes_pending_sync: u64,
+    /// Blob files that live tables refer to. Zero, as all that is about blob files: values of any size
+    /// lie in tables.
+    pub live_blob_files: usize,
+    /// Bytes of the live values in them.
+    pub live_blob_bytes: u64,
+    /// Blob files with discardable bytes.
+    pub stale_blob_files: usize,
+    /// Discardable bytes in them.
+    pub stale_blob_bytes: u64,
+    /// Blob files that nothing refers to, waiting for deletion.
+    pub obsolete_blob_files: usize,
+    /// Bytes of these files.
+    pub obsolete_blob_bytes: u64,
+    /// Runs of blob garbage collection.
+    pub blob_gc_runs: u64,
+    /// Bytes that these runs read.
+    pub blob_gc_input_bytes: u64,
+    /// Bytes that these runs wrote.
+    pub blob_gc_output_bytes: u64,
+    /// Bytes that these runs discarded.
+    pub blob_gc_discarded_bytes: u64,
+    /// Values fetched from blob files.
+    pub blob_read_count: u64,
+    /// Bytes of these values.
+    pub blob_read_bytes: u64,
+    /// Compactions, counted when they are done; moving a table to the next level counts as one.
+    pub compaction_runs: u64,
+    /// Tables that compactions took. A table that is only moved counts in none of these four.
+    pub compaction_input_tables: u64,
+    /// Tables that compactions made.
+    pub compaction_output_tables: u64,
+    /// Bytes of the tables that compactions took.
+    pub compaction_input_bytes: u64,
+    /// Bytes of the tables that compactions made.
+    pub compaction_output_bytes: u64,
+    /// The highest sequence given to a commit; goes on from the recovered one after a reopen.
+    pub commit_sequences_allocated: u64,
+    /// The highest sequence that reads see; goes on from the recovered one after a reopen.
+    pub commit_visible_sequence: u64,
+    /// Commits that have a sequence and are not yet visible; zero when nobody commits.
+    pub commit_open_slots: usize,
+    /// Sequences given up after a failed write or sync of the log. Nothing is written after that until
+    /// the next open.
+    pub commit_skipped_slots: u64,
+    /// Logs that commits are spread over: one; zero in memory.
+    pub wal_shards: usize,
+    /// How many of these are open for writing: none of a read-only database.
+    pub wal_open_shards: usize,
+    /// How many commits can wait for the log at once: [`usize::MAX`], as the queue has no limit but its
+    /// callers, who wait. Zero in memory and read-only.
+    pub wal_queue_capacity: usize,
+    /// Commits that the WAL accepted: one record each. Zero in memory.
+    pub wal_records_accepted: u64,
+    /// Bytes of their batches, without the log's own framing. Zero in memory.
+    pub wal_bytes_accepted: u64,
+    /// Whether asynchronous calls have threads to hand blocking storage work to: not in memory, not
+    /// under `RuntimeMode::Inline`.
+    pub storage_uses_sync_adapter: bool,
+    /// Whether some storage work is asynchronous in the operating system itself. No backend here is.
+    pub storage_uses_platform_async_io: bool,
+    /// Asynchronous calls' work in storage, where there are threads for it: all that was handed to
+    /// them, and reads of tables that had what they needed at hand and went on where they were. So each
+    /// asynchronous point read that asks a table moves it, and each asynchronous step of a scan over
+    /// tables; reads of memtables alone do not.
+    pub storage_sync_adapter_tasks: u64,
+    /// How many tasks can wait for a thread at once: [`usize::MAX`], as the queue has no limit but its
+    /// callers, who wait. Zero without such threads.
+    pub storage_sync_adapter_queue_capacity: usize,
+    /// How many tasks wait for a thread now.
+    pub storage_sync_adapter_queued_tasks: usize,
+    /// Tasks handed to threads: one for each asynchronous flush, compaction, maintenance call, creation
+    /// of a bucket, persist, verification or close, and one for each block that an asynchronous read
+    /// must read from a file that is not mapped.
+    pub storage_sync_adapter_submitted_tasks: u64,
+    /// Of these, tasks that were finished.
+    pub storage_sync_adapter_completed_tasks: u64,
+    /// Tasks that were refused because the queue was full. Zero: it never is.
+    pub storage_sync_adapter_rejected_tasks: u64,
+    /// Time spent in finished tasks, in microseconds, without waiting for a thread.
+    pub storage_sync_adapter_total_runtime_micros: u64,
+    /// Storage operations that the operating system carried out asynchronously. Zero: none is.
+    pub storage_platform_async_io_tasks: u64,
+    /// Under `RuntimeMode::PlatformIo`, tasks that went to threads all the same.
+    pub storage_platform_backend_fallback_tasks: u64,
+    /// Operations that an asynchronous backend carried out by a blocking call. Zero: there is no such
+    /// backend.
+    pub storage_platform_sync_fallback_tasks: u64,
+    /// Operations and jobs carried out on the calling thread: those of `*_sync` calls, of background
+    /// workers, and of all calls where there are no threads.
+    pub storage_inline_tasks: u64,
+    /// Count and time of each storage operation.
+    pub storage_operations: StorageOperationStats,
+    /// How often maintenance let other work go first. Zero: it runs on threads of its own, or in the
+    /// call that asked for it.
+    pub maintenance_cooperative_yields: u64,
+    /// Maintenance calls that ended with `budget_exhausted`.
+    pub maintenance_budget_exhaustions: u64,
+    /// Table blocks that reads found ready: decoded in the cache, or verified in a mapped file. Point
+    /// reads count each block they search, iterators each block they enter, when they enter it.
+    /// Compactions, conflict checks of commits and verification count in neither.
+    pub block_cache_hits: u64,
+    /// Table blocks that reads had to read, verify or decode first. A block is a miss once, and again
+    /// only after the cache gave it up.
+    pub block_cache_misses: u64,
+    /// Steps of point reads.
+    pub read_path: ReadPathStats,
+    /// Answers of filters.
+    pub filters: FilterStats,
+}
+
+/// One level, over all buckets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LevelStats {
+    /// The level's number.
+    pub level: u32,
+    /// Its tables.
+    pub tables: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What one bucket holds at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BucketStats {
+    /// Approximate bytes in its active memtable.
+    pub memtable_bytes: u64,
+    /// Its immutable memtables that wait for their flush.
+    pub immutable_memtables: usize,
+    /// The levels that hold tables of its, ascending.
+    pub level_tables: Vec<LevelStats>,
+    /// Tables in all levels.
+    pub tables: usize,
+    /// Bytes of these files.
+    pub table_bytes: u64,
+    /// Entries in them: every version of every key, tombstones of single keys among them, range
+    /// tombstones not.
+    pub table_entries: u64,
+}
+
+/// Steps of point reads, counted when a read is answered. What memtables answer takes none of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadPathStats {
+    /// Tables asked for a key: those whose key range holds it, newest first, until one knows it.
+    pub point_table_probes: u64,
+    /// Indexes of tables searched, one for each table that its filter did not rule out. An index is one
+    /// partition here.
+    pub point_index_partition_probes: u64,
+    /// Blocks whose place and shape were looked at: as many as were searched.
+    pub point_block_metadata_probes: u64,
+    /// Data blocks searched, resident or not: more than one for a table only if the key's versions
+    /// reach over several.
+    pub point_data_block_reads: u64,
+    /// Tables that their filter ruled out; the same as [`FilterStats::table_point_misses`].
+    pub point_filter_misses: u64,
+}
+
+/// Answers of filters, counted: a hit says "maybe", a miss rules out, a false positive is a hit where
+/// nothing was.
+///
+/// Only asked filters count: not those of tables written without one, with another prefix extractor,
+/// or, for scans, with range tombstones, which are read in any case. Blocks have no filters here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilterStats {
+    /// Key filters of tables, asked by point reads: maybe.
+    pub table_point_hits: u64,
+    /// Key filters of tables: ruled out.
+    pub table_point_misses: u64,
+    /// Key filters of tables: maybe, and the table had no version of the key that the read may see.
+    pub table_point_false_positives: u64,
+    /// Prefix filters of tables, asked when a scan is created whose keys all have one extracted prefix:
+    /// maybe.
+    pub table_prefix_hits: u64,
+    /// Prefix filters of tables: ruled out, so that the scan leaves the table alone.
+    pub table_prefix_misses: u64,
+    /// Prefix filters of tables: maybe, and the scan, when it came to the table, found nothing with the
+    /// prefix from its starting point on.
+    pub table_prefix_false_positives: u64,
+    /// Zero: blocks have no filters.
+    pub block_point_hits: u64,
+    /// Zero: blocks have no filters.
+    pub block_point_misses: u64,
+    /// Zero: blocks have no filters.
+    pub block_point_false_positives: u64,
+    /// Zero: blocks have no filters.
+    pub block_prefix_hits: u64,
+    /// Zero: blocks have no filters.
+    pub block_prefix_misses: u64,
+    /// Zero: blocks have no filters.
+    pub block_prefix_false_positives: u64,
+}
+
+/// Count and time of one storage operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StorageOperationMetric {
+    /// How often it was requested.
+    pub requests: u64,
+    /// Time that the host took, summed, in microseconds, without waiting for a thread.
+    pub total_latency_micros: u64,
+}
+
+/// Count and time of each storage operation, as the host was asked for it. Reads of mapped files ask
+/// the host for nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StorageOperationStats {
+    /// Opening a file.
+    pub open_read: StorageOperationMetric,
+    /// Asking a file's length.
+    pub len: StorageOperationMetric,
+    /// Reading at an offset of a file.
+    pub read_exact_at: StorageOperationMetric,
+    /// Zero: counted with the other reads.
+    pub read_exact_at_owned: StorageOperationMetric,
+    /// Zero: whole files are read by an opening, a length and a read.
+    pub read_object_bytes: StorageOperationMetric,
+    /// Creating a file to write to: a log segment, a table, a manifest.
+    pub open_append: StorageOperationMetric,
+    /// Writing to such a file.
+    pub append: StorageOperationMetric,
+    /// Making a file's bytes durable.
+    pub persist: StorageOperationMetric,
+    /// Zero: a log is never rewritten.
+    pub rewrite_wal: StorageOperationMetric,
+    /// Taking the writer's lock.
+    pub acquire_writer_lease: StorageOperationMetric,
+    /// Creating directories.
+    pub create_directory_all: StorageOperationMetric,
+    /// Listing the directory.
+    pub list_directory_files: StorageOperationMetric,
+    /// Making directory entries durable.
+    pub sync_directory_after_renames: StorageOperationMetric,
+    /// Zero: counted as an opening, a length and a read.
+    pub read_current_manifest: StorageOperationMetric,
+    /// Renaming a file to its formal name: a table, or what names the current manifest.
+    pub publish_manifest: StorageOperationMetric,
+    /// Zero: counted as creations and writes.
+    pub write_object: StorageOperationMetric,
+    /// Removing a file.
+    pub delete_object: StorageOperationMetric,
+    /// Zero: the directory is listed as a whole.
+    pub list_objects: StorageOperationMetric,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_copy<T: Copy + Eq + Default + Send + Sync + 'static>() {}
+
+    #[test]
+    fn counters_are_plain_numbers_that_start_at_zero() {
+        is_copy::<ReadPathStats>();
+        is_copy::<FilterStats>();
+        is_copy::<StorageOperationMetric>();
+        is_copy::<StorageOperationStats>();
+        let stats = DbStats::default();
+        assert_eq!(stats, stats.clone());
+        assert_eq!(stats.storage_operations.append.requests, 0);
+        assert!(stats.level_tables.is_empty());
+    }
+}
