@@ -23,6 +23,7 @@ use trine_kv::{
 
 #[path = "common"]
 mod common {
+    pub(crate) mod executor;
     pub(crate) mod way;
 }
 use common::way::{Way, block_on, call};

@@ -1,6 +1,6 @@
 //! The asynchronous interface on three executors: a parking loop of the standard library, tokio with
 //! several threads, and smol. The futures need nothing of any of them, and any of them at once.
-#![cfg(not(target_family = "wasm"))]
+#![cfg(not(any(target_family = "wasm", loom)))]
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::future::Future;
