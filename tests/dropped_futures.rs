@@ -11,11 +11,12 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 
+use tempfile::TempDir;
 use trine_kv::{
     BucketOptions, Db, DbOptions, DurabilityMode, Error, Iter, KeyRange, MaintenanceBudget, Result,
     TransactionOptions, WriteBatch, WriteOptions,
@@ -122,6 +123,25 @@ fn fill(db: &Db) {
     }
 }
 
+/// A database that [`fill`] filled, in a directory of the test's own.
+fn filled(directory: &TempDir) -> PathBuf {
+    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+    let template = TEMPLATE.get_or_init(|| {
+        let template = tempfile::tempdir().unwrap();
+        let db = Db::open_sync(persistent(template.path())).unwrap();
+        fill(&db);
+        db.close_sync();
+        template
+    });
+    let path = directory.path().join("database");
+    std::fs::create_dir(&path).unwrap();
+    for entry in std::fs::read_dir(template.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), path.join(entry.file_name())).unwrap();
+    }
+    path
+}
+
 fn rows(db: &Db) -> Vec<(Vec<u8>, Vec<u8>)> {
     Way::Sync
         .rows(db.range_sync(&KeyRange::all()).unwrap())
@@ -140,12 +160,13 @@ fn on_a_database(
     at_every_await(|polls, when| {
         let story = format!("in memory, {polls} polls, dropped {when:?}");
         let db = Db::open_sync(DbOptions::memory()).unwrap();
+        fill(&db);
         one_drop(&db, &start, &check, polls, when, &story)
     });
     at_every_await(|polls, when| {
         let story = format!("on disk, {polls} polls, dropped {when:?}");
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("database");
+        let path = filled(&directory);
         let db = Db::open_sync(persistent(&path)).unwrap();
         let done = one_drop(&db, &start, &check, polls, when, &story);
         let before = rows(&db);
@@ -167,7 +188,6 @@ fn one_drop(
     when: Moment,
     story: &str,
 ) -> bool {
-    fill(db);
     let before = rows(db);
     let done = poll_times(start(db), polls, when);
     if let Some(result) = &done {
@@ -525,14 +545,13 @@ fn a_dropped_read_of_a_transaction_leaves_it_usable() {
 fn a_bucket_is_created_and_dropped_whole_or_not_at_all() {
     at_every_await(|polls, when| {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("database");
+        let path = filled(&directory);
         let story = format!("{polls} polls, dropped {when:?}");
         let options = BucketOptions {
             block_bytes: 100,
             ..BucketOptions::default()
         };
         let db = Db::open_sync(persistent(&path)).unwrap();
-        fill(&db);
         let created = poll_times(db.bucket_with_options("new", options.clone()), polls, when);
         let removed = poll_times(db.drop_bucket("named"), polls, when);
         // Either it is there, with these options, or it comes into being now.
@@ -558,8 +577,7 @@ fn a_dropped_checkpoint_harms_nothing() {
     at_every_await(|polls, when| {
         let story = format!("{polls} polls, dropped {when:?}");
         let directory = tempfile::tempdir().unwrap();
-        let db = Db::open_sync(persistent(&directory.path().join("database"))).unwrap();
-        fill(&db);
+        let db = Db::open_sync(persistent(&filled(&directory))).unwrap();
         let copy = directory.path().join("copy");
         let done = poll_times(db.checkpoint(&copy), polls, when);
         works(&db, way_after(polls), &story);
@@ -610,9 +628,8 @@ fn a_dropped_close_closes_or_does_not() {
     at_every_await(|polls, when| {
         let story = format!("{polls} polls, dropped {when:?}");
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("database");
+        let path = filled(&directory);
         let db = Db::open_sync(persistent(&path)).unwrap();
-        fill(&db);
         let expected = rows(&db);
         let done = poll_times(db.close(), polls, when);
         match block_on(db.put("y", "after")) {
@@ -642,9 +659,8 @@ fn the_last_handle_may_go_while_dropped_work_runs() {
         at_every_await(|polls, when| {
             let story = format!("{polls} polls, dropped {when:?}");
             let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("database");
+            let path = filled(&directory);
             let db = Db::open_sync(persistent(&path)).unwrap();
-            fill(&db);
             let before = rows(&db);
             // The future holds the only handle.
             let done = poll_times(start(db), polls, when);

@@ -17,7 +17,7 @@ const POINT: &str = "m";
 const RANGE_START: &str = "g";
 const RANGE_END: &str = "t";
 
-/// Keys of one case, which share the database with all cases before.
+/// Keys of one case, which shares the database with all others.
 struct Keys<'db> {
     db: &'db Db,
     prefix: String,
@@ -112,16 +112,6 @@ const CASES: &[Case] = &[
     case(
         "a range delete around everything",
         |k| k.delete_range("a", "z"),
-        true,
-        true,
-    ),
-    case(
-        "a range delete without end",
-        |k| {
-            let start = Bound::Included(k.key("h").into_bytes());
-            let end = Bound::Unbounded;
-            k.db.delete_range_sync(KeyRange { start, end }).unwrap();
-        },
         true,
         true,
     ),
@@ -257,6 +247,17 @@ const CASES: &[Case] = &[
         false,
         false,
     ),
+    // Last: it reaches the keys of every case after it.
+    case(
+        "a range delete without end",
+        |k| {
+            let start = Bound::Included(k.key("h").into_bytes());
+            let end = Bound::Unbounded;
+            k.db.delete_range_sync(KeyRange { start, end }).unwrap();
+        },
+        true,
+        true,
+    ),
 ];
 
 /// Where the other write is when the transactions commit.
@@ -269,7 +270,7 @@ enum Place {
     Compacted,
     /// Merged into the level that holds the rows from before.
     MergedWithOlder,
-    /// Half of it compacted: one more of the same writes lies in a memtable.
+    /// As before, and once more in a memtable.
     EveryLevel,
 }
 
@@ -294,7 +295,7 @@ impl Place {
         }
     }
 
-    fn after(self, db: &Db, keys: &Keys<'_>, case: &Case) {
+    fn after(self, db: &Db) {
         match self {
             Self::InMemory | Self::Memtable => {}
             Self::Frozen => assert!(db.stats().immutable_memtables > 0),
@@ -307,9 +308,6 @@ impl Place {
                 db.compact_range_sync(KeyRange::all()).unwrap();
                 assert_eq!(db.stats().l0_tables, 0);
             }
-        }
-        if self == Self::EveryLevel {
-            (case.write)(keys);
         }
     }
 }
@@ -382,46 +380,91 @@ impl Reader {
     }
 }
 
+/// All cases at once, so that each place is reached by one flush or compaction.
 fn conflicts_with_what_it_read(place: Place) {
     let directory = tempfile::tempdir().unwrap();
     let db = place.open(&directory);
-    let mut number = 0;
-    for case in CASES {
-        for present in [true, false] {
-            number += 1;
-            let keys = Keys {
-                db: &db,
-                prefix: format!("{number:04}/"),
-            };
-            let story = format!("{place:?}, {}, present before: {present}", case.name);
-            keys.put("b", "b");
-            keys.put("x", "x");
-            if present {
-                keys.put(POINT, "m");
-            }
-            place.before(&db);
-            let mut readers = Vec::new();
-            for way in BOTH_WAYS {
-                for recorded in [
-                    Recorded::Nothing,
-                    Recorded::Point,
-                    Recorded::Range,
-                    Recorded::Both,
-                ] {
-                    readers.push(Reader::begin(&keys, recorded, way, true));
-                    readers.push(Reader::begin(&keys, recorded, way, false));
+    let mut played: Vec<_> = CASES
+        .iter()
+        .flat_map(|case| [(case, true), (case, false)])
+        .enumerate()
+        .map(|(number, (case, present))| {
+            Played::prepare(&db, format!("{number:04}/"), case, present)
+        })
+        .collect();
+    place.before(&db);
+    for one in &mut played {
+        one.begin();
+    }
+    for one in &played {
+        (one.case.write)(&one.keys);
+    }
+    place.after(&db);
+    if place == Place::EveryLevel {
+        for one in &played {
+            (one.case.write)(&one.keys);
+        }
+    }
+    for one in played {
+        one.commit(place);
+    }
+}
+
+/// One case, with the point there before or not.
+struct Played<'db> {
+    keys: Keys<'db>,
+    case: &'static Case,
+    present: bool,
+    readers: Vec<Reader>,
+    /// Reads after the other write.
+    late: Option<Transaction>,
+}
+
+impl<'db> Played<'db> {
+    fn prepare(db: &'db Db, prefix: String, case: &'static Case, present: bool) -> Self {
+        let keys = Keys { db, prefix };
+        keys.put("b", "b");
+        keys.put("x", "x");
+        if present {
+            keys.put(POINT, "m");
+        }
+        Self {
+            keys,
+            case,
+            present,
+            readers: Vec::new(),
+            late: None,
+        }
+    }
+
+    fn begin(&mut self) {
+        for way in BOTH_WAYS {
+            for recorded in [
+                Recorded::Nothing,
+                Recorded::Point,
+                Recorded::Range,
+                Recorded::Both,
+            ] {
+                for stages in [true, false] {
+                    let reader = Reader::begin(&self.keys, recorded, way, stages);
+                    self.readers.push(reader);
                 }
             }
-            let mut late = db.transaction(TransactionOptions::default());
-            (case.write)(&keys);
-            place.after(&db, &keys, case);
-            // Recording after the other commit records what was there before it: the same conflict.
-            let value = late.get_sync(keys.key(POINT).as_bytes()).unwrap();
+        }
+        self.late = Some(self.keys.db.transaction(TransactionOptions::default()));
+    }
+
+    fn commit(self, place: Place) {
+        let (case, present) = (self.case, self.present);
+        let story = format!("{place:?}, {}, present before: {present}", case.name);
+        if let Some(mut late) = self.late {
+            // It sees what was there before the write, so it conflicts like those that read earlier.
+            let value = late.get_sync(self.keys.key(POINT).as_bytes()).unwrap();
             assert_eq!(value.is_some(), present, "{story}");
             assert_eq!(is_conflict(&late.commit_sync()), case.point, "{story}");
-            for reader in readers {
-                reader.commit(&keys, case, &story);
-            }
+        }
+        for reader in self.readers {
+            reader.commit(&self.keys, case, &story);
         }
     }
 }

@@ -25,7 +25,7 @@ fn way_of(thread: usize) -> Way {
     }
 }
 
-/// In memory, on disk with memtables that are full at once, and on disk with every commit synced.
+/// In memory, and on disk with memtables that are full at once.
 fn everywhere(rule: impl Fn(&Db)) {
     rule(&Db::open_sync(DbOptions::memory()).unwrap());
     let directory = tempfile::tempdir().unwrap();
@@ -41,9 +41,13 @@ fn everywhere(rule: impl Fn(&Db)) {
     .unwrap();
     rule(&db);
     db.close_sync();
+}
+
+/// On disk, with every commit synced.
+fn synced(rule: impl Fn(&Db)) {
     let directory = tempfile::tempdir().unwrap();
-    let db = Db::open_sync(persistent(&directory).with_durability(DurabilityMode::SyncAll));
-    rule(&db.unwrap());
+    let options = persistent(&directory).with_durability(DurabilityMode::SyncAll);
+    rule(&Db::open_sync(options).unwrap());
 }
 
 /// Runs the body in transactions until one commits. Somebody's commit is behind every conflict, so
@@ -109,7 +113,7 @@ fn watched(work: impl Fn(usize) + Sync, watch: impl Fn() + Sync) {
 
 #[test]
 fn lost_update_counters_add_up() {
-    const INCREMENTS: i64 = 40;
+    const INCREMENTS: i64 = 25;
     everywhere(|db| {
         watched(
             |thread| {
@@ -137,7 +141,7 @@ fn lost_update_counters_add_up() {
 #[test]
 fn read_skew_the_bank_never_shows_another_total() {
     const ACCOUNTS: u64 = 8;
-    const TRANSFERS: u64 = 40;
+    const TRANSFERS: u64 = 30;
     const EACH: i64 = 100;
     let total = EACH * i64::try_from(ACCOUNTS).unwrap();
     let seed = seed("bank");
@@ -147,7 +151,7 @@ fn read_skew_the_bank_never_shows_another_total() {
         let rows = db.range_at_sync(at, &accounts).unwrap();
         rows.map(|row| number(&row.unwrap().value)).sum()
     };
-    everywhere(|db| {
+    let rule = |db: &Db| {
         transact(db, Way::Sync, |opening| {
             for number in 0..ACCOUNTS {
                 opening.put(account(number), value_of(EACH));
@@ -195,7 +199,9 @@ fn read_skew_the_bank_never_shows_another_total() {
             all.map(|row| number(&row.unwrap().value))
                 .all(|balance| balance >= 0)
         );
-    });
+    };
+    everywhere(rule);
+    synced(rule);
 }
 
 #[test]
@@ -244,8 +250,8 @@ fn the_bank_reopens_with_the_same_total() {
 /// other allows it, and raises it again: each alone keeps the rule, together only serializability does.
 #[test]
 fn write_skew_never_breaks_a_rule_over_two_keys() {
-    const ROUNDS: usize = 40;
-    everywhere(|db| {
+    const ROUNDS: usize = 20;
+    let rule = |db: &Db| {
         db.put_sync("a", value_of(1)).unwrap();
         db.put_sync("b", value_of(1)).unwrap();
         watched(
@@ -279,14 +285,16 @@ fn write_skew_never_breaks_a_rule_over_two_keys() {
                 );
             },
         );
-    });
+    };
+    everywhere(rule);
+    synced(rule);
 }
 
 /// Threads count the rows of a range and insert the next one under a key of their own, so only the
 /// recorded range stands between two of them and the same number.
 #[test]
 fn phantom_rows_are_numbered_without_gap_or_repetition() {
-    const ROWS: usize = 20;
+    const ROWS: usize = 15;
     everywhere(|db| {
         let given = Mutex::new(BTreeSet::new());
         let rows = KeyRange::prefix("row/");
@@ -325,7 +333,7 @@ fn phantom_rows_are_numbered_without_gap_or_repetition() {
 
 #[test]
 fn dirty_read_what_was_not_committed_is_never_seen() {
-    const ROUNDS: i64 = 60;
+    const ROUNDS: i64 = 25;
     everywhere(|db| {
         watched(
             |thread| {
@@ -365,7 +373,7 @@ fn dirty_read_what_was_not_committed_is_never_seen() {
 
 #[test]
 fn non_repeatable_read_transactions_read_the_same_again_beside_writers() {
-    const ROUNDS: i64 = 60;
+    const ROUNDS: i64 = 25;
     everywhere(|db| {
         watched(
             |thread| {

@@ -26,8 +26,8 @@ pub(crate) struct Scene {
     _directory: Option<TempDir>,
 }
 
-/// Plays a story in memory and on disk, with the rows in memtables, in tables and in merged tables,
-/// through both halves of the interface.
+/// Plays a story in memory and on disk, with the rows in memtables, in tables and in merged tables;
+/// through each half of the interface with and without maintenance.
 pub(crate) fn everywhere(story: impl Fn(&Scene)) {
     for way in BOTH_WAYS {
         let db = way.open(DbOptions::memory()).unwrap();
@@ -37,17 +37,22 @@ pub(crate) fn everywhere(story: impl Fn(&Scene)) {
             between: Between::Nothing,
             _directory: None,
         });
-        for between in [Between::Nothing, Between::Flush, Between::FlushAndCompact] {
-            let directory = tempfile::tempdir().unwrap();
-            let scene = Scene {
-                db: way.open(persistent(&directory)).unwrap(),
-                way,
-                between,
-                _directory: Some(directory),
-            };
-            story(&scene);
-            way.close(&scene.db).unwrap();
-        }
+    }
+    for (way, between) in [
+        (Way::Sync, Between::Nothing),
+        (Way::Async, Between::Nothing),
+        (Way::Sync, Between::Flush),
+        (Way::Async, Between::FlushAndCompact),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let scene = Scene {
+            db: way.open(persistent(&directory)).unwrap(),
+            way,
+            between,
+            _directory: Some(directory),
+        };
+        story(&scene);
+        way.close(&scene.db).unwrap();
     }
 }
 

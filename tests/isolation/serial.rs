@@ -20,7 +20,7 @@ use crate::common::random::{Random, seed};
 use crate::common::way::{Way, call};
 use crate::scene::persistent;
 
-const CASES: u32 = 32;
+const CASES: u32 = 24;
 const SLOTS: usize = 3;
 const KEYS: u8 = 6;
 
@@ -73,8 +73,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => slot().prop_map(Step::Commit),
         1 => slot().prop_map(Step::Discard),
         3 => vec(write(), 1..3).prop_map(Step::Direct),
-        2 => Just(Step::Flush),
-        2 => (0..=KEYS, 0..=KEYS).prop_map(|(start, end)| Step::Compact(start, end)),
+        1 => Just(Step::Flush),
+        1 => (0..=KEYS, 0..=KEYS).prop_map(|(start, end)| Step::Compact(start, end)),
     ]
 }
 
