@@ -99,6 +99,8 @@ fn watched(work: impl Fn(usize) + Sync, watch: impl Fn() + Sync) {
                 if last {
                     break;
                 }
+                // The workers have more to do than the watcher has to see.
+                std::thread::yield_now();
             }
         });
         let _raise = Raise(&done);
