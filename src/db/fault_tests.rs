@@ -140,6 +140,9 @@ fn a_failure_of_any_change_is_told_and_loses_nothing_acknowledged() {
         storage.fail_changes(after, 1);
         let mut told = Told::default();
         drop(run(&storage, &mut told));
+        // How many changes a run makes depends on when readers let go of obsolete tables: this one may
+        // not have come as far.
+        storage.fail_changes(0, 0);
         let db = open(&storage).unwrap_or_else(|error| panic!("{place}: {error}"));
         check(&db, &told, &place);
         drop(db);
