@@ -28,11 +28,11 @@ use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
-use crate::read_counters::{ReadCounters, ReadSteps, one_more};
+use crate::read_counters::ReadCounters;
 use crate::table::TableMeta;
 use crate::table::footer::HEADER_BYTES;
 use crate::table::index::{Index, IndexLayout};
-use crate::table::lookup::{Pin, Resident};
+use crate::table::lookup::{Access, Pin, Resident};
 use crate::table::parts::{Parts, within};
 
 /// An open table. Shared by every version of the tree that holds it.
@@ -215,8 +215,7 @@ impl Table {
         fault.at(self.file.name(), offset).into()
     }
 
-    /// Block `number`, if it can be read without I/O; `steps` notes whether it was ready. A supplied
-    /// one was noted when it was missed.
+    /// Block `number`, if it can be read without I/O.
     #[expect(clippy::inline_always, reason = "as `in_place`")]
     #[inline(always)]
     pub(crate) fn resident<'g>(
@@ -225,7 +224,6 @@ impl Table {
         number: u32,
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
-        steps: &mut ReadSteps,
     ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
         if let Some(supplied) = supplied
             && supplied.is(self.meta.number, number)
@@ -233,28 +231,26 @@ impl Table {
             return Ok(Resident {
                 block: supplied.block(),
                 pin: Pin::Supplied(supplied),
+                access: Access::Supplied,
             });
         }
         if !self.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
-            one_more(&mut steps.block_hits);
             return Ok(resident);
         }
         if let Some(loan) = self.slots.get(number, guard) {
-            one_more(&mut steps.block_hits);
             return Ok(Resident {
                 block: loan.get().block(),
                 pin: Pin::Cached(loan),
+                access: Access::Ready,
             });
         }
         if self.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
-            one_more(&mut steps.block_hits);
             return Ok(resident);
         }
-        one_more(&mut steps.block_misses);
         self.first_use(index, number, guard)
     }
 
@@ -281,6 +277,7 @@ impl Table {
             Ok(Resident {
                 block: BlockRef::new(stored, trailer.layout(stored.len())?),
                 pin: Pin::InPlace { start },
+                access: Access::Ready,
             })
         });
         match found {
@@ -318,6 +315,7 @@ impl Table {
                 return Ok(Resident {
                     block,
                     pin: Pin::InPlace { start },
+                    access: Access::FirstUse,
                 });
             }
             let block = CachedBlock::new(self.meta.number, number, frame.decode()?)?;
@@ -325,6 +323,7 @@ impl Table {
             Ok(Resident {
                 block: loan.get().block(),
                 pin: Pin::Cached(loan),
+                access: Access::FirstUse,
             })
         });
         verified.map_err(|fault| Halt::Failed(self.corrupt(number, fault)))
