@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
-use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::db::Core;
 use crate::error::Result;
@@ -32,12 +31,11 @@ impl Core {
             Ok(value) => Ok(value),
             Err(Halt::Failed(error)) => Err(error),
             Err(Halt::Needs(missing)) => {
-                let supplied = vec![missing.load(mode).await?];
                 // The view is taken before the sequence, as on the resident path.
                 let view = tree.pin();
                 let sequence = at.unwrap_or_else(|| self.commits.visible());
                 let read = |hit: Hit<'_, '_>| Ok(read(hit.bytes()));
-                get_supplied(&view, key, sequence, supplied, mode, read).await
+                get_in_view(&view, key, sequence, Some(missing), mode, read).await
             }
         }
     }
@@ -62,36 +60,27 @@ impl Core {
     }
 }
 
-/// What `read` makes of the value of `key` in a view that the caller holds, loading block after block.
+/// What `read` makes of the value of `key` in a view that the caller holds, loading block after block,
+/// first the one that the caller found `missing`.
 pub(crate) async fn get_in_view<'v, R>(
     view: &'v View,
     key: &[u8],
     sequence: Sequence,
-    mode: Mode,
-    read: impl FnMut(Hit<'v, '_>) -> Result<R>,
-) -> Result<Option<R>> {
-    get_supplied(view, key, sequence, Vec::new(), mode, read).await
-}
-
-/// As [`get_in_view`], with blocks that the read has missed and loaded before.
-async fn get_supplied<'v, R>(
-    view: &'v View,
-    key: &[u8],
-    sequence: Sequence,
-    mut supplied: Vec<Arc<CachedBlock>>,
+    mut missing: Option<Missing>,
     mode: Mode,
     mut read: impl FnMut(Hit<'v, '_>) -> Result<R>,
 ) -> Result<Option<R>> {
+    let mut supplied = Vec::new();
     loop {
-        let missing = {
-            let guard = crossbeam_epoch::pin();
-            match lookup::get(view, key, sequence, &supplied, &guard, mode) {
-                Ok(value) => return value.map(&mut read).transpose(),
-                Err(Halt::Failed(error)) => return Err(error),
-                Err(Halt::Needs(missing)) => missing,
-            }
-        };
-        supplied.push(missing.load(mode).await?);
+        if let Some(missing) = missing.take() {
+            supplied.push(missing.load(mode).await?);
+        }
+        let guard = crossbeam_epoch::pin();
+        match lookup::get(view, key, sequence, &supplied, &guard, mode) {
+            Ok(value) => return value.map(&mut read).transpose(),
+            Err(Halt::Failed(error)) => return Err(error),
+            Err(Halt::Needs(needed)) => missing = Some(needed),
+        }
     }
 }
 

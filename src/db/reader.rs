@@ -125,7 +125,7 @@ impl BucketReader<'_> {
 
     async fn lend(&self, key: &[u8], mode: Mode) -> Result<Option<ValueRef<'_>>> {
         self.core.check_open()?;
-        get_in_view(&self.view, key, self.sequence, mode, |hit| {
+        get_in_view(&self.view, key, self.sequence, None, mode, |hit| {
             hit.lend().map(ValueRef)
         })
         .await
@@ -133,7 +133,7 @@ impl BucketReader<'_> {
 
     async fn read(&self, key: &[u8], mode: Mode) -> Result<Option<Value>> {
         self.core.check_open()?;
-        get_in_view(&self.view, key, self.sequence, mode, |hit| {
+        get_in_view(&self.view, key, self.sequence, None, mode, |hit| {
             Ok(hit.bytes().to_vec())
         })
         .await

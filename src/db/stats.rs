@@ -176,7 +176,8 @@ impl Core {
             stats.wal_queue_capacity = usize::MAX;
         }
         if persistent.storage.capabilities().cooperative {
-            let ready = persistent.cache.reads().steps().ready_async_reads;
+            let reads = persistent.cache.reads();
+            let ready = reads.points().rare.ready_async_reads + reads.scans().ready_async_reads;
             stats.storage_uses_sync_adapter = true;
             stats.storage_sync_adapter_tasks = submitted + ready;
             stats.storage_sync_adapter_queue_capacity = usize::MAX;
@@ -196,26 +197,26 @@ impl Core {
 }
 
 fn add_reads(reads: &ReadCounters, stats: &mut DbStats) {
-    let steps = reads.steps();
-    let prefixes = reads.prefixes();
-    stats.block_cache_hits = steps.block_hits;
-    stats.block_cache_misses = steps.block_misses;
+    let (points, scans) = (reads.points(), reads.scans());
+    let rare = points.rare;
+    stats.block_cache_hits = points.block_hits() + scans.block_hits;
+    stats.block_cache_misses = rare.block_misses + scans.block_misses;
     stats.read_path = ReadPathStats {
-        point_table_probes: steps.tables,
+        point_table_probes: points.tables,
         // Whatever table is not ruled out has its index searched, and a block's place and shape are
         // looked at when it is searched.
-        point_index_partition_probes: steps.tables.saturating_sub(steps.filter_misses),
-        point_block_metadata_probes: steps.blocks,
-        point_data_block_reads: steps.blocks,
-        point_filter_misses: steps.filter_misses,
+        point_index_partition_probes: points.tables.saturating_sub(rare.filter_misses),
+        point_block_metadata_probes: points.blocks,
+        point_data_block_reads: points.blocks,
+        point_filter_misses: rare.filter_misses,
     };
     stats.filters = FilterStats {
-        table_point_hits: steps.filter_hits,
-        table_point_misses: steps.filter_misses,
-        table_point_false_positives: steps.false_positives,
-        table_prefix_hits: prefixes.hits,
-        table_prefix_misses: prefixes.misses,
-        table_prefix_false_positives: prefixes.false_positives,
+        table_point_hits: points.filter_hits(),
+        table_point_misses: rare.filter_misses,
+        table_point_false_positives: rare.false_positives,
+        table_prefix_hits: scans.filter_hits,
+        table_prefix_misses: scans.filter_misses,
+        table_prefix_false_positives: scans.false_positives,
         ..FilterStats::default()
     };
 }

@@ -48,7 +48,7 @@ impl Bucket {
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
             let copy = |hit: Hit<'_, '_>| Ok(hit.bytes().to_vec());
-            values.push(get_in_view(&view, key.as_ref(), pin.sequence(), mode, copy).await?);
+            values.push(get_in_view(&view, key.as_ref(), pin.sequence(), None, mode, copy).await?);
         }
         Ok(values)
     }

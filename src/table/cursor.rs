@@ -15,10 +15,10 @@ use crate::cursor::{Cursor, Halt, Moved};
 use crate::error::Fault;
 use crate::filter::prefix::SharedPrefix;
 use crate::internal_key::Entry;
-use crate::read_counters::{PrefixSteps, ReadSteps};
+use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
 use crate::table::index::Index;
-use crate::table::lookup::{Pin, Resident};
+use crate::table::lookup::{Access, Pin, Resident};
 use crate::table::{Missing, Table};
 
 /// What a cursor counts.
@@ -106,14 +106,9 @@ impl TableCursor {
         let mut supplied = self.supplied.iter().flatten();
         let supplied = supplied.find(|block| block.is(self.table.meta().number, number));
         let guard = crossbeam_epoch::pin();
-        let mut steps = ReadSteps::default();
-        let resident = self
-            .table
-            .resident(self.index(), number, supplied, &guard, &mut steps);
-        if !matches!(self.counting, Counting::Nothing) {
-            self.table.reads().add(&steps);
-        }
-        let Resident { block, pin } = resident?;
+        let resident = self.table.resident(self.index(), number, supplied, &guard);
+        self.count(&resident);
+        let Resident { block, pin, .. } = resident?;
         let bytes = match pin {
             Pin::InPlace { start } => {
                 HeldBytes::InPlace(start..start.saturating_add(block.bytes().len()))
@@ -148,6 +143,26 @@ impl TableCursor {
         self.judge_filter();
     }
 
+    fn count(&self, resident: &Result<Resident<'_>, Halt<Missing>>) {
+        if matches!(self.counting, Counting::Nothing) {
+            return;
+        }
+        let (block_hits, block_misses) = match resident {
+            Ok(resident) => match resident.access {
+                Access::Ready => (1, 0),
+                Access::FirstUse => (0, 1),
+                // It counted when it was missed.
+                Access::Supplied => return,
+            },
+            Err(_) => (0, 1),
+        };
+        self.table.reads().add_scan(&ScanSteps {
+            block_hits,
+            block_misses,
+            ..ScanSteps::default()
+        });
+    }
+
     /// After the first seek, which decides whether the prefix filter was right.
     fn judge_filter(&mut self) {
         if let Counting::Prefix(prefix) = &self.counting {
@@ -156,9 +171,9 @@ impl TableCursor {
             let asked = self.table.tombstones().is_empty()
                 && self.table.may_contain_prefix(prefix) == Some(true);
             if asked && !found {
-                self.table.reads().add_prefix(&PrefixSteps {
+                self.table.reads().add_scan(&ScanSteps {
                     false_positives: 1,
-                    ..PrefixSteps::default()
+                    ..ScanSteps::default()
                 });
             }
             self.counting = Counting::Blocks;

@@ -16,7 +16,7 @@ use crate::cursor::Halt;
 use crate::error::{Error, Fault};
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
-use crate::read_counters::{ReadSteps, one_more};
+use crate::read_counters::{PointSteps, one_more};
 use crate::sequence::Sequence;
 use crate::table::{Missing, Table};
 
@@ -25,6 +25,18 @@ use crate::table::{Missing, Table};
 pub(crate) struct Resident<'g> {
     pub(crate) block: BlockRef<'g>,
     pub(crate) pin: Pin<'g>,
+    pub(crate) access: Access,
+}
+
+/// How a block came to be readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It was.
+    Ready,
+    /// It was verified or decoded just now.
+    FirstUse,
+    /// It was missing before, and was loaded for this very read.
+    Supplied,
 }
 
 /// What keeps lent bytes alive.
@@ -81,6 +93,14 @@ fn range_in(outer: &[u8], inner: &[u8]) -> Option<Range<usize>> {
     (end <= outer.len()).then_some(start..end)
 }
 
+#[cold]
+fn note_miss(halt: Halt<Missing>, steps: &mut PointSteps) -> Halt<Missing> {
+    if let Halt::Needs(_) = halt {
+        one_more(&mut steps.rare.block_misses);
+    }
+    halt
+}
+
 impl Table {
     /// Lends what `get` found for longer than the guard lives, without copying it.
     pub(crate) fn lend<'t>(self: &'t Arc<Self>, found: &Found<'_>) -> Result<Lent<'t>, Error> {
@@ -106,20 +126,19 @@ impl Table {
         sequence: Sequence,
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
-        steps: &mut ReadSteps,
+        steps: &mut PointSteps,
     ) -> Result<Option<Found<'g>>, Halt<Missing>> {
         one_more(&mut steps.tables);
         let filter = self.may_contain(hash);
         if filter == Some(false) {
-            one_more(&mut steps.filter_misses);
+            one_more(&mut steps.rare.filter_misses);
             return Ok(None);
         }
         let found = self.search(key, hash, sequence, supplied, guard, steps)?;
-        if filter == Some(true) {
-            one_more(&mut steps.filter_hits);
-            if found.is_none() {
-                one_more(&mut steps.false_positives);
-            }
+        if filter.is_none() {
+            one_more(&mut steps.rare.unfiltered);
+        } else if found.is_none() {
+            one_more(&mut steps.rare.false_positives);
         }
         Ok(found)
     }
@@ -131,7 +150,7 @@ impl Table {
         sequence: Sequence,
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
-        steps: &mut ReadSteps,
+        steps: &mut PointSteps,
     ) -> Result<Option<Found<'g>>, Halt<Missing>> {
         let index = self.index(self.bytes());
         let corrupt = |number, fault| Halt::Failed(self.corrupt(number, fault));
@@ -149,8 +168,16 @@ impl Table {
             number = supplied.number();
         }
         while number < index.count() {
-            let Resident { block, pin } = self.resident(index, number, supplied, guard, steps)?;
+            let Resident { block, pin, access } = self
+                .resident(index, number, supplied, guard)
+                .map_err(|halt| note_miss(halt, steps))?;
             one_more(&mut steps.blocks);
+            if access != Access::Ready {
+                one_more(&mut steps.rare.unready_blocks);
+            }
+            if access == Access::FirstUse {
+                one_more(&mut steps.rare.block_misses);
+            }
             match block.get(key, hash, sequence) {
                 Ok(Answer::Found(entry)) => {
                     return Ok(Some(Found {

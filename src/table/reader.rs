@@ -29,11 +29,11 @@ use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
-use crate::read_counters::{ReadCounters, ReadSteps, one_more};
+use crate::read_counters::ReadCounters;
 use crate::table::TableMeta;
 use crate::table::footer::HEADER_BYTES;
 use crate::table::index::{Index, IndexLayout};
-use crate::table::lookup::{Pin, Resident};
+use crate::table::lookup::{Access, Pin, Resident};
 use crate::table::parts::{Parts, within};
 
 /// An open table. Shared by every version of the tree that holds it.
@@ -217,8 +217,7 @@ impl Table {
         fault.at(&table_name(self.meta.number), offset).into()
     }
 
-    /// Block `number`, if it can be read without I/O; `steps` notes whether it was ready. A supplied
-    /// one was noted when it was missed.
+    /// Block `number`, if it can be read without I/O.
     #[expect(clippy::inline_always, reason = "as `in_place`")]
     #[inline(always)]
     pub(crate) fn resident<'g>(
@@ -227,7 +226,6 @@ impl Table {
         number: u32,
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
-        steps: &mut ReadSteps,
     ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
         if let Some(supplied) = supplied
             && supplied.is(self.meta.number, number)
@@ -235,28 +233,26 @@ impl Table {
             return Ok(Resident {
                 block: supplied.block(),
                 pin: Pin::Supplied(supplied),
+                access: Access::Supplied,
             });
         }
         if !self.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
-            one_more(&mut steps.block_hits);
             return Ok(resident);
         }
         if let Some(loan) = self.slots.get(number, guard) {
-            one_more(&mut steps.block_hits);
             return Ok(Resident {
                 block: loan.get().block(),
                 pin: Pin::Cached(loan),
+                access: Access::Ready,
             });
         }
         if self.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
-            one_more(&mut steps.block_hits);
             return Ok(resident);
         }
-        one_more(&mut steps.block_misses);
         self.first_use(index, number, guard)
     }
 
@@ -283,6 +279,7 @@ impl Table {
             Ok(Resident {
                 block: BlockRef::new(stored, trailer.layout(stored.len())?),
                 pin: Pin::InPlace { start },
+                access: Access::Ready,
             })
         });
         match found {
@@ -320,6 +317,7 @@ impl Table {
                 return Ok(Resident {
                     block,
                     pin: Pin::InPlace { start },
+                    access: Access::FirstUse,
                 });
             }
             let block = CachedBlock::new(self.meta.number, number, frame.decode()?)?;
@@ -327,6 +325,7 @@ impl Table {
             Ok(Resident {
                 block: loan.get().block(),
                 pin: Pin::Cached(loan),
+                access: Access::FirstUse,
             })
         });
         verified.map_err(|fault| Halt::Failed(self.corrupt(number, fault)))

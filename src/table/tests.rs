@@ -16,7 +16,7 @@ use crate::hash::KeyHash;
 use crate::internal_key::Kind;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::{Fragments, RangeTombstone};
-use crate::read_counters::ReadSteps;
+use crate::read_counters::PointSteps;
 use crate::sequence::Sequence;
 use crate::testing::{Owned, entries, entry, keys, lower_bound, owned, value};
 
@@ -76,12 +76,12 @@ fn open(bytes: &[u8], meta: &TableMeta, budget: usize, mapped: bool) -> Result<A
 fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
     let mut supplied = None;
     for _ in 0..1000 {
-        let mut steps = ReadSteps::default();
+        let mut steps = PointSteps::default();
         let guard = crossbeam_epoch::pin();
         let sequence = Sequence::new(sequence);
         let hash = KeyHash::of(key);
         let found = table.get(key, hash, sequence, supplied.as_ref(), &guard, &mut steps);
-        table.reads().add(&steps);
+        table.reads().add_point(&steps);
         let missing = match found {
             Ok(found) => {
                 return Ok(found.map(|found| {
@@ -363,8 +363,8 @@ fn the_first_lookup_of_a_block_is_a_miss_and_a_repeat_is_a_hit() {
             let cache = Arc::new(BlockCache::new(1 << 20));
             let table = open_in(&bytes, &meta, &cache, mapped).unwrap();
             let counted = || {
-                let steps = cache.reads().steps();
-                (steps.block_hits, steps.block_misses)
+                let steps = cache.reads().points();
+                (steps.block_hits(), steps.rare.block_misses)
             };
             assert_eq!(counted(), (0, 0));
             get(&table, b"00050", 1).unwrap();

@@ -14,7 +14,7 @@ use crate::cursor::Halt;
 use crate::error::Error;
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
-use crate::read_counters::{ReadCounters, ReadSteps};
+use crate::read_counters::{PointSteps, RarePointSteps, ReadCounters};
 use crate::sequence::Sequence;
 use crate::table::{Found, Lent, Missing, Table};
 use crate::tree::view::View;
@@ -80,7 +80,7 @@ struct Lookup<'v, 'g, 'k> {
     above: Sequence,
     supplied: &'g [Arc<CachedBlock>],
     guard: &'g Guard,
-    steps: ReadSteps,
+    steps: PointSteps,
     /// Those of the tables, once one was asked.
     counters: Option<&'v ReadCounters>,
 }
@@ -140,6 +140,11 @@ impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
 
 /// The value of `key` at `sequence`; `supplied` are the blocks that this same lookup missed. Its steps
 /// are counted once, when it is through; misses when they happen.
+#[expect(
+    clippy::inline_always,
+    reason = "what was found must not travel through memory once more"
+)]
+#[inline(always)]
 pub(crate) fn get<'v: 'g, 'g>(
     view: &'v View,
     key: &[u8],
@@ -155,23 +160,33 @@ pub(crate) fn get<'v: 'g, 'g>(
         above: Sequence::ZERO,
         supplied,
         guard,
-        steps: ReadSteps::default(),
+        steps: PointSteps::default(),
         counters: None,
     };
     let known = lookup.run();
     if let Some(counters) = lookup.counters {
-        let mut steps = lookup.steps;
-        if known.is_err() {
-            steps = ReadSteps {
-                block_misses: steps.block_misses,
-                ..ReadSteps::default()
-            };
-        } else if mode == Mode::Cooperative && supplied.is_empty() {
-            steps.ready_async_reads = 1;
-        }
-        counters.add(&steps);
+        let at_hand = mode == Mode::Cooperative && supplied.is_empty();
+        count(counters, &lookup.steps, known.is_ok(), at_hand);
     }
     Ok(known?.and_then(|known| known.value))
+}
+
+#[inline]
+fn count(counters: &ReadCounters, steps: &PointSteps, is_through: bool, at_hand: bool) {
+    if !is_through {
+        counters.add_rare(&RarePointSteps {
+            block_misses: steps.rare.block_misses,
+            ..RarePointSteps::default()
+        });
+        return;
+    }
+    counters.add_point(steps);
+    if at_hand {
+        counters.add_rare(&RarePointSteps {
+            ready_async_reads: 1,
+            ..RarePointSteps::default()
+        });
+    }
 }
 
 /// The newest commit that touched `key`, if it is above `above`. Not counted: nobody reads.
@@ -190,7 +205,7 @@ pub(crate) fn newest_change(
         above,
         supplied,
         guard,
-        steps: ReadSteps::default(),
+        steps: PointSteps::default(),
         counters: None,
     };
     let newest = lookup.run()?.map(|known| known.sequence);

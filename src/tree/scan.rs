@@ -11,7 +11,7 @@ use crate::direction::Direction;
 use crate::error::Result;
 use crate::filter::prefix::SharedPrefix;
 use crate::key::{KeyRange, successor};
-use crate::read_counters::{PrefixSteps, ReadSteps};
+use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
 use crate::table::{Counting, Missing, Table, TableCursor};
 use crate::tree::level::LevelCursor;
@@ -111,9 +111,9 @@ impl Scan {
     fn count_ready(&self) {
         // Any table will do: all have the counters of the database.
         if let Some(table) = self.view.version.tables().next() {
-            table.reads().add(&ReadSteps {
+            table.reads().add_scan(&ScanSteps {
                 ready_async_reads: 1,
-                ..ReadSteps::default()
+                ..ScanSteps::default()
             });
         }
     }
@@ -171,10 +171,10 @@ fn concerns(plan: &ScanPlan, table: &Table) -> bool {
     let Some(says) = table.may_contain_prefix(prefix) else {
         return true;
     };
-    table.reads().add_prefix(&PrefixSteps {
-        hits: u64::from(says),
-        misses: u64::from(!says),
-        ..PrefixSteps::default()
+    table.reads().add_scan(&ScanSteps {
+        filter_hits: u64::from(says),
+        filter_misses: u64::from(!says),
+        ..ScanSteps::default()
     });
     says
 }
