@@ -327,9 +327,14 @@ fn scans_and_lookups_get_on_without_map_and_cache() {
         let sequence = snapshot.read_sequence();
         for key in 0..62_u8 {
             let get = |view: &View| {
-                block_on(get_in_view(view, &[b'k', key], sequence, MODE, |hit| {
-                    Ok(hit.bytes().to_vec())
-                }))
+                block_on(get_in_view(
+                    view,
+                    &[b'k', key],
+                    sequence,
+                    None,
+                    MODE,
+                    |hit| Ok(hit.bytes().to_vec()),
+                ))
                 .unwrap()
             };
             assert_eq!(get(&bare), get(&mapped), "{key} at {sequence:?}");
