@@ -1,13 +1,24 @@
 //! Turns target and features into the few cfg names that `src/` may use.
 //!
 //! - `codec_zstd`: the zstd codec is compiled in (its feature is on and the target has a C toolchain).
+//! - `platform_io`: `RuntimeOptions::platform_io()` may be opened.
+//! - `prefetch_x86`: the processor's prefetch instruction can be named.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(codec_zstd)");
-    let family = std::env::var("CARGO_CFG_TARGET_FAMILY").unwrap_or_default();
-    let native = !family.split(',').any(|name| name == "wasm");
-    if native && std::env::var_os("CARGO_FEATURE_ZSTD").is_some() {
-        println!("cargo::rustc-cfg=codec_zstd");
+    let is = |variable: &str, value: &str| {
+        std::env::var(variable).is_ok_and(|found| found.split(',').any(|part| part == value))
+    };
+    let has = |feature: &str| std::env::var_os(feature).is_some();
+    let native = !is("CARGO_CFG_TARGET_FAMILY", "wasm");
+    set("codec_zstd", native && has("CARGO_FEATURE_ZSTD"));
+    set("platform_io", has("CARGO_FEATURE_PLATFORM_IO"));
+    set("prefetch_x86", is("CARGO_CFG_TARGET_ARCH", "x86_64"));
+}
+
+fn set(name: &str, on: bool) {
+    println!("cargo::rustc-check-cfg=cfg({name})");
+    if on {
+        println!("cargo::rustc-cfg={name}");
     }
 }

@@ -9,8 +9,9 @@ pub enum RuntimeMode {
     /// Threads of the database's own.
     #[default]
     NativeThreads,
-    /// Threads of the database's own, and the platform's asynchronous file operations where it has
-    /// them. Needs the `platform-io` feature: without it, opening fails.
+    /// Threads of the database's own, and the platform's asynchronous file operations where this version
+    /// uses them, which is nowhere yet: until then it runs as `NativeThreads`. Needs the `platform-io`
+    /// feature: without it, opening fails.
     PlatformIo,
     /// The calling thread, nothing else.
     Inline,
@@ -53,8 +54,6 @@ impl RuntimeOptions {
     pub const fn capabilities(self) -> RuntimeCapabilities {
         RuntimeCapabilities {
             threads: !matches!(self.mode, RuntimeMode::Inline),
-            platform_async_io: matches!(self.mode, RuntimeMode::PlatformIo)
-                && cfg!(all(feature = "platform-io", target_os = "linux")),
         }
     }
 }
@@ -63,7 +62,6 @@ impl RuntimeOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeCapabilities {
     threads: bool,
-    platform_async_io: bool,
 }
 
 impl RuntimeCapabilities {
@@ -97,10 +95,10 @@ impl RuntimeCapabilities {
         self.threads
     }
 
-    /// At least one storage operation is asynchronous in the operating system itself.
+    /// At least one storage operation is asynchronous in the operating system itself. In this version none is.
     #[must_use]
     pub const fn platform_async_io(self) -> bool {
-        self.platform_async_io
+        false
     }
 }
 
@@ -146,7 +144,6 @@ mod tests {
 
     #[test]
     fn capabilities_are_as_documented() {
-        let platform = cfg!(all(feature = "platform-io", target_os = "linux"));
         assert_eq!(
             row(RuntimeOptions::native_threads()),
             [true, true, true, true, true, false]
@@ -157,7 +154,7 @@ mod tests {
         );
         assert_eq!(
             row(RuntimeOptions::platform_io()),
-            [true, true, true, true, true, platform]
+            [true, true, true, true, true, false]
         );
         assert_eq!(RuntimeOptions::default(), RuntimeOptions::native_threads());
     }

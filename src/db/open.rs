@@ -65,7 +65,7 @@ pub(crate) async fn open(options: DbOptions, mode: Mode) -> Result<Db> {
 /// The storage that valid options name; `None` in memory.
 fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
     options.validate()?;
-    if options.runtime.mode == RuntimeMode::PlatformIo && !cfg!(feature = "platform-io") {
+    if options.runtime.mode == RuntimeMode::PlatformIo && !cfg!(platform_io) {
         return Err(Error::unsupported_backend(
             "platform async I/O runtime requires the platform-io feature",
         ));

@@ -394,13 +394,13 @@ fn slots<T>(items: &[Item], field: impl Fn(&Item) -> *mut T) -> [AtomicPtr<T>; W
 /// Asks for a cache line that is soon read.
 #[inline]
 fn fetch<T>(place: *const T) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[cfg(all(prefetch_x86, not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint; it reads nothing, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
     }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    #[cfg(not(all(prefetch_x86, not(miri))))]
     let _ = place;
 }
 
