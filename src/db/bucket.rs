@@ -6,7 +6,6 @@ use trine_io::Mode;
 
 use crate::db::iter::Iter;
 use crate::db::pins::Pin;
-use crate::db::read::pin_at;
 use crate::db::write::is_default;
 use crate::db::{Core, Handle};
 use crate::direction::Direction;
@@ -14,10 +13,9 @@ use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::manifest::{BucketId, Change, VersionEdit};
 use crate::options::BucketOptions;
-use crate::prefix::PrefixExtractor;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
-use crate::tree::scan::{Scan, ScanPlan};
+use crate::tree::scan::Scan;
 use crate::tree::version::Version;
 
 /// A bucket's name: any text. Checked when the bucket is opened, not here.
@@ -113,35 +111,7 @@ impl Bucket {
         direction: Direction,
         at: Option<Sequence>,
     ) -> Result<(Scan, Pin)> {
-        self.core().check_open()?;
-        let prefix = self.shared_prefix(&range);
-        let pin = pin_at(self.core(), at);
-        let sequence = pin.sequence();
-        let plan = ScanPlan {
-            range,
-            direction,
-            sequence,
-            prefix,
-        };
-        Ok((Scan::new(self.tree.pin(), plan), pin))
-    }
-
-    /// The extracted prefix that every key of the range has, if the range shows that there is one.
-    fn shared_prefix(&self, range: &KeyRange) -> Option<(PrefixExtractor, Vec<u8>)> {
-        let extractor = &self.options().prefix_extractor;
-        let std::ops::Bound::Included(start) = &range.start else {
-            return None;
-        };
-        let prefix = extractor.extract(start)?;
-        // Only if no key of the range can have another prefix.
-        let within = KeyRange::prefix(prefix);
-        let contained = match (&range.end, &within.end) {
-            (_, std::ops::Bound::Unbounded) => true,
-            (std::ops::Bound::Excluded(end), std::ops::Bound::Excluded(limit)) => end <= limit,
-            (std::ops::Bound::Included(end), std::ops::Bound::Excluded(limit)) => end < limit,
-            _ => false,
-        };
-        (contained && !prefix.is_empty()).then(|| (extractor.clone(), prefix.to_vec()))
+        self.core().scan(&self.tree, range, direction, at)
     }
 }
 
