@@ -85,6 +85,7 @@ pub mod snapshot {
 
 /// Optimistic transactions.
 pub mod transaction {
+    pub use crate::db::transact::TransactOptions;
     pub use crate::db::transaction::{Transaction, TransactionOptions};
 }
 
@@ -108,7 +109,7 @@ pub use recovery::RecoveryReport;
 pub use runtime::{CancellationToken, RuntimeCapabilities, RuntimeMode, RuntimeOptions};
 pub use snapshot::Snapshot;
 pub use stats::{BucketStats, DbStats};
-pub use transaction::{Transaction, TransactionOptions};
+pub use transaction::{TransactOptions, Transaction, TransactionOptions};
 pub use types::{CommitInfo, KeyRange, KeyValue, Sequence, Value};
 pub use write_batch::WriteBatch;
 

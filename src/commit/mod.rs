@@ -16,6 +16,7 @@ pub(crate) mod batch;
 pub(crate) mod conflict;
 mod group;
 mod log_thread;
+pub(crate) mod range_set;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};

@@ -6,19 +6,17 @@ use trine_io::Mode;
 
 use crate::commit::Work;
 use crate::db::iter::Iter;
-use crate::db::read::pin_at;
 use crate::db::write::is_default;
 use crate::db::{Core, Handle};
 use crate::direction::Direction;
 use crate::error::{Error, Result};
-use crate::filter::prefix::SharedPrefix;
 use crate::key::KeyRange;
 use crate::manifest::{Change, VersionEdit};
 use crate::options::BucketOptions;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::tree::pins::Pin;
-use crate::tree::scan::{Scan, ScanPlan};
+use crate::tree::scan::Scan;
 use crate::tree::version::Version;
 
 /// A bucket's name: any text. Checked when the bucket is opened, not here.
@@ -114,37 +112,7 @@ impl Bucket {
         direction: Direction,
         at: Option<Sequence>,
     ) -> Result<(Scan, Pin)> {
-        self.core().check_open()?;
-        self.tree.check_kept()?;
-        let prefix = self.shared_prefix(&range);
-        let pin = pin_at(self.core(), at);
-        let sequence = pin.sequence();
-        let plan = ScanPlan {
-            range,
-            direction,
-            sequence,
-            prefix,
-        };
-        Ok((Scan::new(self.tree.pin(), plan), pin))
-    }
-
-    /// The extracted prefix that every key of the range has, if the range shows that there is one.
-    fn shared_prefix(&self, range: &KeyRange) -> Option<Arc<SharedPrefix>> {
-        let extractor = &self.options().prefix_extractor;
-        let std::ops::Bound::Included(start) = &range.start else {
-            return None;
-        };
-        let prefix = extractor.extract(start)?;
-        // Only if no key of the range can have another prefix.
-        let within = KeyRange::prefix(prefix);
-        let contained = match (&range.end, &within.end) {
-            (_, std::ops::Bound::Unbounded) => true,
-            (std::ops::Bound::Excluded(end), std::ops::Bound::Excluded(limit)) => end <= limit,
-            (std::ops::Bound::Included(end), std::ops::Bound::Excluded(limit)) => end < limit,
-            _ => false,
-        };
-        (contained && !prefix.is_empty())
-            .then(|| Arc::new(SharedPrefix::new(extractor.clone(), prefix)))
+        self.core().scan(&self.tree, range, direction, at)
     }
 }
 

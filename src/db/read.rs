@@ -1,21 +1,50 @@
-//! Point reads: the resident path as a plain call, the rest as a loop that loads what is missing.
+//! Reads of one tree. Points: the resident path as a plain call, the rest as a loop that loads what is
+//! missing. Scans: how one begins.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use trine_io::Mode;
 
 use crate::cursor::Halt;
 use crate::db::Core;
+use crate::direction::Direction;
 use crate::error::Result;
+use crate::filter::prefix::SharedPrefix;
+use crate::key::KeyRange;
 use crate::sequence::Sequence;
 use crate::table::Missing;
 use crate::tree::lookup::{self, Hit};
 use crate::tree::pins::Pin;
+use crate::tree::scan::{Scan, ScanPlan};
 use crate::tree::{Tree, view::View};
 
 impl Core {
     pub(crate) fn pin_newest(&self) -> Pin {
         self.pins.pin(|| self.commits.visible())
+    }
+
+    /// A scan of `range` at `at`, or of what is committed now. Reads nothing yet.
+    pub(crate) fn scan(
+        &self,
+        tree: &Tree,
+        range: KeyRange,
+        direction: Direction,
+        at: Option<Sequence>,
+    ) -> Result<(Scan, Pin)> {
+        self.check_open()?;
+        tree.check_kept()?;
+        // The pin before the view: see `Pins`.
+        let pin = self
+            .pins
+            .pin(|| at.unwrap_or_else(|| self.commits.visible()));
+        let plan = ScanPlan {
+            prefix: shared_prefix(tree, &range),
+            range,
+            direction,
+            sequence: pin.sequence(),
+        };
+        Ok((Scan::new(tree.pin(), plan), pin))
     }
 
     /// What `read` makes of the value of `key` at `at` (or now), lent from where it lies.
@@ -84,8 +113,21 @@ pub(crate) async fn get_in_view<'v, R>(
     }
 }
 
-/// The sequence that a snapshot of this database or a bare number reads at.
-pub(crate) fn pin_at(core: &Arc<Core>, at: Option<Sequence>) -> Pin {
-    core.pins
-        .pin(|| at.unwrap_or_else(|| core.commits.visible()))
+/// The extracted prefix that every key of the range has, if the range shows that there is one.
+fn shared_prefix(tree: &Tree, range: &KeyRange) -> Option<Arc<SharedPrefix>> {
+    let extractor = &tree.options().prefix_extractor;
+    let Bound::Included(start) = &range.start else {
+        return None;
+    };
+    let prefix = extractor.extract(start)?;
+    // Only if no key of the range can have another prefix.
+    let within = KeyRange::prefix(prefix);
+    let contained = match (&range.end, &within.end) {
+        (_, Bound::Unbounded) => true,
+        (Bound::Excluded(end), Bound::Excluded(limit)) => end <= limit,
+        (Bound::Included(end), Bound::Excluded(limit)) => end < limit,
+        _ => false,
+    };
+    (contained && !prefix.is_empty())
+        .then(|| Arc::new(SharedPrefix::new(extractor.clone(), prefix)))
 }

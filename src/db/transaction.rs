@@ -7,6 +7,8 @@ use trine_platform::block_on;
 
 use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
 use crate::commit::conflict::Reads;
+use crate::db::iter::Iter;
+use crate::db::staged::{Staged, StagedIndex};
 use crate::db::{Core, Db, Handle};
 use crate::direction::Direction;
 use crate::error::{Error, Result};
@@ -14,7 +16,8 @@ use crate::key::KeyRange;
 use crate::options::WriteOptions;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
-use crate::tree::scan::{Scan, ScanPlan};
+use crate::tree::pins::Pin;
+use crate::tree::scan::Scan;
 use crate::types::{CommitInfo, Value};
 
 /// How a transaction commits.
@@ -26,12 +29,19 @@ pub struct TransactionOptions {
 
 /// Reads at one sequence and stages writes; commits if nobody else wrote to what it read.
 ///
-/// - Reads see the database as it was when the transaction began, for as long as it lives; they do
-///   not see its own staged writes.
+/// - Reads see the database as it was when the transaction began, for as long as it lives. [`get`](Self::get)
+///   and [`scan`](Self::scan) do not see the transaction's own staged writes; [`get_staged`](Self::get_staged) does.
 /// - Every key read and every range read is recorded. If another commit has since touched one of
 ///   them, [`commit`](Self::commit) fails with [`Error::Conflict`] and nothing is applied. So
 ///   transactions are serializable as far as they recorded what they read.
 /// - Dropping a transaction discards it. A live one keeps the database open.
+///
+/// [`Db::transact`] begins, commits, and begins again after a conflict.
+///
+/// # Cost
+/// A recorded key is kept once, however often it is read; ranges that touch are kept as one. To commit,
+/// each key is looked up, and each range walked, in what was committed since the transaction began; buckets
+/// without such commits cost nothing.
 ///
 /// # Examples
 /// ```
@@ -53,6 +63,7 @@ pub struct Transaction {
     options: TransactionOptions,
     reads: Reads,
     batch: WriteBatch,
+    staged: StagedIndex,
     /// The pinned sequence, where a constant function can read it.
     sequence: Sequence,
 }
@@ -72,27 +83,25 @@ impl Db {
     pub fn transaction(&self, options: TransactionOptions) -> Transaction {
         let pin = self.core().pin_newest();
         let sequence = pin.sequence();
-        let reads = Reads {
-            pin,
-            points: Vec::new(),
-            ranges: Vec::new(),
-        };
-        let handle = Arc::clone(self.keyspace().handle());
         Transaction {
-            handle,
+            handle: Arc::clone(self.keyspace().handle()),
             options,
-            reads,
+            reads: Reads::new(pin),
             batch: WriteBatch::new(),
+            staged: StagedIndex::default(),
             sequence,
         }
     }
 }
 
 impl Core {
-    fn tree_named(&self, name: String) -> Result<Arc<Tree>> {
-        match self.trees.load().by_name(&name) {
+    fn tree_named(&self, name: &str) -> Result<Arc<Tree>> {
+        self.check_open()?;
+        match self.trees.load().by_name(name) {
             Some(tree) => Ok(Arc::clone(tree)),
-            None => Err(Error::BucketMissing { name }),
+            None => Err(Error::BucketMissing {
+                name: name.to_owned(),
+            }),
         }
     }
 }
@@ -115,8 +124,7 @@ impl Transaction {
     /// # Errors
     /// [`Error::Closed`], [`Error::Io`], [`Error::Corruption`], [`Error::InvalidFormat`]; nothing is recorded.
     pub async fn get(&mut self, key: &[u8]) -> Result<Option<Value>> {
-        self.get_in(DEFAULT_BUCKET.to_owned(), key, Mode::Cooperative)
-            .await
+        self.get_in(DEFAULT_BUCKET, key, Mode::Cooperative).await
     }
 
     /// [`get`](Self::get) on this thread.
@@ -124,7 +132,7 @@ impl Transaction {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_sync(&mut self, key: &[u8]) -> Result<Option<Value>> {
-        block_on(self.get_in(DEFAULT_BUCKET.to_owned(), key, Mode::Blocking))
+        block_on(self.get_in(DEFAULT_BUCKET, key, Mode::Blocking))
     }
 
     /// The value of `key` in a named bucket as of the transaction's sequence; recorded.
@@ -136,7 +144,7 @@ impl Transaction {
         bucket: impl Into<String>,
         key: &[u8],
     ) -> Result<Option<Value>> {
-        self.get_in(bucket.into(), key, Mode::Cooperative).await
+        self.get_in(&bucket.into(), key, Mode::Cooperative).await
     }
 
     /// [`get_bucket`](Self::get_bucket) on this thread.
@@ -148,18 +156,98 @@ impl Transaction {
         bucket: impl Into<String>,
         key: &[u8],
     ) -> Result<Option<Value>> {
-        block_on(self.get_in(bucket.into(), key, Mode::Blocking))
+        block_on(self.get_in(&bucket.into(), key, Mode::Blocking))
     }
 
-    async fn get_in(&mut self, bucket: String, key: &[u8], mode: Mode) -> Result<Option<Value>> {
-        self.handle.check_open()?;
+    async fn get_in(&mut self, bucket: &str, key: &[u8], mode: Mode) -> Result<Option<Value>> {
         let tree = self.handle.tree_named(bucket)?;
+        self.read(&tree, key, mode).await
+    }
+
+    async fn read(&mut self, tree: &Arc<Tree>, key: &[u8], mode: Mode) -> Result<Option<Value>> {
         let value = self
             .handle
-            .get_with(&tree, key, Some(self.sequence), mode, <[u8]>::to_vec)
+            .get_with(tree, key, Some(self.sequence), mode, <[u8]>::to_vec)
             .await?;
-        self.reads.points.push((tree, key.to_vec()));
+        self.reads.add_point(tree, key);
         Ok(value)
+    }
+
+    /// The value that `key` of the default bucket would have if the transaction committed now: what it
+    /// staged last for the key, range deletes included, or else what [`get`](Self::get) reads.
+    ///
+    /// What was staged depends on nobody else, so only a read of the database is recorded.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// # Cost
+    /// A search among the staged writes, then a read if they do not decide. The staged keys are copied
+    /// into an index, each once, at the next call of this method.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> trine_kv::Result<()> {
+    /// use trine_kv::{Db, DbOptions, TransactionOptions};
+    /// let db = Db::open_sync(DbOptions::memory())?;
+    /// db.put_sync("counter", "1")?;
+    /// let mut transaction = db.transaction(TransactionOptions::default());
+    /// transaction.put("counter", "2");
+    /// assert_eq!(transaction.get_sync(b"counter")?.as_deref(), Some(&b"1"[..]));
+    /// assert_eq!(transaction.get_staged_sync(b"counter")?.as_deref(), Some(&b"2"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_staged(&mut self, key: &[u8]) -> Result<Option<Value>> {
+        self.get_staged_in(DEFAULT_BUCKET, key, Mode::Cooperative)
+            .await
+    }
+
+    /// [`get_staged`](Self::get_staged) on this thread.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_staged_sync(&mut self, key: &[u8]) -> Result<Option<Value>> {
+        block_on(self.get_staged_in(DEFAULT_BUCKET, key, Mode::Blocking))
+    }
+
+    /// [`get_staged`](Self::get_staged) of a key of a named bucket.
+    ///
+    /// # Errors
+    /// [`Error::BucketMissing`], also for a staged key, and as [`get`](Self::get).
+    pub async fn get_staged_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: &[u8],
+    ) -> Result<Option<Value>> {
+        self.get_staged_in(&bucket.into(), key, Mode::Cooperative)
+            .await
+    }
+
+    /// [`get_staged_bucket`](Self::get_staged_bucket) on this thread.
+    ///
+    /// # Errors
+    /// As [`get_staged_bucket`](Self::get_staged_bucket).
+    pub fn get_staged_bucket_sync(
+        &mut self,
+        bucket: impl Into<String>,
+        key: &[u8],
+    ) -> Result<Option<Value>> {
+        block_on(self.get_staged_in(&bucket.into(), key, Mode::Blocking))
+    }
+
+    async fn get_staged_in(
+        &mut self,
+        bucket: &str,
+        key: &[u8],
+        mode: Mode,
+    ) -> Result<Option<Value>> {
+        let tree = self.handle.tree_named(bucket)?;
+        match self.staged.find(self.batch.operations(), bucket, key) {
+            Some(Staged::Put(value)) => Ok(Some(value.to_vec())),
+            Some(Staged::Deleted) => Ok(None),
+            None => self.read(&tree, key, mode).await,
+        }
     }
 
     /// Records a read of a whole range of the default bucket: a commit inside it, even of a new key,
@@ -168,7 +256,7 @@ impl Transaction {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn read_range(&mut self, range: KeyRange) -> Result<()> {
-        self.read_range_in(DEFAULT_BUCKET.to_owned(), range, Mode::Cooperative)
+        self.read_range_in(DEFAULT_BUCKET, range, Mode::Cooperative)
             .await
     }
 
@@ -177,7 +265,7 @@ impl Transaction {
     /// # Errors
     /// As [`read_range`](Self::read_range).
     pub fn read_range_sync(&mut self, range: KeyRange) -> Result<()> {
-        block_on(self.read_range_in(DEFAULT_BUCKET.to_owned(), range, Mode::Blocking))
+        block_on(self.read_range_in(DEFAULT_BUCKET, range, Mode::Blocking))
     }
 
     /// Records a read of a whole range of a named bucket.
@@ -189,7 +277,7 @@ impl Transaction {
         bucket: impl Into<String>,
         range: KeyRange,
     ) -> Result<()> {
-        self.read_range_in(bucket.into(), range, Mode::Cooperative)
+        self.read_range_in(&bucket.into(), range, Mode::Cooperative)
             .await
     }
 
@@ -202,22 +290,27 @@ impl Transaction {
         bucket: impl Into<String>,
         range: KeyRange,
     ) -> Result<()> {
-        block_on(self.read_range_in(bucket.into(), range, Mode::Blocking))
+        block_on(self.read_range_in(&bucket.into(), range, Mode::Blocking))
     }
 
-    async fn read_range_in(&mut self, bucket: String, range: KeyRange, mode: Mode) -> Result<()> {
-        self.handle.check_open()?;
+    async fn read_range_in(&mut self, bucket: &str, range: KeyRange, mode: Mode) -> Result<()> {
         let tree = self.handle.tree_named(bucket)?;
-        let plan = ScanPlan {
-            range: range.clone(),
-            direction: Direction::Forward,
-            sequence: self.sequence,
-            prefix: None,
-        };
-        let mut scan = Scan::new(tree.pin(), plan);
+        let (mut scan, _) = self.scan_of(&tree, &range, Direction::Forward)?;
         while scan.advance(mode).await? {}
-        self.reads.ranges.push((tree, range));
+        self.reads.add_range(&tree, &range);
         Ok(())
+    }
+
+    fn scan_of(&self, tree: &Tree, range: &KeyRange, direction: Direction) -> Result<(Scan, Pin)> {
+        self.handle
+            .scan(tree, range.clone(), direction, Some(self.sequence))
+    }
+
+    fn scan_in(&mut self, bucket: &str, range: &KeyRange, direction: Direction) -> Result<Iter> {
+        let tree = self.handle.tree_named(bucket)?;
+        let (scan, pin) = self.scan_of(&tree, range, direction)?;
+        self.reads.add_range(&tree, range);
+        Ok(Iter::scan(scan, pin))
     }
 
     /// Stages a put in the default bucket.
@@ -300,6 +393,81 @@ impl Transaction {
                 .prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
         block_on(self.handle.commit_here(prepared, Mode::Blocking))
     }
+}
+
+/// One scan in its four forms. Creating an iterator reads nothing, so the forms differ only in how it
+/// is stepped.
+macro_rules! scan_methods {
+    ($($order:literal, $direction:ident, $(#[$example:meta])*
+       $scan:ident, $scan_sync:ident, $bucket:ident, $bucket_sync:ident;)*) => {
+        impl Transaction {
+            $(
+                #[doc = concat!("The rows of a range of the default bucket in ", $order,
+                    " order, as of the transaction's sequence; recorded.")]
+                ///
+                /// The rows are committed ones: staged writes are not among them. The whole range counts as
+                /// read from now on, however far the iterator gets: a commit inside it, even of a new
+                /// key, is a conflict. The iterator may outlive the transaction.
+                ///
+                /// # Errors
+                /// [`Error::Closed`]; nothing is recorded. Reading errors come from the iterator.
+                ///
+                /// # Cost
+                /// Reads nothing yet; pins what the iterator will read.
+                $(#[$example])*
+                pub async fn $scan(&mut self, range: &KeyRange) -> Result<Iter> {
+                    self.$scan_sync(range)
+                }
+
+                #[doc = concat!("[`", stringify!($scan), "`](Self::", stringify!($scan), ") on this thread.")]
+                ///
+                /// # Errors
+                #[doc = concat!("As [`", stringify!($scan), "`](Self::", stringify!($scan), ").")]
+                pub fn $scan_sync(&mut self, range: &KeyRange) -> Result<Iter> {
+                    self.scan_in(DEFAULT_BUCKET, range, Direction::$direction)
+                }
+
+                #[doc = concat!("[`", stringify!($scan), "`](Self::", stringify!($scan), ") of a named bucket.")]
+                ///
+                /// # Errors
+                #[doc = concat!("[`Error::BucketMissing`], and as [`", stringify!($scan), "`](Self::", stringify!($scan), ").")]
+                pub async fn $bucket(&mut self, bucket: impl Into<String>, range: &KeyRange) -> Result<Iter> {
+                    self.$bucket_sync(bucket, range)
+                }
+
+                #[doc = concat!("[`", stringify!($bucket), "`](Self::", stringify!($bucket), ") on this thread.")]
+                ///
+                /// # Errors
+                #[doc = concat!("As [`", stringify!($bucket), "`](Self::", stringify!($bucket), ").")]
+                pub fn $bucket_sync(&mut self, bucket: impl Into<String>, range: &KeyRange) -> Result<Iter> {
+                    self.scan_in(&bucket.into(), range, Direction::$direction)
+                }
+            )*
+        }
+    };
+}
+
+scan_methods! {
+    "ascending", Forward,
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> trine_kv::Result<()> {
+    /// use trine_kv::{Db, DbOptions, Error, KeyRange, TransactionOptions};
+    /// let db = Db::open_sync(DbOptions::memory())?;
+    /// db.put_sync("seat:1", "Ada")?;
+    /// let mut transaction = db.transaction(TransactionOptions::default());
+    /// let seats = transaction.scan_sync(&KeyRange::prefix("seat:"))?.count();
+    /// transaction.put("taken", seats.to_string());
+    /// // Somebody takes a seat meanwhile: the count would be wrong.
+    /// db.put_sync("seat:2", "Grace")?;
+    /// assert!(matches!(transaction.commit_sync(), Err(Error::Conflict { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    scan, scan_sync, scan_bucket, scan_bucket_sync;
+    "descending", Reverse,
+    scan_reverse, scan_reverse_sync, scan_reverse_bucket, scan_reverse_bucket_sync;
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_epoch::{Atomic, Guard, Owned};
 
+use crate::sequence::Sequence;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::version::Version;
 
@@ -33,6 +34,15 @@ impl View {
     /// All memtables, newest first.
     pub(crate) fn buffers(&self) -> impl Iterator<Item = &Arc<WriteBuffer>> {
         std::iter::once(&self.active).chain(self.immutables.iter())
+    }
+
+    /// Whether it holds a commit above `above`. For the commit leader: others may see one come.
+    pub(crate) fn has_changes_above(&self, above: Sequence) -> bool {
+        self.buffers().any(|buffer| buffer.last_sequence() > above)
+            || self
+                .version
+                .tables()
+                .any(|table| table.meta().largest_sequence > above)
     }
 }
 
