@@ -68,6 +68,7 @@ pub mod bucket {
 /// Iterators over rows.
 pub mod iterator {
     pub use crate::db::iter::{Iter, LazyIter, LazyKeyValue, LazyValue};
+    pub use crate::db::row_cursor::RowCursor;
     pub use crate::direction::Direction;
 }
 
@@ -98,7 +99,7 @@ pub use bucket::{Bucket, BucketName, BucketReader};
 pub use db::reader::{PointValue, ValueRef};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};
 pub use error::{Error, Result};
-pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue};
+pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor};
 pub use options::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions,
     DurabilityMode, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy,

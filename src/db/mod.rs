@@ -21,6 +21,7 @@ pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod report;
+pub(crate) mod row_cursor;
 pub(crate) mod snapshot;
 pub(crate) mod staged;
 pub(crate) mod stats;

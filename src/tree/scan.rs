@@ -6,6 +6,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::cache::CachedBlock;
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::error::Result;
@@ -87,22 +88,41 @@ impl Scan {
     pub(crate) async fn advance(&mut self, mode: Mode) -> Result<bool> {
         let mut ready = mode == Mode::Cooperative && self.reads_tables && !self.done;
         loop {
-            match self.step() {
-                Ok(()) => {
+            match self.try_advance() {
+                Ok(on_row) => {
                     if ready {
                         self.count_ready();
                     }
-                    return Ok(!self.done);
+                    return Ok(on_row);
                 }
                 Err(Halt::Needs(missing)) => {
                     ready = false;
-                    let block = missing.load(mode).await?;
-                    self.rows.supply(&block);
+                    let loaded = missing.load(mode).await;
+                    self.supply(loaded)?;
                 }
-                Err(Halt::Failed(error)) => {
-                    self.done = true;
-                    return Err(error);
-                }
+                Err(Halt::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// On to the next row, if what that takes is resident; else names the block, and goes on from
+    /// there once it was supplied.
+    pub(crate) fn try_advance(&mut self) -> std::result::Result<bool, Halt<Missing>> {
+        let moved = self.step();
+        self.done |= matches!(moved, Err(Halt::Failed(_)));
+        moved.map(|()| !self.done)
+    }
+
+    /// Takes what loading a block came to. A failure ends the scan.
+    pub(crate) fn supply(&mut self, loaded: Result<Arc<CachedBlock>>) -> Result<()> {
+        match loaded {
+            Ok(block) => {
+                self.rows.supply(&block);
+                Ok(())
+            }
+            Err(error) => {
+                self.done = true;
+                Err(error)
             }
         }
     }

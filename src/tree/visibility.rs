@@ -61,8 +61,10 @@ pub(crate) struct Visible {
     key: Vec<u8>,
     /// Whether `key` holds one.
     has_key: bool,
-    /// Reverse: the newest version of `key` so far; `None` if it is deleted.
-    value: Option<Vec<u8>>,
+    /// Reverse: the newest version of `key` so far, if it `lives`. Kept from row to row for its memory.
+    value: Vec<u8>,
+    /// Reverse: whether that version is a value, and not deleted.
+    lives: bool,
     /// Whether it stands on a row.
     on_row: bool,
     started: bool,
@@ -84,7 +86,8 @@ impl Visible {
             tombstones,
             key: Vec::new(),
             has_key: false,
-            value: None,
+            value: Vec::new(),
+            lives: false,
             on_row: false,
             started: false,
             stepping: false,
@@ -116,7 +119,7 @@ impl Visible {
         }
         match self.direction {
             Direction::Forward => self.merge.entry().map(|entry| (entry.key, entry.value)),
-            Direction::Reverse => Some((&self.key, self.value.as_deref()?)),
+            Direction::Reverse => Some((&self.key, &self.value)),
         }
     }
 
@@ -177,7 +180,7 @@ impl Visible {
         loop {
             match self.merge.entry() {
                 Some(entry) if self.has_key && entry.key != self.key.as_slice() => {
-                    if self.value.is_some() {
+                    if self.lives {
                         break;
                     }
                     self.has_key = false;
@@ -187,19 +190,22 @@ impl Visible {
                         self.key.clear();
                         self.key.extend_from_slice(entry.key);
                         self.has_key = true;
-                        self.value = None;
+                        self.lives = false;
                     }
                     if entry.sequence <= self.sequence {
-                        let lives = entry.kind == Kind::Value
+                        self.lives = entry.kind == Kind::Value
                             && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence);
-                        keep(&mut self.value, lives.then_some(entry.value));
+                        if self.lives {
+                            self.value.clear();
+                            self.value.extend_from_slice(entry.value);
+                        }
                     }
                     self.step_merge()?;
                 }
                 None => break,
             }
         }
-        self.on_row = self.has_key && self.value.is_some();
+        self.on_row = self.has_key && self.lives;
         self.has_key = self.on_row;
         Ok(())
     }
@@ -212,16 +218,4 @@ fn hidden(tombstones: &[Tombstones], key: &[u8], sequence: Sequence, at: Sequenc
             .covering(key, at)
             .is_some_and(|covering| covering > sequence)
     })
-}
-
-/// Replaces the kept value, reusing its buffer.
-fn keep(kept: &mut Option<Vec<u8>>, value: Option<&[u8]>) {
-    match (kept.as_mut(), value) {
-        (Some(buffer), Some(value)) => {
-            buffer.clear();
-            buffer.extend_from_slice(value);
-        }
-        (None, Some(value)) => *kept = Some(value.to_vec()),
-        (_, None) => *kept = None,
-    }
 }
