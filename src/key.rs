@@ -30,6 +30,14 @@ impl KeyRange {
     }
 
     /// `[start, end)`.
+    ///
+    /// # Examples
+    /// ```
+    /// use trine_kv::KeyRange;
+    /// // Big-endian numbers are in byte order.
+    /// let range = KeyRange::half_open(10_u32.to_be_bytes(), 20_u32.to_be_bytes());
+    /// assert!(range.contains(&10_u32.to_be_bytes()) && !range.contains(&20_u32.to_be_bytes()));
+    /// ```
     #[must_use]
     pub fn half_open(start: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -39,6 +47,17 @@ impl KeyRange {
     }
 
     /// Every key that starts with `prefix`; the empty prefix means every key.
+    ///
+    /// # Examples
+    /// ```
+    /// use trine_kv::KeyRange;
+    /// let users = KeyRange::prefix("user:");
+    /// assert!(users.contains(b"user:") && users.contains(b"user:\xff\xff"));
+    /// assert!(!users.contains(b"user") && !users.contains(b"user;"));
+    /// // Bytes that cannot be counted up carry over, or leave the range without an end.
+    /// assert_eq!(KeyRange::prefix([1, 0xff]), KeyRange::half_open([1, 0xff], [2]));
+    /// assert!(KeyRange::prefix([0xff]).contains(&[0xff; 9]));
+    /// ```
     #[must_use]
     pub fn prefix(prefix: impl Into<Vec<u8>>) -> Self {
         let start = prefix.into();
@@ -50,6 +69,18 @@ impl KeyRange {
     }
 
     /// The same bounds as any range of byte strings, such as `"a".."m"` or `vec![1]..=vec![9]`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::ops::Bound;
+    /// use trine_kv::KeyRange;
+    /// assert_eq!(KeyRange::from_bounds("a".."m"), KeyRange::half_open("a", "m"));
+    /// assert!(KeyRange::from_bounds(vec![1]..=vec![9]).contains(&[9]));
+    /// assert!(KeyRange::from_bounds(7_u64.to_be_bytes()..).contains(&8_u64.to_be_bytes()));
+    /// // Where a bound does not show the type of its key, name it.
+    /// let after = KeyRange::from_bounds::<&str>((Bound::Excluded("a"), Bound::Unbounded));
+    /// assert!(!after.contains(b"a") && after.contains(b"a\0"));
+    /// ```
     #[must_use]
     pub fn from_bounds<K: AsRef<[u8]>>(range: impl RangeBounds<K>) -> Self {
         let own = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
@@ -60,6 +91,13 @@ impl KeyRange {
     }
 
     /// Whether `key` lies inside.
+    ///
+    /// # Examples
+    /// ```
+    /// use trine_kv::KeyRange;
+    /// assert!(KeyRange::all().contains(b""));
+    /// assert!(!KeyRange::half_open("b", "a").contains(b"a"));
+    /// ```
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
         !self.ends_before(key) && !self.starts_after(key)

@@ -69,6 +69,8 @@ pub mod bucket {
 pub mod iterator {
     pub use crate::db::iter::{Iter, LazyIter, LazyKeyValue, LazyValue};
     pub use crate::db::row_cursor::RowCursor;
+    #[cfg(feature = "stream")]
+    pub use crate::db::stream::{LazyRowStream, RowStream};
     pub use crate::direction::Direction;
 }
 
@@ -100,6 +102,8 @@ pub use db::reader::{PointValue, ValueRef};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};
 pub use error::{Error, Result};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor};
+#[cfg(feature = "stream")]
+pub use iterator::{LazyRowStream, RowStream};
 pub use options::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions,
     DurabilityMode, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy,

@@ -21,8 +21,8 @@ use crate::types::{KeyValue, Value};
 /// A row is copied once. The memtables and tables it reads stay in memory and on disk while it lives.
 #[derive(Clone)]
 pub struct Iter {
-    rows: Rows,
-    direction: Direction,
+    pub(crate) rows: Rows,
+    pub(crate) direction: Direction,
 }
 
 /// As [`Iter`], with values that are read only when they are asked for.
@@ -31,11 +31,11 @@ pub struct Iter {
 /// A row's key is copied; a value that lies in a table beside its key is copied with it.
 #[derive(Clone)]
 pub struct LazyIter {
-    rows: Rows,
-    direction: Direction,
+    pub(crate) rows: Rows,
+    pub(crate) direction: Direction,
 }
 
-enum Rows {
+pub(crate) enum Rows {
     Items(std::vec::IntoIter<KeyValue>),
     Scan(Box<Scan>, Pin),
 }
@@ -57,10 +57,15 @@ impl Rows {
                 if !scan.advance(mode).await? {
                     return Ok(None);
                 }
-                Ok(scan.row().map(|(key, value)| KeyValue::new(key, value)))
+                Ok(copied(scan))
             }
         }
     }
+}
+
+/// The row that the scan stands on.
+pub(crate) fn copied(scan: &Scan) -> Option<KeyValue> {
+    scan.row().map(|(key, value)| KeyValue::new(key, value))
 }
 
 impl std::fmt::Debug for Iter {
@@ -206,7 +211,7 @@ pub struct LazyKeyValue {
 }
 
 impl LazyKeyValue {
-    fn of(row: KeyValue) -> Self {
+    pub(crate) fn of(row: KeyValue) -> Self {
         Self {
             key: row.key,
             value: LazyValue { inline: row.value },

@@ -25,6 +25,8 @@ pub(crate) mod row_cursor;
 pub(crate) mod snapshot;
 pub(crate) mod staged;
 pub(crate) mod stats;
+#[cfg(feature = "stream")]
+pub(crate) mod stream;
 pub(crate) mod surface;
 pub(crate) mod transact;
 pub(crate) mod transaction;
