@@ -557,8 +557,8 @@ fn a_live_transaction_keeps_the_database_open() {
 }
 
 #[test]
-fn many_reads_and_writes_of_one_transaction_agree_with_a_map() {
-    // Some ten thousand of each: were their bookkeeping a list, this would take minutes.
+fn a_transaction_of_many_reads_and_writes_commits_them_all() {
+    // Ten thousand of each: were their bookkeeping a list, this would take minutes.
     const KEYS: u32 = 10_000;
     let db = Db::open_sync(DbOptions::memory()).unwrap();
     let mut transaction = begin(&db);
