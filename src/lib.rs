@@ -69,7 +69,7 @@ pub mod bucket {
 pub mod iterator {
     pub use crate::db::iter::{Iter, LazyIter, LazyKeyValue, LazyValue};
     pub use crate::db::row_cursor::RowCursor;
-    #[cfg(feature = "stream")]
+    #[cfg(stream)]
     pub use crate::db::stream::{LazyRowStream, RowStream};
     pub use crate::direction::Direction;
 }
@@ -102,7 +102,7 @@ pub use db::reader::{PointValue, ValueRef};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};
 pub use error::{Error, Result};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor};
-#[cfg(feature = "stream")]
+#[cfg(stream)]
 pub use iterator::{LazyRowStream, RowStream};
 pub use options::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions,

@@ -25,7 +25,7 @@ pub(crate) mod row_cursor;
 pub(crate) mod snapshot;
 pub(crate) mod staged;
 pub(crate) mod stats;
-#[cfg(feature = "stream")]
+#[cfg(stream)]
 pub(crate) mod stream;
 pub(crate) mod surface;
 pub(crate) mod transact;

@@ -189,7 +189,6 @@ mod tests {
     use super::*;
     use crate::cache::BlockCache;
     use crate::compression::Codec;
-    use crate::db::pins::Pins;
     use crate::key::KeyRange;
     use crate::manifest::BucketId;
     use crate::options::BucketOptions;
@@ -197,6 +196,7 @@ mod tests {
     use crate::table::{Missing, Table, TableOptions, TableWriter};
     use crate::testing::{entry, value};
     use crate::tree::Tree;
+    use crate::tree::pins::Pins;
     use crate::tree::scan::{Scan, ScanPlan};
     use crate::tree::version::{Version, VersionChange};
 
