@@ -51,6 +51,7 @@ mod manifest;
 mod range_tombstone;
 mod read_counters;
 mod record;
+mod residency;
 mod sequence;
 mod sync;
 mod table;

@@ -47,12 +47,13 @@ pub mod metrics;
 mod name;
 mod offload;
 mod portable;
+mod reads;
 pub mod storage;
 
 pub use buffer::Bytes;
 pub use completion::Completion;
 pub use error::{Error, LockRefusal, Operation, Result};
-pub use file::File;
+pub use file::{File, Warmth};
 pub use lock::Lock;
 pub use metrics::{OffloadStats, OperationStats, Stats};
 pub use storage::{Capabilities, Mode, PortableOptions, Storage};

@@ -16,25 +16,28 @@ use crate::file::Backend;
 use crate::lock::Held;
 use crate::metrics::{Metrics, Stats};
 use crate::offload::Offload;
-use crate::{Bytes, Completion, File, Lock, Mode, Operation, mapped};
-
-/// Longer reads are compared with the file's length before memory is taken for them, so that a length
-/// from damaged bytes fails instead of exhausting memory.
-const UNCHECKED_READ_BYTES_MAX: usize = 1 << 20;
+use crate::{Bytes, Completion, File, Lock, Mode, Operation, PortableOptions, mapped};
 
 /// What a directory and its files share: where work runs, and how it is counted.
 #[derive(Debug)]
 pub(crate) struct Host {
-    metrics: Arc<Metrics>,
-    offload: Offload,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) offload: Offload,
+    maps: bool,
 }
 
 impl Host {
-    pub(crate) fn new(operation_threads: usize, job_threads: usize) -> Self {
+    pub(crate) fn new(options: PortableOptions) -> Self {
         Self {
             metrics: Arc::default(),
-            offload: Offload::new(operation_threads, job_threads),
+            offload: Offload::new(options.offload_threads, options.job_threads),
+            maps: options.map && mapped::AVAILABLE,
         }
+    }
+
+    /// Whether files are mapped here.
+    pub(crate) fn maps(&self) -> bool {
+        self.maps
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -106,9 +109,9 @@ pub(crate) struct PortableDirectory {
 #[derive(Debug)]
 pub(crate) struct PortableFile {
     pub(crate) name: Arc<str>,
-    file: fs::File,
+    pub(crate) file: fs::File,
     is_writable: bool,
-    host: Arc<Host>,
+    pub(crate) host: Arc<Host>,
 }
 
 impl PortableDirectory {
@@ -262,7 +265,7 @@ fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 impl PortableFile {
-    fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         self: &Arc<Self>,
         mode: Mode,
         operation: Operation,
@@ -289,26 +292,6 @@ impl PortableFile {
     pub(crate) fn len(self: &Arc<Self>) -> Completion<u64> {
         self.run(Mode::Blocking, Operation::Len, None, |file| {
             Ok(file.file.metadata()?.len())
-        })
-    }
-
-    pub(crate) fn read_at(
-        self: &Arc<Self>,
-        mode: Mode,
-        offset: u64,
-        length: usize,
-    ) -> Completion<Vec<u8>> {
-        self.run(mode, Operation::Read, Some(offset), move |file| {
-            if length == 0 {
-                return Ok(Vec::new());
-            }
-            let end = end(offset, length).ok_or(ErrorKind::UnexpectedEof)?;
-            if length > UNCHECKED_READ_BYTES_MAX && end > file.file.metadata()?.len() {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            let mut bytes = vec![0; length];
-            target::read_exact_at(&file.file, &mut bytes, offset)?;
-            Ok(bytes)
         })
     }
 
@@ -350,13 +333,16 @@ impl PortableFile {
 
     pub(crate) fn map(self: &Arc<Self>, mode: Mode, length: u64) -> Completion<Option<Bytes>> {
         self.run(mode, Operation::Map, None, move |file| {
+            if !file.host.maps() {
+                return Ok(None);
+            }
             Ok(mapped::map(&file.file, length)?.map(Bytes::from_map))
         })
     }
 }
 
 /// Where a range ends, if a host's signed offsets go that far.
-fn end(offset: u64, length: usize) -> Option<u64> {
+pub(crate) fn end(offset: u64, length: usize) -> Option<u64> {
     let end = offset.checked_add(u64::try_from(length).ok()?)?;
     (end <= i64::MAX.cast_unsigned()).then_some(end)
 }

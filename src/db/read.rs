@@ -84,7 +84,7 @@ impl Core {
         // sequence, read later and so not older, could still see.
         let view = tree.view(&guard);
         let sequence = at.unwrap_or_else(|| self.commits.visible());
-        let hit = lookup::get(view, key, sequence, &[], &guard, mode)?;
+        let hit = lookup::get(view, key, sequence, &[], &guard, mode == Mode::Cooperative)?;
         Ok(hit.map(|hit| read(hit.bytes())))
     }
 }
@@ -100,12 +100,16 @@ pub(crate) async fn get_in_view<'v, R>(
     mut read: impl FnMut(Hit<'v, '_>) -> Result<R>,
 ) -> Result<Option<R>> {
     let mut supplied = Vec::new();
+    let mut was_ready = true;
     loop {
         if let Some(missing) = missing.take() {
-            supplied.push(missing.load(mode).await?);
+            let loaded = missing.load(mode).await?;
+            was_ready &= loaded.was_ready;
+            supplied.extend(loaded.blocks);
         }
         let guard = crossbeam_epoch::pin();
-        match lookup::get(view, key, sequence, &supplied, &guard, mode) {
+        let at_hand = was_ready && mode == Mode::Cooperative;
+        match lookup::get(view, key, sequence, &supplied, &guard, at_hand) {
             Ok(value) => return value.map(&mut read).transpose(),
             Err(Halt::Failed(error)) => return Err(error),
             Err(Halt::Needs(needed)) => missing = Some(needed),

@@ -11,14 +11,14 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use trine_io::Mode;
 
-use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::db::iter::{Iter, LazyIter, LazyKeyValue, Rows, copied};
 use crate::direction::Direction;
 use crate::error::Result;
+use crate::table::Loaded;
 use crate::types::KeyValue;
 
-type Loading = Pin<Box<dyn Future<Output = Result<Arc<CachedBlock>>> + Send + Sync>>;
+type Loading = Pin<Box<dyn Future<Output = Result<Loaded>> + Send + Sync>>;
 
 /// The rows to come, and the block that the next of them waits for.
 struct Steps {

@@ -1,8 +1,8 @@
 //! An open table: its parts in place, and how one of its blocks becomes readable.
 //!
-//! - Mapped, a block that is stored as it is is lent from the map; its checksum is verified once, after
-//!   which its trailer is kept beside the slots, so that a lookup does not go to the block's end for it.
-//!   A compressed block is decoded once into the cache. Neither needs I/O.
+//! - Mapped, a block that is stored as it is is lent from the map once it is believed to be in memory and
+//!   its checksum was verified, both by [`crate::residency`]. A compressed block is decoded once into
+//!   the cache. Neither needs I/O; a block that is not believed to be in memory is [`Missing`].
 //! - Not mapped, every block is loaded into the cache; one that is not there is [`Missing`].
 
 #![cfg_attr(
@@ -12,7 +12,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_epoch::Guard;
 use trine_io::{Bytes, File, Mode};
@@ -30,20 +29,22 @@ use crate::hash::KeyHash;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
 use crate::read_counters::ReadCounters;
-use crate::table::TableMeta;
+use crate::residency::Residency;
 use crate::table::footer::HEADER_BYTES;
 use crate::table::index::{Index, IndexLayout};
 use crate::table::lookup::{Access, Pin, Resident};
 use crate::table::parts::{Parts, within};
+use crate::table::{Missing, TableMeta};
 
 /// An open table. Shared by every version of the tree that holds it.
 #[derive(Debug)]
 pub(crate) struct Table {
     meta: TableMeta,
     file: File,
+    /// Whether blocks are lent from `bytes`.
+    mapped: bool,
     /// The whole file if mapped, else what lies between data blocks and footer. The ranges are into it.
     bytes: Bytes,
-    mapped: bool,
     /// Whether any block is compressed: then they are looked for in the cache first.
     compresses: bool,
     filter: Range<usize>,
@@ -54,40 +55,9 @@ pub(crate) struct Table {
     data_end: u64,
     extractor: PrefixExtractor,
     tombstones: Fragments,
-    /// One for each block if mapped, else none.
-    in_place: Box<[InPlace]>,
+    /// A place for each block if mapped, else none.
+    residency: Residency,
     slots: Slots,
-}
-
-/// The trailer of a block that was verified in the map; a zero shape before.
-#[derive(Debug, Default)]
-struct InPlace {
-    base: AtomicU64,
-    shape: AtomicU64,
-}
-
-impl InPlace {
-    #[inline]
-    fn get(&self) -> Option<Trailer> {
-        // Pairs with `set`: who sees the shape sees the base. Every setter writes the same words.
-        let shape = self.shape.load(Ordering::Acquire);
-        (shape != 0).then(|| Trailer {
-            base: self.base.load(Ordering::Relaxed),
-            shape,
-        })
-    }
-
-    fn set(&self, trailer: Trailer) {
-        self.base.store(trailer.base, Ordering::Relaxed);
-        self.shape.store(trailer.shape, Ordering::Release);
-    }
-}
-
-/// A block of a table that must be read from the file first.
-#[derive(Clone, Debug)]
-pub(crate) struct Missing {
-    table: Arc<Table>,
-    block: u32,
 }
 
 impl Table {
@@ -131,6 +101,11 @@ impl Table {
         };
         let blocks = parts.index_layout.count();
         let places = if mapped { blocks } else { 0 };
+        let residency = Residency::new(places, cache.clock());
+        if !map.as_ref().is_some_and(Bytes::is_mapped) {
+            // In memory for good.
+            residency.mark(&(0..places));
+        }
         let properties = &parts.properties;
         Ok(Arc::new(Self {
             meta: meta.clone(),
@@ -144,7 +119,7 @@ impl Table {
             data_end: parts.tail_start,
             extractor: parts.properties.extractor,
             tombstones: parts.tombstones,
-            in_place: (0..places).map(|_| InPlace::default()).collect(),
+            residency,
             slots: Slots::new(cache, blocks),
             bytes: map.unwrap_or_else(|| Bytes::from_vec(parts.tail)),
         }))
@@ -227,33 +202,47 @@ impl Table {
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
     ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
+        match self.ready(index, number, supplied, guard)? {
+            Some(resident) => Ok(resident),
+            None => self.first_use(index, number, guard),
+        }
+    }
+
+    /// Block `number`, if it is verified and decoded already.
+    #[expect(clippy::inline_always, reason = "as `in_place`")]
+    #[inline(always)]
+    pub(crate) fn ready<'g>(
+        self: &'g Arc<Self>,
+        index: Index<'g>,
+        number: u32,
+        supplied: Option<&'g Arc<CachedBlock>>,
+        guard: &'g Guard,
+    ) -> Result<Option<Resident<'g>>> {
         if let Some(supplied) = supplied
             && supplied.is(self.meta.number, number)
         {
-            return Ok(Resident {
+            return Ok(Some(Resident {
                 block: supplied.block(),
                 pin: Pin::Supplied(supplied),
                 access: Access::Supplied,
-            });
+            }));
         }
         if !self.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
-            return Ok(resident);
+            return Ok(Some(resident));
         }
         if let Some(loan) = self.slots.get(number, guard) {
-            return Ok(Resident {
+            return Ok(Some(Resident {
                 block: loan.get().block(),
                 pin: Pin::Cached(loan),
                 access: Access::Ready,
-            });
+            }));
         }
-        if self.compresses
-            && let Some(resident) = self.in_place(index, number)?
-        {
-            return Ok(resident);
+        if self.compresses {
+            return self.in_place(index, number);
         }
-        self.first_use(index, number, guard)
+        Ok(None)
     }
 
     #[expect(
@@ -266,7 +255,7 @@ impl Table {
         index: Index<'g>,
         number: u32,
     ) -> Result<Option<Resident<'g>>> {
-        let Some(trailer) = self.in_place.get(number as usize).and_then(InPlace::get) else {
+        let Some(trailer) = self.residency.trailer(number) else {
             return Ok(None);
         };
         let found = index.handle(number).and_then(|handle| {
@@ -288,7 +277,7 @@ impl Table {
         }
     }
 
-    /// Verifies block `number` in the map, or says that it must be read.
+    /// Verifies block `number` in the map if it is in memory, or says that it must be read.
     #[cold]
     fn first_use<'g>(
         self: &'g Arc<Self>,
@@ -296,11 +285,8 @@ impl Table {
         number: u32,
         guard: &'g Guard,
     ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
-        if !self.mapped {
-            return Err(Halt::Needs(Missing {
-                table: Arc::clone(self),
-                block: number,
-            }));
+        if !self.residency.has(number) {
+            return Err(Halt::Needs(Missing::new(self, number)));
         }
         let verified = self.data_handle(index, number).and_then(|handle| {
             let end = handle.end().unwrap_or(u64::MAX);
@@ -311,9 +297,7 @@ impl Table {
             if frame.codec == Codec::None {
                 let trailer = Trailer::of(frame.stored)?;
                 let block = BlockRef::new(frame.stored, trailer.layout(frame.stored.len())?);
-                if let Some(in_place) = self.in_place.get(number as usize) {
-                    in_place.set(trailer);
-                }
+                self.residency.verified(number, trailer);
                 return Ok(Resident {
                     block,
                     pin: Pin::InPlace { start },
@@ -331,6 +315,16 @@ impl Table {
         verified.map_err(|fault| Halt::Failed(self.corrupt(number, fault)))
     }
 
+    /// What is believed of its blocks; of none, where the table is not mapped.
+    pub(crate) fn residency(&self) -> Option<&Residency> {
+        self.mapped.then_some(&self.residency)
+    }
+
+    /// Its blocks' places in the cache.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
     /// The handle of block `number`, which lies where data blocks may.
     pub(crate) fn data_handle(
         &self,
@@ -345,25 +339,5 @@ impl Table {
         } else {
             Err(Fault::Field("block handle"))
         }
-    }
-}
-
-impl Missing {
-    /// Reads, verifies and decodes the block, into the cache if that keeps it.
-    pub(crate) async fn load(&self, mode: Mode) -> Result<Arc<CachedBlock>> {
-        let Self { table, block } = self;
-        let corrupt = |fault| table.corrupt(*block, fault);
-        let handle = table
-            .data_handle(table.index(table.bytes()), *block)
-            .map_err(corrupt)?;
-        let length = handle
-            .framed_bytes()
-            .ok_or_else(|| corrupt(Fault::Field("block handle")))?;
-        let framed = table.file.read_at(mode, handle.offset, length).await?;
-        let loaded = Frame::open(&framed, table.meta.number, handle.offset)
-            .and_then(|frame| CachedBlock::new(table.meta.number, *block, frame.decode()?))
-            .map_err(corrupt)?;
-        let guard = crossbeam_epoch::pin();
-        Ok(table.slots.insert(loaded, &guard).share())
     }
 }

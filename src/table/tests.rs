@@ -95,7 +95,7 @@ fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
             Err(Halt::Failed(error)) => return Err(error),
             Err(Halt::Needs(missing)) => missing,
         };
-        supplied = Some(block_on(missing.load(MODE))?);
+        supplied = block_on(missing.load(MODE))?.blocks.pop();
     }
     panic!("a lookup must come to an end");
 }
@@ -109,7 +109,11 @@ fn make(
         match a_move(cursor) {
             Ok(()) => return Ok(cursor.entry().map(owned)),
             Err(Halt::Failed(error)) => return Err(error),
-            Err(Halt::Needs(missing)) => cursor.supply(&block_on(missing.load(MODE))?),
+            Err(Halt::Needs(missing)) => {
+                for block in &block_on(missing.load(MODE))?.blocks {
+                    cursor.supply(block);
+                }
+            }
         }
     }
     panic!("a move must come to an end");
@@ -248,7 +252,9 @@ fn a_seek_that_was_given_up_does_not_mislead_the_next() {
         let mut cursor = TableCursor::new(Arc::clone(&table), Counting::Blocks);
         for _ in 0..12 {
             if let Err(Halt::Needs(missing)) = cursor.seek(b"key", Sequence::new(given_up)) {
-                cursor.supply(&block_on(missing.load(MODE)).unwrap());
+                for block in &block_on(missing.load(MODE)).unwrap().blocks {
+                    cursor.supply(block);
+                }
             }
         }
         let at = make(&mut cursor, |c| c.seek(b"key", Sequence::new(then))).unwrap();

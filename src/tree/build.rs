@@ -133,7 +133,9 @@ impl Build<'_> {
             match moved {
                 Ok(()) => started = true,
                 Err(Halt::Needs(missing)) => {
-                    merge.supply(&missing.load(mode).await?);
+                    for block in &missing.load(mode).await?.blocks {
+                        merge.supply(block);
+                    }
                     continue;
                 }
                 Err(Halt::Failed(error)) => return Err(error),

@@ -29,12 +29,12 @@ pub(crate) async fn compact(
         if *level == compaction.output_level {
             sorted.push(Arc::clone(table));
         } else {
-            let cursor = TableCursor::new(Arc::clone(table), Counting::Nothing);
+            let cursor = TableCursor::new(Arc::clone(table), Counting::Once);
             sources.push(Source::Table(cursor));
         }
     }
     if !sorted.is_empty() {
-        sources.push(Source::Level(LevelCursor::new(sorted, Counting::Nothing)));
+        sources.push(Source::Level(LevelCursor::new(sorted, Counting::Once)));
     }
     let tombstones = Fragments::build(
         compaction

@@ -6,7 +6,6 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::cache::CachedBlock;
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::error::Result;
@@ -14,7 +13,7 @@ use crate::filter::prefix::SharedPrefix;
 use crate::key::{KeyRange, successor};
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
-use crate::table::{Counting, Missing, Table, TableCursor};
+use crate::table::{Counting, Loaded, Missing, Table, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
@@ -96,9 +95,8 @@ impl Scan {
                     return Ok(on_row);
                 }
                 Err(Halt::Needs(missing)) => {
-                    ready = false;
                     let loaded = missing.load(mode).await;
-                    self.supply(loaded)?;
+                    ready &= self.supply(loaded)?;
                 }
                 Err(Halt::Failed(error)) => return Err(error),
             }
@@ -113,12 +111,14 @@ impl Scan {
         moved.map(|()| !self.done)
     }
 
-    /// Takes what loading a block came to. A failure ends the scan.
-    pub(crate) fn supply(&mut self, loaded: Result<Arc<CachedBlock>>) -> Result<()> {
+    /// Takes what loading a block came to; true if nobody had to wait for it. A failure ends the scan.
+    pub(crate) fn supply(&mut self, loaded: Result<Loaded>) -> Result<bool> {
         match loaded {
-            Ok(block) => {
-                self.rows.supply(&block);
-                Ok(())
+            Ok(loaded) => {
+                for block in &loaded.blocks {
+                    self.rows.supply(block);
+                }
+                Ok(loaded.was_ready)
             }
             Err(error) => {
                 self.done = true;
@@ -285,7 +285,9 @@ pub(crate) async fn newest_change_in(
         match moved {
             Ok(()) => started = true,
             Err(Halt::Needs(missing)) => {
-                merge.supply(&missing.load(mode).await?);
+                for block in &missing.load(mode).await?.blocks {
+                    merge.supply(block);
+                }
                 continue;
             }
             Err(Halt::Failed(error)) => return Err(error),
