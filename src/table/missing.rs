@@ -328,7 +328,7 @@ mod tests {
             for forward in [true, false] {
                 let (_directory, _cache, table) = table(Codec::None, map);
                 let runs = runs(&table, Counting::Blocks, forward);
-                let lengths: Vec<_> = runs.iter().map(|run| run.len()).collect();
+                let lengths: Vec<_> = runs.iter().map(ExactSizeIterator::len).collect();
                 assert_eq!(lengths[0], 1, "who seeks may want no more");
                 assert!(lengths.len() <= 6, "{lengths:?}");
                 let but_last = &lengths[..lengths.len() - 1];
