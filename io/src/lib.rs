@@ -14,7 +14,7 @@
 //! | failed sync | cannot happen | what was not durable may be lost for good; syncing again proves nothing |
 //! | `map` | shares the bytes; a later write copies them first | a read-only map, on 64-bit unix and Windows; else `None` |
 //! | `lock` | excludes clones of this storage; no file shows | excludes every process (on WASI this one), by a file of that name that is there while it is held |
-//! | [`Mode::Cooperative`] | inline, since it costs nothing | on the storage's offload threads; inline if there are none |
+//! | [`Mode::Cooperative`] | inline, since it costs nothing | on the storage's offload threads; inline if there are none. Reads: inline if the page cache has the bytes, else by a ring if one was started, else as all |
 //!
 //! On a host without files (the browser's main target) the portable backend compiles and every call fails
 //! with `Unsupported`.
@@ -38,6 +38,7 @@
 
 pub mod buffer;
 pub mod completion;
+mod driver;
 pub mod error;
 pub mod file;
 pub mod lock;
@@ -49,6 +50,11 @@ mod offload;
 mod portable;
 mod reads;
 pub mod storage;
+#[cfg(uring)]
+mod uring;
+
+/// Whether this build can read through a ring of the operating system: see [`Storage::start_rings`].
+pub const RINGS: bool = cfg!(uring);
 
 pub use buffer::Bytes;
 pub use completion::Completion;

@@ -6,16 +6,20 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use trine_platform::target::{self, Access};
 use trine_platform::{DirectoryLock, LockError};
 
+use crate::driver::ReadDriver;
 use crate::error::Attempt;
 use crate::file::Backend;
 use crate::lock::Held;
 use crate::metrics::{Metrics, Stats};
 use crate::offload::Offload;
+#[cfg(uring)]
+use crate::uring::UringDriver;
 use crate::{Bytes, Completion, File, Lock, Mode, Operation, PortableOptions, mapped};
 
 /// What a directory and its files share: where work runs, and how it is counted.
@@ -23,6 +27,10 @@ use crate::{Bytes, Completion, File, Lock, Mode, Operation, PortableOptions, map
 pub(crate) struct Host {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) offload: Offload,
+    /// What cold reads of callers that must not wait go to instead of the offload threads. Each has a thread.
+    drivers: OnceLock<Vec<Box<dyn ReadDriver>>>,
+    /// Whose turn it is.
+    turn: AtomicUsize,
     maps: bool,
 }
 
@@ -31,8 +39,20 @@ impl Host {
         Self {
             metrics: Arc::default(),
             offload: Offload::new(options.offload_threads, options.job_threads),
+            drivers: OnceLock::new(),
+            turn: AtomicUsize::new(0),
             maps: options.map && mapped::AVAILABLE,
         }
+    }
+
+    /// The driver that the next read goes to, if there is one.
+    pub(crate) fn driver(&self) -> Option<&dyn ReadDriver> {
+        let drivers = self.drivers.get()?;
+        let turn = match drivers.len() {
+            0 | 1 => 0,
+            count => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+        };
+        drivers.get(turn).map(AsRef::as_ref)
     }
 
     /// Whether files are mapped here.
@@ -44,6 +64,9 @@ impl Host {
         let mut stats = self.metrics.stats();
         stats.offloaded_operations = self.offload.operations.stats();
         stats.offloaded_jobs = self.offload.jobs.stats();
+        for driver in self.drivers.get().into_iter().flatten() {
+            stats.driven_reads.add(driver.stats());
+        }
         stats
     }
 
@@ -165,6 +188,22 @@ impl PortableDirectory {
         self.on_directory(mode, Operation::CreateDirectory, create_directory)
     }
 
+    /// Starts `count` rings for the reads of all files, proved by reading the file `name`.
+    pub(crate) fn start_rings(
+        self: &Arc<Self>,
+        mode: Mode,
+        name: &str,
+        count: usize,
+    ) -> Completion<()> {
+        self.on_file(mode, Operation::StartRing, name, move |directory, name| {
+            let file = target::open_regular(&directory.path.join(name), Access::Read)?;
+            let drivers = rings(&Arc::new(PortableFile::alone(name, file)), count)?;
+            // Whoever came first has started as good ones.
+            drop(directory.host.drivers.set(drivers));
+            Ok(())
+        })
+    }
+
     pub(crate) fn create(self: &Arc<Self>, mode: Mode, name: &str) -> Completion<File> {
         self.on_file(mode, Operation::Create, name, |directory, name| {
             let file = target::create_new_regular(&directory.path.join(name))?;
@@ -234,6 +273,17 @@ impl PortableDirectory {
     }
 }
 
+#[cfg(uring)]
+fn rings(proof: &Arc<PortableFile>, count: usize) -> io::Result<Vec<Box<dyn ReadDriver>>> {
+    let start = |_| -> io::Result<Box<dyn ReadDriver>> { Ok(Box::new(UringDriver::start(proof)?)) };
+    (0..count).map(start).collect()
+}
+
+#[cfg(not(uring))]
+fn rings(_proof: &Arc<PortableFile>, _count: usize) -> io::Result<Vec<Box<dyn ReadDriver>>> {
+    Err(ErrorKind::Unsupported.into())
+}
+
 /// A refused lock as an error that `Error::lock_refusal` recognises.
 pub(crate) fn lock_refused(error: LockError) -> io::Error {
     let kind = match error {
@@ -265,6 +315,16 @@ fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 impl PortableFile {
+    /// A file for reading with a host of its own: a driver must not keep the host that keeps it.
+    pub(crate) fn alone(name: &str, file: fs::File) -> Self {
+        Self {
+            name: name.into(),
+            file,
+            is_writable: false,
+            host: Arc::new(Host::new(PortableOptions::default())),
+        }
+    }
+
     pub(crate) fn run<T: Send + 'static>(
         self: &Arc<Self>,
         mode: Mode,

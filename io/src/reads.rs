@@ -2,16 +2,17 @@
 //!
 //! - In [`Mode::Cooperative`] a read first takes what is in memory, on the caller's thread: that costs less
 //!   than any hand-over, and where it misses, the disk has begun by the time another thread takes over.
-//! - Only what is not in memory goes to the offload threads. The buffer goes along.
+//! - Only what is not in memory goes elsewhere: to the ring, if there is one, else to the offload threads. The
+//!   buffer goes along.
 //! - In [`Mode::Blocking`] the calling thread waits for the disk itself.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use trine_platform::page_cache;
-use trine_platform::target;
+use trine_platform::{clock, event, page_cache, target};
 
+use crate::driver::PendingRead;
 use crate::error::Attempt;
 use crate::portable::{PortableFile, end};
 use crate::{Completion, Mode, Operation, Warmth};
@@ -73,15 +74,10 @@ impl PortableFile {
             });
         }
         let mut bytes = vec![0; length];
-        let cached = self.probe(&mut bytes, offset);
-        match cached {
+        match self.probe(&mut bytes, offset) {
             Ok(cached) if cached == length => Completion::ready(Ok(bytes)),
-            Ok(cached) => self.run(mode, Operation::Read, Some(offset), move |file| {
-                let rest = bytes.get_mut(cached..).unwrap_or_default();
-                target::read_exact_at(&file.file, rest, offset.saturating_add(cached as u64))?;
-                Ok(bytes)
-            }),
-            Err(error) => self.read_failed(offset, error),
+            Ok(cached) => self.read_elsewhere(offset, bytes, cached, |bytes| bytes),
+            Err(error) => Completion::ready(Err(self.attempt(offset).failed(error))),
         }
     }
 
@@ -105,30 +101,62 @@ impl PortableFile {
         offset: u64,
         length: usize,
     ) -> Completion<Warmth> {
-        let mut cached = 0;
         if self.probes(mode, length) {
-            match with_scratch(length, |scratch| self.probe(scratch, offset)) {
-                Ok(all) if all == length => return Completion::ready(Ok(Warmth::Resident)),
-                Ok(some) => cached = some,
-                Err(error) => return self.read_failed(offset, error),
-            }
+            return match with_scratch(length, |scratch| self.probe(scratch, offset)) {
+                Ok(cached) if cached == length => Completion::ready(Ok(Warmth::Resident)),
+                Ok(cached) => {
+                    self.read_elsewhere(offset, vec![0; length], cached, |_| Warmth::Fetched)
+                }
+                Err(error) => Completion::ready(Err(self.attempt(offset).failed(error))),
+            };
         }
         self.run(mode, Operation::Read, Some(offset), move |file| {
             file.check_range(offset, length)?;
-            let (offset, length) = (
-                offset.saturating_add(cached as u64),
-                length.saturating_sub(cached),
-            );
             with_scratch(length, |scratch| {
-                if mode == Mode::Blocking
-                    && page_cache::read_cached_at(&file.file, scratch, offset)? == length
-                {
+                if page_cache::read_cached_at(&file.file, scratch, offset)? == length {
                     return Ok(Warmth::Resident);
                 }
                 target::read_exact_at(&file.file, scratch, offset)?;
                 Ok(Warmth::Fetched)
             })
         })
+    }
+
+    /// Fills the rest of `bytes`, of which `filled` are there, on another thread.
+    fn read_elsewhere<T: Send + 'static>(
+        self: &Arc<Self>,
+        offset: u64,
+        mut bytes: Vec<u8>,
+        filled: usize,
+        answer: impl FnOnce(Vec<u8>) -> T + Send + 'static,
+    ) -> Completion<T> {
+        let Some(driver) = self.host.driver() else {
+            return self.run(
+                Mode::Cooperative,
+                Operation::Read,
+                Some(offset),
+                move |file| {
+                    let rest = bytes.get_mut(filled..).unwrap_or_default();
+                    target::read_exact_at(&file.file, rest, offset.saturating_add(filled as u64))?;
+                    Ok(answer(bytes))
+                },
+            );
+        };
+        let (setter, event) = event::channel();
+        let attempt = self.attempt(offset);
+        let if_lost = attempt.clone();
+        let (metrics, start) = (Arc::clone(&self.host.metrics), clock::now());
+        driver.submit(PendingRead {
+            file: Arc::clone(self),
+            offset,
+            bytes,
+            filled,
+            report: Box::new(move |read| {
+                metrics.driven(Operation::Read, start);
+                setter.set(read.map(answer).map_err(|error| attempt.failed(error)));
+            }),
+        });
+        Completion::pending(event, move || if_lost.lost())
     }
 
     /// Whether to look on this thread before another is asked.
@@ -140,6 +168,7 @@ impl PortableFile {
 
     /// What is in memory; counted as a read only if that is all of it.
     fn probe(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.check_range(offset, bytes.len())?;
         let cached = page_cache::read_cached_at(&self.file, bytes, offset)?;
         if cached == bytes.len() {
             self.host.metrics.count(Operation::Read);
@@ -147,12 +176,11 @@ impl PortableFile {
         Ok(cached)
     }
 
-    fn read_failed<T>(&self, offset: u64, error: io::Error) -> Completion<T> {
-        let attempt = Attempt {
+    fn attempt(&self, offset: u64) -> Attempt {
+        Attempt {
             operation: Operation::Read,
             name: Arc::clone(&self.name),
             offset: Some(offset),
-        };
-        Completion::ready(Err(attempt.failed(error)))
+        }
     }
 }

@@ -31,6 +31,8 @@ pub struct Capabilities {
     pub map: bool,
     /// `Mode::Cooperative` really leaves the calling thread free.
     pub cooperative: bool,
+    /// Cold reads of cooperative callers go to a ring of the operating system: see [`Storage::start_rings`].
+    pub ring: bool,
 }
 
 /// How a portable storage runs cooperative calls.
@@ -130,11 +132,13 @@ impl Storage {
                 durable_sync: true,
                 map: true,
                 cooperative: true,
+                ring: false,
             },
             Backend::Portable(directory) => Capabilities {
                 durable_sync: target::FILES,
                 map: directory.host.maps(),
                 cooperative: directory.host.is_cooperative(),
+                ring: directory.host.driver().is_some(),
             },
         }
     }
@@ -168,6 +172,24 @@ impl Storage {
                 Completion::ready(Ok(work()))
             }
             Backend::Portable(directory) => directory.host.job(mode, work),
+        }
+    }
+
+    /// Starts `count` threads that carry out cold reads of cooperative callers through a ring of the operating
+    /// system (`io_uring`), for all files, also those that are open. Each proves itself by reading the front
+    /// of the file `name`. Until then, and if it fails, such reads go to the offload threads.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no such thing, in memory too; else what the host says: containers often
+    /// forbid it with `PermissionDenied`.
+    pub fn start_rings(&self, mode: Mode, name: &str, count: usize) -> Completion<()> {
+        check_name!(Operation::StartRing, name);
+        match &self.0 {
+            Backend::Memory(directory) => {
+                let refused = Err(io::ErrorKind::Unsupported.into());
+                finished(directory, Operation::StartRing, name, refused)
+            }
+            Backend::Portable(directory) => directory.start_rings(mode, name, count),
         }
     }
 

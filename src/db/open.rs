@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use trine_io::{Mode, Storage};
+use trine_io::{Mode, PortableOptions, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 
@@ -14,6 +14,7 @@ use crate::db::stats::Counters;
 use crate::db::worker::Workers;
 use crate::db::{Core, Db, Handle, Persistent};
 use crate::error::{Error, Result};
+use crate::file_name::CURRENT;
 use crate::manifest::BucketId;
 use crate::options::{DbOptions, HostStorageBackend, StorageMode};
 use crate::runtime::RuntimeMode;
@@ -72,10 +73,16 @@ fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
     }
     match &options.storage_mode {
         StorageMode::InMemory => Ok(None),
-        StorageMode::Persistent { path } => Ok(Some(match options.runtime.mode {
-            RuntimeMode::Inline => Storage::portable_inline(path),
-            RuntimeMode::NativeThreads | RuntimeMode::PlatformIo => Storage::portable(path),
-        })),
+        StorageMode::Persistent { path } => {
+            let mut portable = PortableOptions {
+                map: options.map_files,
+                ..PortableOptions::default()
+            };
+            if options.runtime.mode == RuntimeMode::Inline {
+                (portable.offload_threads, portable.job_threads) = (0, 0);
+            }
+            Ok(Some(Storage::portable_with(path, portable)))
+        }
         StorageMode::HostPersistent {
             backend: HostStorageBackend::Wasi { .. },
         } => Err(Error::unsupported_backend(
@@ -126,6 +133,10 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         log,
         last,
     } = recovered;
+    if options.runtime.mode == RuntimeMode::PlatformIo {
+        // Refused, threads do the same work: `DbStats::storage_uses_platform_async_io` tells.
+        drop(storage.start_rings(mode, CURRENT, options.read_rings).await);
+    }
     let manifest = Arc::new(Baton::new(manifest));
     let maintenance = Arc::new(Bell::default());
     let default = trees

@@ -1,11 +1,13 @@
 //! Reads of one tree. Points: the resident path as a plain call, the rest as a loop that loads what is
 //! missing. Scans: how one begins.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use trine_io::Mode;
 
+use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::db::Core;
 use crate::direction::Direction;
@@ -115,6 +117,78 @@ pub(crate) async fn get_in_view<'v, R>(
             Err(Halt::Needs(needed)) => missing = Some(needed),
         }
     }
+}
+
+/// What `read` makes of the values of `keys`, in their order, in a view that the caller holds. What all of
+/// them miss is read at once, then they go on together.
+pub(crate) async fn get_all_in_view<R>(
+    view: &View,
+    keys: &[&[u8]],
+    sequence: Sequence,
+    mode: Mode,
+    mut read: impl FnMut(&[u8]) -> R,
+) -> Result<Vec<Option<R>>> {
+    let mut values: Vec<Option<R>> = keys.iter().map(|_| None).collect();
+    let mut open: Vec<Unanswered<'_, R>> = keys
+        .iter()
+        .zip(&mut values)
+        .map(|(key, value)| Unanswered {
+            key,
+            value,
+            supplied: Vec::new(),
+            was_ready: true,
+        })
+        .collect();
+    loop {
+        let mut halted: BTreeMap<(u64, u32), (Missing, Vec<Unanswered<'_, R>>)> = BTreeMap::new();
+        {
+            let guard = crossbeam_epoch::pin();
+            for lookup in open.drain(..) {
+                let at_hand = lookup.was_ready && mode == Mode::Cooperative;
+                let (key, supplied) = (lookup.key, &lookup.supplied);
+                match lookup::get(view, key, sequence, supplied, &guard, at_hand) {
+                    Ok(hit) => *lookup.value = hit.map(|hit| read(hit.bytes())),
+                    Err(Halt::Failed(error)) => return Err(error),
+                    Err(Halt::Needs(missing)) => {
+                        let place = halted.entry(missing.place());
+                        place.or_insert((missing, Vec::new())).1.push(lookup);
+                    }
+                }
+            }
+        }
+        if halted.is_empty() {
+            return Ok(values);
+        }
+        // Several reads take the time of one where others carry them out, for a caller that waits too.
+        let mode = if halted.len() > 1 {
+            Mode::Cooperative
+        } else {
+            mode
+        };
+        let halted: Vec<_> = halted.into_values().collect();
+        let started = halted.iter().map(|(missing, _)| missing.start(mode));
+        let started = started.collect::<Result<Vec<_>>>()?;
+        let mut loaded = Vec::with_capacity(started.len());
+        for loading in started {
+            loaded.push(loading.finish().await?);
+        }
+        for ((_, lookups), loaded) in halted.into_iter().zip(loaded) {
+            open.extend(lookups.into_iter().map(|mut lookup| {
+                lookup.was_ready &= loaded.was_ready;
+                lookup.supplied.extend(loaded.blocks.iter().map(Arc::clone));
+                lookup
+            }));
+        }
+    }
+}
+
+/// A key whose value is not known yet.
+struct Unanswered<'v, R> {
+    key: &'v [u8],
+    value: &'v mut Option<R>,
+    /// The blocks that its lookup missed.
+    supplied: Vec<Arc<CachedBlock>>,
+    was_ready: bool,
 }
 
 /// The extracted prefix that every key of the range has, if the range shows that there is one.

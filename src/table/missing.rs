@@ -15,7 +15,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use trine_io::{Mode, Warmth};
+use trine_io::{Completion, Mode, Warmth};
 
 use crate::block::frame::Frame;
 use crate::cache::CachedBlock;
@@ -29,6 +29,21 @@ pub(crate) struct Missing {
     block: u32,
     blocks: Range<u32>,
     once: bool,
+}
+
+/// Blocks on their way into memory.
+#[derive(Debug)]
+pub(crate) struct Loading<'a> {
+    missing: &'a Missing,
+    start: u64,
+    reading: Reading,
+}
+
+#[derive(Debug)]
+enum Reading {
+    /// Into the page cache, which the map shows.
+    InPlace(Completion<Warmth>),
+    Copy(Completion<Vec<u8>>),
 }
 
 /// What loading came to.
@@ -57,6 +72,11 @@ impl Missing {
             once: true,
             ..Self::new(table, number)
         }
+    }
+
+    /// What tells it from other blocks.
+    pub(crate) fn place(&self) -> (u64, u32) {
+        (self.table.meta().number, self.block)
     }
 
     pub(crate) fn block(&self) -> u32 {
@@ -117,26 +137,25 @@ impl Missing {
     }
 
     async fn load_run(&self, mode: Mode) -> Result<Loaded> {
-        let corrupt = |fault| self.table.corrupt(self.block, fault);
-        let (start, length) = self.range().map_err(corrupt)?;
+        self.start(mode)?.finish().await
+    }
+
+    /// Begins to read the blocks; in cooperative mode it goes on whether it is awaited or not.
+    pub(crate) fn start(&self, mode: Mode) -> Result<Loading<'_>> {
+        let range = self.range();
+        let (start, length) = range.map_err(|fault| self.table.corrupt(self.block, fault))?;
         let file = self.table.file();
-        if self.once {
-            let bytes = file.read_once_at(mode, start, length).await?;
-            return self.decode(&bytes, start);
-        }
-        let Some(residency) = self.table.residency() else {
-            let bytes = file.read_at(mode, start, length).await?;
-            return self.decode(&bytes, start);
+        let reading = if self.once {
+            Reading::Copy(file.read_once_at(mode, start, length))
+        } else if self.table.residency().is_some() {
+            Reading::InPlace(file.warm(mode, start, length))
+        } else {
+            Reading::Copy(file.read_at(mode, start, length))
         };
-        let warmth = file.warm(mode, start, length).await?;
-        residency.mark(&self.blocks);
-        let was_ready = warmth == Warmth::Resident;
-        if !was_ready {
-            residency.fetched(self.blocks.end.saturating_sub(self.blocks.start));
-        }
-        Ok(Loaded {
-            blocks: Vec::new(),
-            was_ready,
+        Ok(Loading {
+            missing: self,
+            start,
+            reading,
         })
     }
 
@@ -180,6 +199,28 @@ impl Missing {
         Ok(Loaded {
             blocks: decoded.collect::<Result<_>>()?,
             was_ready: false,
+        })
+    }
+}
+
+impl Loading<'_> {
+    /// Waits for them.
+    pub(crate) async fn finish(self) -> Result<Loaded> {
+        let Missing { table, blocks, .. } = self.missing;
+        let warmth = match self.reading {
+            Reading::Copy(bytes) => return self.missing.decode(&bytes.await?, self.start),
+            Reading::InPlace(warmth) => warmth.await?,
+        };
+        let was_ready = warmth == Warmth::Resident;
+        if let Some(residency) = table.residency() {
+            residency.mark(blocks);
+            if !was_ready {
+                residency.fetched(blocks.end.saturating_sub(blocks.start));
+            }
+        }
+        Ok(Loaded {
+            blocks: Vec::new(),
+            was_ready,
         })
     }
 }
