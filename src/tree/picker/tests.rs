@@ -25,6 +25,7 @@ fn table(number: u64, keys: [u8; 2], bytes: u64) -> TableMeta {
         bytes,
         entries: bytes,
         tombstones: 0,
+        range_tombstones: 0,
         smallest: vec![keys[0]],
         largest: vec![keys[1]],
         largest_exclusive: false,
@@ -38,6 +39,7 @@ fn deletions(number: u64, keys: [u8; 2]) -> TableMeta {
     TableMeta {
         entries: 0,
         tombstones: 1,
+        range_tombstones: 1,
         largest_exclusive: true,
         ..table(number, keys, 1)
     }
