@@ -107,8 +107,8 @@ pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor
 pub use iterator::{LazyRowStream, RowStream};
 pub use options::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions,
-    DurabilityMode, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy,
-    PrefixFilterPolicy, StorageMode, WriteOptions,
+    DurabilityMode, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,
+    IndexSearchPolicy, PrefixFilterPolicy, StorageMode, WriteOptions,
 };
 pub use prefix::PrefixExtractor;
 pub use recovery::RecoveryReport;

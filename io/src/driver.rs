@@ -7,6 +7,7 @@
 //! - Handing over never blocks.
 
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::metrics::OffloadStats;
@@ -26,7 +27,9 @@ pub(crate) struct PendingRead {
 }
 
 /// Where reads of one storage are carried out.
-pub(crate) trait ReadDriver: Send + Sync + std::fmt::Debug {
+pub(crate) trait ReadDriver:
+    Send + Sync + UnwindSafe + RefUnwindSafe + std::fmt::Debug
+{
     /// Takes `read`, to report it later.
     fn submit(&self, read: PendingRead);
 

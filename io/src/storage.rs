@@ -31,8 +31,6 @@ pub struct Capabilities {
     pub map: bool,
     /// `Mode::Cooperative` really leaves the calling thread free.
     pub cooperative: bool,
-    /// Cold reads of cooperative callers go to a ring of the operating system: see [`Storage::start_rings`].
-    pub ring: bool,
 }
 
 /// How a portable storage runs cooperative calls.
@@ -132,13 +130,11 @@ impl Storage {
                 durable_sync: true,
                 map: true,
                 cooperative: true,
-                ring: false,
             },
             Backend::Portable(directory) => Capabilities {
                 durable_sync: target::FILES,
                 map: directory.host.maps(),
                 cooperative: directory.host.is_cooperative(),
-                ring: directory.host.driver().is_some(),
             },
         }
     }
@@ -190,6 +186,14 @@ impl Storage {
                 finished(directory, Operation::StartRing, name, refused)
             }
             Backend::Portable(directory) => directory.start_rings(mode, name, count),
+        }
+    }
+
+    /// Whether cold reads of cooperative callers go to a ring of the operating system.
+    pub fn has_rings(&self) -> bool {
+        match &self.0 {
+            Backend::Memory(_) => false,
+            Backend::Portable(directory) => directory.host.driver().is_some(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::db::{Core, Db, Handle, Persistent};
 use crate::error::{Error, Result};
 use crate::file_name::CURRENT;
 use crate::manifest::BucketId;
-use crate::options::{DbOptions, HostStorageBackend, StorageMode};
+use crate::options::{DbOptions, FileReads, HostStorageBackend, StorageMode};
 use crate::runtime::RuntimeMode;
 use crate::sequence::Sequence;
 use crate::tree::claims::Claims;
@@ -76,7 +76,7 @@ fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
         StorageMode::InMemory => Ok(None),
         StorageMode::Persistent { path } => {
             let mut portable = PortableOptions {
-                map: options.map_files,
+                map: options.file_reads == FileReads::Mapped,
                 ..PortableOptions::default()
             };
             if options.runtime.mode == RuntimeMode::Inline {

@@ -140,7 +140,7 @@ pub(crate) async fn get_all_in_view<R>(
         })
         .collect();
     loop {
-        let mut halted: BTreeMap<(u64, u32), (Missing, Vec<Unanswered<'_, R>>)> = BTreeMap::new();
+        let mut halted: BTreeMap<_, (Missing, Vec<Unanswered<'_, R>>)> = BTreeMap::new();
         {
             let guard = crossbeam_epoch::pin();
             for lookup in open.drain(..) {

@@ -36,6 +36,17 @@ pub enum HostStorageBackend {
     Browser,
 }
 
+/// How finished files are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileReads {
+    /// Through maps, where the host has them: what is in memory is lent without a copy. A fault of the disk under a
+    /// block that was read before and has left memory since ends the process by a signal.
+    #[default]
+    Mapped,
+    /// By copying each block into the block cache. A fault of the disk is always an error.
+    Copied,
+}
+
 /// What an open does about files that a crash can leave and that hold nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailOnCorruptionPolicy {
@@ -122,10 +133,8 @@ pub struct DbOptions {
     /// the operating system read from the disk. A second one gains a fifth on a disk that is fast enough.
     /// Default 1. Not zero.
     pub read_rings: usize,
-    /// Whether finished files are mapped into memory, where the host can. Without maps each block that is
-    /// read is copied into the block cache, and a fault of the disk under a block that was in memory once is
-    /// an error instead of the signal that ends the process. Default `true`.
-    pub map_files: bool,
+    /// How finished files are read. Default [`FileReads::Mapped`].
+    pub file_reads: FileReads,
     /// What an open does about leftovers of a crash. Default [`FailOnCorruptionPolicy::FailClosed`].
     pub fail_on_corruption: FailOnCorruptionPolicy,
     /// Whether blob garbage collection runs. Default `true`.
@@ -170,7 +179,7 @@ impl DbOptions {
             background_worker_count: 1,
             runtime: RuntimeOptions::native_threads(),
             read_rings: 1,
-            map_files: true,
+            file_reads: FileReads::Mapped,
             fail_on_corruption: FailOnCorruptionPolicy::FailClosed,
             blob_gc_enabled: true,
             blob_gc_discardable_ratio: BlobGcRatio::HALF,

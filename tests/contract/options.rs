@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use trine_kv::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions,
-    DurabilityMode, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy,
-    PrefixExtractor, PrefixFilterPolicy, RuntimeOptions, StorageMode, WriteOptions,
+    DurabilityMode, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,
+    IndexSearchPolicy, PrefixExtractor, PrefixFilterPolicy, RuntimeOptions, StorageMode,
+    WriteOptions,
 };
 
 use crate::fixture::{Place, invalid_options};
@@ -26,6 +27,8 @@ fn defaults_of_a_database() {
         block_cache_bytes: 256 << 20,
         background_worker_count: 1,
         runtime: RuntimeOptions::native_threads(),
+        read_rings: 1,
+        file_reads: FileReads::Mapped,
         fail_on_corruption: FailOnCorruptionPolicy::FailClosed,
         blob_gc_enabled: true,
         blob_gc_discardable_ratio: BlobGcRatio::HALF,

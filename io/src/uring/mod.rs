@@ -38,7 +38,8 @@ const PROOF_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct UringDriver {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    /// Taken when it is waited for.
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -85,22 +86,11 @@ impl UringDriver {
         match outcome.recv_timeout(PROOF_MAX) {
             Ok(Ok(())) => Ok(Self {
                 shared,
-                thread: Some(thread),
+                thread: Mutex::new(Some(thread)),
             }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
-    }
-
-    fn close(&mut self) -> Option<JoinHandle<()>> {
-        let mut state = self.shared.state();
-        state.closing = true;
-        let waiting = state.waiting.take();
-        drop(state);
-        if let Some(waiting) = waiting {
-            waiting.wake();
-        }
-        self.thread.take()
     }
 }
 
@@ -124,7 +114,15 @@ impl ReadDriver for UringDriver {
 
 impl Drop for UringDriver {
     fn drop(&mut self) {
-        if let Some(thread) = self.close()
+        let mut state = self.shared.state();
+        state.closing = true;
+        let waiting = state.waiting.take();
+        drop(state);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+        let thread = self.thread.get_mut();
+        if let Some(thread) = thread.unwrap_or_else(PoisonError::into_inner).take()
             // The last handle may go inside a report, on that very thread: it cannot wait for itself.
             && thread.thread().id() != std::thread::current().id()
         {

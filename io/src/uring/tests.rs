@@ -35,7 +35,7 @@ fn many_reads_at_once_each_get_their_own_bytes() {
         let Some((directory, storage)) = storage(rings) else {
             return;
         };
-        assert!(storage.capabilities().ring);
+        assert!(storage.has_rings());
         let file = block_on(storage.open(MODE, "file")).unwrap();
         let expected = bytes();
         let places: Vec<_> = (0..200).map(|n| (n * 19_997, 4_096 + n)).collect();
