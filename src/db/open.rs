@@ -44,7 +44,7 @@ pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
     let Some(storage) = checked_storage(&options)? else {
         return open(options, Mode::Cooperative).await;
     };
-    if options.runtime.mode == RuntimeMode::Inline {
+    if options.runtime.mode == RuntimeMode::Inline && !cfg!(wasi_storage) {
         return Err(Error::unsupported("runtime sync adapter"));
     }
     storage
@@ -76,6 +76,9 @@ fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
             RuntimeMode::Inline => Storage::portable_inline(path),
             RuntimeMode::NativeThreads | RuntimeMode::PlatformIo => Storage::portable(path),
         })),
+        StorageMode::HostPersistent {
+            backend: HostStorageBackend::Wasi { path },
+        } if cfg!(wasi_storage) => Ok(Some(Storage::portable_inline(path))),
         StorageMode::HostPersistent {
             backend: HostStorageBackend::Wasi { .. },
         } => Err(Error::unsupported_backend(

@@ -421,6 +421,7 @@ mod tests {
         }
     }
 
+    #[cfg(not(target_family = "wasm"))]
     #[test]
     fn odd_options_are_accepted() {
         assert_eq!(
