@@ -54,7 +54,8 @@ impl RuntimeOptions {
     #[must_use]
     pub const fn capabilities(self) -> RuntimeCapabilities {
         RuntimeCapabilities {
-            threads: !matches!(self.mode, RuntimeMode::Inline),
+            threads: !matches!(self.mode, RuntimeMode::Inline)
+                && trine_platform::thread::available(),
             rings: matches!(self.mode, RuntimeMode::PlatformIo) && trine_io::RINGS,
         }
     }
@@ -134,6 +135,7 @@ impl CancellationToken {
 mod tests {
     use super::*;
 
+    #[cfg(not(target_family = "wasm"))]
     fn row(options: RuntimeOptions) -> [bool; 6] {
         let can = options.capabilities();
         [
@@ -146,6 +148,7 @@ mod tests {
         ]
     }
 
+    #[cfg(not(target_family = "wasm"))]
     #[test]
     fn capabilities_are_as_documented() {
         assert_eq!(

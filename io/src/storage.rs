@@ -132,7 +132,7 @@ impl Storage {
                 cooperative: true,
             },
             Backend::Portable(directory) => Capabilities {
-                durable_sync: target::FILES,
+                durable_sync: target::DURABLE_SYNC,
                 map: directory.host.maps(),
                 cooperative: directory.host.is_cooperative(),
             },

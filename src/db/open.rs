@@ -46,7 +46,7 @@ pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
     let Some(storage) = checked_storage(&options)? else {
         return open(options, Mode::Cooperative).await;
     };
-    if options.runtime.mode == RuntimeMode::Inline {
+    if options.runtime.mode == RuntimeMode::Inline && !cfg!(wasi_storage) {
         return Err(Error::unsupported("runtime sync adapter"));
     }
     storage
@@ -64,37 +64,38 @@ pub(crate) async fn open(options: DbOptions, mode: Mode) -> Result<Db> {
     }
 }
 
-/// The storage that valid options name; `None` in memory.
+/// The storage that valid options name; `None` in memory. Refusals come in one order: where, by which
+/// means, and only then how large.
 fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
-    options.validate()?;
+    let path = match &options.storage_mode {
+        StorageMode::InMemory => None,
+        StorageMode::Persistent { path } => Some(path),
+        StorageMode::HostPersistent {
+            backend: HostStorageBackend::Wasi { path },
+        } if cfg!(wasi_storage) => Some(path),
+        StorageMode::HostPersistent { backend } => {
+            return Err(Error::unsupported_backend(match backend {
+                HostStorageBackend::Wasi { .. } => "WASI persistent storage backend",
+                HostStorageBackend::Browser => "browser persistent storage backend",
+            }));
+        }
+    };
     if options.runtime.mode == RuntimeMode::PlatformIo && !cfg!(platform_io) {
         return Err(Error::unsupported_backend(
             "platform async I/O runtime requires the platform-io feature",
         ));
     }
-    match &options.storage_mode {
-        StorageMode::InMemory => Ok(None),
-        StorageMode::Persistent { path } => {
-            let mut portable = PortableOptions {
-                map: options.file_reads == FileReads::Mapped,
-                ..PortableOptions::default()
-            };
-            if options.runtime.mode == RuntimeMode::Inline {
-                (portable.offload_threads, portable.job_threads) = (0, 0);
-            }
-            Ok(Some(Storage::portable_with(path, portable)))
+    options.validate()?;
+    Ok(path.map(|path| {
+        let mut portable = PortableOptions {
+            map: options.file_reads == FileReads::Mapped,
+            ..PortableOptions::default()
+        };
+        if options.runtime.mode == RuntimeMode::Inline {
+            (portable.offload_threads, portable.job_threads) = (0, 0);
         }
-        StorageMode::HostPersistent {
-            backend: HostStorageBackend::Wasi { .. },
-        } => Err(Error::unsupported_backend(
-            "WASI persistent storage backend",
-        )),
-        StorageMode::HostPersistent {
-            backend: HostStorageBackend::Browser,
-        } => Err(Error::unsupported_backend(
-            "browser persistent storage backend",
-        )),
-    }
+        Storage::portable_with(path, portable)
+    }))
 }
 
 fn in_memory(options: DbOptions) -> Db {

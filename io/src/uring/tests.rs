@@ -1,6 +1,11 @@
 //! The driver on a kernel that lets it work. Where none does, there is nothing to test but the refusal, which
 //! `tests/forbidden_ring.rs` forces.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what the page cache holds is nothing that a storage is asked"
+)]
+
 use trine_platform::block_on;
 
 use super::*;
