@@ -71,7 +71,7 @@ impl Persistent {
     fn build_context(&self, mode: Mode) -> BuildContext<'_> {
         BuildContext {
             storage: &self.storage,
-            cache: &self.cache,
+            files: &self.tables,
             mode,
             numbers: &self.numbers,
         }

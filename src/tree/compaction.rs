@@ -36,12 +36,14 @@ pub(crate) async fn compact(
     if !sorted.is_empty() {
         sources.push(Source::Level(LevelCursor::new(sorted, Counting::Nothing)));
     }
-    let tombstones = Fragments::build(
-        compaction
-            .inputs
-            .iter()
-            .flat_map(|(_, table)| table.tombstones().tombstones()),
-    );
+    let mut tombstones = Vec::new();
+    for (_, table) in &compaction.inputs {
+        if table.meta().range_tombstones > 0 {
+            let open = table.open(context.mode).await?;
+            tombstones.extend(open.tombstones().tombstones());
+        }
+    }
+    let tombstones = Fragments::build(tombstones);
     let retention = Retention::new(pinned, true, tombstones);
     let merge = Merge::new(sources, Direction::Forward);
     build_tables(
