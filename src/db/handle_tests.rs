@@ -7,11 +7,13 @@ use trine_platform::block_on;
 
 use crate::db::Db;
 use crate::db::bucket::Bucket;
+use crate::db::iter::Iter;
 use crate::db::open::on_storage;
 use crate::error::Error;
 use crate::file_name::table_name;
 use crate::key::KeyRange;
 use crate::options::{DbOptions, DurabilityMode};
+use crate::tree::Tree;
 
 const MODE: Mode = Mode::Blocking;
 const BUCKETS: u8 = 12;
@@ -53,7 +55,7 @@ fn build(storage: &Storage) {
 /// How many tables of the buckets as they are now are open.
 fn open_tables(db: &Db) -> usize {
     let trees = db.core().trees.load();
-    let open = |tree: &Arc<crate::tree::Tree>| {
+    let open = |tree: &Arc<Tree>| {
         let view = tree.pin();
         view.version
             .tables()
@@ -69,7 +71,7 @@ fn check(bucket: &Bucket, number: u8) {
         Some(&[number][..])
     );
     assert_eq!(bucket.get_sync(b"b").unwrap(), None);
-    let keys = |rows: crate::Iter| rows.map(|row| row.unwrap().key).collect::<Vec<_>>();
+    let keys = |rows: Iter| rows.map(|row| row.unwrap().key).collect::<Vec<_>>();
     assert_eq!(
         keys(bucket.range_sync(&KeyRange::all()).unwrap()),
         [b"a", b"c"]
