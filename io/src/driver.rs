@@ -14,6 +14,7 @@ use crate::metrics::OffloadStats;
 use crate::portable::PortableFile;
 
 /// A read that must fill the rest of its buffer.
+#[cfg_attr(not(uring), expect(dead_code, reason = "nothing carries it out there"))]
 pub(crate) struct PendingRead {
     pub(crate) file: Arc<PortableFile>,
     /// Where in the file the buffer's first byte belongs.

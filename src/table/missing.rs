@@ -20,47 +20,62 @@ use trine_io::{Completion, Mode, Warmth};
 use crate::block::frame::Frame;
 use crate::cache::CachedBlock;
 use crate::error::{Fault, Result};
-use crate::table::Table;
+use crate::table::{OpenTable, Table};
 
-/// A block of a table that must be read from the file first, and the run of blocks to be read with it.
+/// What must be read from the file of a table first: a block and the run of blocks to be read with it, or
+/// what opening the table takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Missing {
     table: Arc<Table>,
-    block: u32,
+    /// `None`: the table is not open.
+    block: Option<u32>,
     blocks: Range<u32>,
     once: bool,
 }
 
-/// Blocks on their way into memory.
+/// What was missing, on its way into memory.
 #[derive(Debug)]
 pub(crate) struct Loading<'a> {
     missing: &'a Missing,
-    start: u64,
-    reading: Reading,
+    reading: Reading<'a>,
 }
 
 #[derive(Debug)]
-enum Reading {
+enum Reading<'a> {
+    /// What opening the table takes; begun when it is awaited.
+    Opening(Mode),
     /// Into the page cache, which the map shows.
-    InPlace(Completion<Warmth>),
-    Copy(Completion<Vec<u8>>),
+    InPlace(OpenTable<'a>, Completion<Warmth>),
+    /// Bytes that lie at this offset.
+    Copy(OpenTable<'a>, u64, Completion<Vec<u8>>),
 }
 
 /// What loading came to.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
-    /// To be supplied; none where the blocks can be borrowed from the map now.
+    /// To be supplied; none where the blocks can be borrowed from the map now, or the table is open now.
     pub(crate) blocks: Vec<Arc<CachedBlock>>,
     /// The blocks were in memory: no thread was asked, nobody waited.
     pub(crate) was_ready: bool,
 }
 
 impl Missing {
+    /// The file of a table that is not open.
+    #[cold]
+    pub(crate) fn file(table: &Arc<Table>) -> Self {
+        Self {
+            table: Arc::clone(table),
+            block: None,
+            blocks: 0..0,
+            once: false,
+        }
+    }
+
     /// Block `number` alone.
     pub(crate) fn new(table: &Arc<Table>, number: u32) -> Self {
         Self {
             table: Arc::clone(table),
-            block: number,
+            block: Some(number),
             blocks: number..number.saturating_add(1),
             once: false,
         }
@@ -74,25 +89,30 @@ impl Missing {
         }
     }
 
-    /// What tells it from other blocks.
-    pub(crate) fn place(&self) -> (u64, u32) {
+    /// What tells it from others.
+    pub(crate) fn place(&self) -> (u64, Option<u32>) {
         (self.table.meta().number, self.block)
     }
 
-    pub(crate) fn block(&self) -> u32 {
+    /// The block; none if it is the table that is not open.
+    pub(crate) fn block(&self) -> Option<u32> {
         self.block
     }
 
     /// Whether the step that is made again meets the block for the first time, and counts it then.
     pub(crate) fn is_counted_later(&self) -> bool {
-        self.table.residency().is_some() && !self.once
+        let is_mapped = |open: OpenTable<'_>| open.residency().is_some();
+        self.block.is_none() || !self.once && self.table.opened().is_some_and(is_mapped)
     }
 
     /// Reads blocks after it (or before it) as well, as many as `bytes` reach over.
     pub(crate) fn with_run(mut self, bytes: u64, forward: bool) -> Self {
-        let index = self.table.index(self.table.bytes());
-        let handle = |number| self.table.data_handle(index, number).ok();
-        let Some(own) = handle(self.block) else {
+        let (Some(block), Some(open)) = (self.block, self.table.opened()) else {
+            return self;
+        };
+        let index = open.index();
+        let handle = |number| open.data_handle(index, number).ok();
+        let Some(own) = handle(block) else {
             return self;
         };
         let (mut start, mut end) = (own.offset, own.end());
@@ -121,50 +141,54 @@ impl Missing {
         self
     }
 
-    /// Reads the blocks, as far as they are not in memory. What fails beside the block that is needed
-    /// fails nobody: who comes to it will learn.
+    /// Opens the table, or reads the blocks, as far as they are not in memory. What fails beside the block
+    /// that is needed fails nobody: who comes to it will learn.
     pub(crate) async fn load(&self, mode: Mode) -> Result<Loaded> {
-        match self.load_run(mode).await {
-            Err(_) if self.blocks.len() > 1 => {
+        let loaded = match self.start(mode) {
+            Ok(loading) => loading.finish().await,
+            Err(error) => Err(error),
+        };
+        match (loaded, self.block) {
+            (Err(_), Some(block)) if self.blocks.len() > 1 => {
                 let alone = Self {
-                    blocks: self.block..self.block.saturating_add(1),
+                    blocks: block..block.saturating_add(1),
                     ..self.clone()
                 };
-                alone.load_run(mode).await
+                alone.start(mode)?.finish().await
             }
-            loaded => loaded,
+            (loaded, _) => loaded,
         }
     }
 
-    async fn load_run(&self, mode: Mode) -> Result<Loaded> {
-        self.start(mode)?.finish().await
-    }
-
-    /// Begins to read the blocks; in cooperative mode it goes on whether it is awaited or not.
+    /// Begins to read the blocks; in cooperative mode that goes on whether it is awaited or not.
     pub(crate) fn start(&self, mode: Mode) -> Result<Loading<'_>> {
-        let range = self.range();
-        let (start, length) = range.map_err(|fault| self.table.corrupt(self.block, fault))?;
-        let file = self.table.file();
-        let reading = if self.once {
-            Reading::Copy(file.read_once_at(mode, start, length))
-        } else if self.table.residency().is_some() {
-            Reading::InPlace(file.warm(mode, start, length))
-        } else {
-            Reading::Copy(file.read_at(mode, start, length))
+        let reading = match (self.block, self.table.opened()) {
+            (Some(block), Some(open)) => {
+                let range = self.range(open);
+                let (start, length) = range.map_err(|fault| open.corrupt(block, fault))?;
+                let file = open.file();
+                if self.once {
+                    Reading::Copy(open, start, file.read_once_at(mode, start, length))
+                } else if open.residency().is_some() {
+                    Reading::InPlace(open, file.warm(mode, start, length))
+                } else {
+                    Reading::Copy(open, start, file.read_at(mode, start, length))
+                }
+            }
+            _ => Reading::Opening(mode),
         };
         Ok(Loading {
             missing: self,
-            start,
             reading,
         })
     }
 
     /// Where the run lies in the file.
-    fn range(&self) -> std::result::Result<(u64, usize), Fault> {
-        let index = self.table.index(self.table.bytes());
-        let first = self.table.data_handle(index, self.blocks.start)?;
+    fn range(&self, open: OpenTable<'_>) -> std::result::Result<(u64, usize), Fault> {
+        let index = open.index();
+        let first = open.data_handle(index, self.blocks.start)?;
         let last = self.blocks.end.saturating_sub(1);
-        let last = self.table.data_handle(index, last)?;
+        let last = open.data_handle(index, last)?;
         let length = last.end().and_then(|end| end.checked_sub(first.offset));
         length
             .and_then(|length| usize::try_from(length).ok())
@@ -173,10 +197,9 @@ impl Missing {
     }
 
     /// The blocks in `bytes`, which lie at `start` of the file.
-    fn decode(&self, bytes: &[u8], start: u64) -> Result<Loaded> {
-        let table = &self.table;
-        let index = table.index(table.bytes());
-        let number = table.meta().number;
+    fn decode(&self, table: OpenTable<'_>, bytes: &[u8], start: u64) -> Result<Loaded> {
+        let index = table.index();
+        let number = table.number();
         let decoded = self.blocks.clone().map(|block| {
             let decode = || {
                 let handle = table.data_handle(index, block)?;
@@ -204,15 +227,21 @@ impl Missing {
 }
 
 impl Loading<'_> {
-    /// Waits for them.
+    /// Waits for it.
     pub(crate) async fn finish(self) -> Result<Loaded> {
         let Missing { table, blocks, .. } = self.missing;
-        let warmth = match self.reading {
-            Reading::Copy(bytes) => return self.missing.decode(&bytes.await?, self.start),
-            Reading::InPlace(warmth) => warmth.await?,
+        let (open, warmth) = match self.reading {
+            Reading::Opening(mode) => {
+                table.open(mode).await?;
+                return Ok(Loaded::default());
+            }
+            Reading::Copy(open, start, bytes) => {
+                return self.missing.decode(open, &bytes.await?, start);
+            }
+            Reading::InPlace(open, warmth) => (open, warmth.await?),
         };
         let was_ready = warmth == Warmth::Resident;
-        if let Some(residency) = table.residency() {
+        if let Some(residency) = open.residency() {
             residency.mark(blocks);
             if !was_ready {
                 residency.fetched(blocks.end.saturating_sub(blocks.start));
@@ -237,7 +266,7 @@ mod tests {
     use crate::hash::KeyHash;
     use crate::read_counters::PointSteps;
     use crate::sequence::Sequence;
-    use crate::table::{Counting, TableCursor, TableOptions, TableWriter};
+    use crate::table::{Counting, TableCursor, TableFiles, TableOptions, TableWriter};
     use crate::testing::{Owned, entry, owned, value};
 
     const ROWS: usize = 400;
@@ -272,21 +301,26 @@ mod tests {
         let file = block_on(storage.create(mode, "table-000001.trinet")).unwrap();
         block_on(file.write_at(mode, 0, bytes)).unwrap();
         let cache = Arc::new(BlockCache::new(1 << 20));
-        let table = block_on(Table::open(&file, &meta, &cache, mode)).unwrap();
+        let files = Arc::new(TableFiles::new(storage, Arc::clone(&cache), usize::MAX));
+        let table = block_on(Table::open_in(&file, &meta, &files, mode)).unwrap();
         (directory, cache, table)
+    }
+
+    fn is_mapped(table: &Arc<Table>) -> bool {
+        table.opened().unwrap().residency().is_some()
     }
 
     /// Whether a block had to be loaded first, for each key in turn.
     fn misses(table: &Arc<Table>, keys: impl Iterator<Item = usize>, mode: Mode) -> Vec<bool> {
         let miss = |n: usize| {
             let (key, sequence, _, expected) = &rows()[n];
-            let mut supplied = None;
+            let (open, mut supplied) = (table.opened().unwrap(), None);
             let mut missed = false;
             loop {
                 let guard = crossbeam_epoch::pin();
                 let mut steps = PointSteps::default();
                 let (hash, at) = (KeyHash::of(key), Sequence::new(*sequence));
-                match table.get(key, hash, at, supplied.as_ref(), &guard, &mut steps) {
+                match open.get(key, hash, at, supplied.as_ref(), &guard, &mut steps) {
                     Ok(found) => {
                         assert_eq!(found.unwrap().value, expected);
                         return missed;
@@ -295,7 +329,7 @@ mod tests {
                         assert!(!missed, "once is enough");
                         missed = true;
                         supplied = block_on(missing.load(mode)).unwrap().blocks.pop();
-                        assert_eq!(supplied.is_none(), table.residency().is_some());
+                        assert_eq!(supplied.is_none(), is_mapped(table));
                     }
                     Err(Halt::Failed(error)) => panic!("{error}"),
                 }
@@ -345,7 +379,7 @@ mod tests {
                 let (_directory, _cache, table) = table(codec, true);
                 let keys = [0, 1, 200, 0, 200, 399];
                 let missed = misses(&table, keys.into_iter(), mode);
-                if table.residency().is_some() {
+                if is_mapped(&table) {
                     assert_eq!(missed[..1], [true]);
                     assert_eq!(missed[3..5], [false, false]);
                 }
@@ -357,7 +391,7 @@ mod tests {
     #[test]
     fn without_maps_a_block_is_loaded_into_the_cache() {
         let (_directory, cache, table) = table(Codec::None, false);
-        assert!(table.residency().is_none());
+        assert!(!is_mapped(&table));
         assert!(misses(&table, [7].into_iter(), Mode::Cooperative)[0]);
         assert!(!misses(&table, [7].into_iter(), Mode::Cooperative)[0]);
         assert!(cache.bytes() > 0);

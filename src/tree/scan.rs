@@ -13,7 +13,7 @@ use crate::filter::prefix::SharedPrefix;
 use crate::key::{KeyRange, successor};
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
-use crate::table::{Counting, Loaded, Missing, Table, TableCursor};
+use crate::table::{Counting, Loaded, Missing, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
@@ -111,13 +111,11 @@ impl Scan {
         moved.map(|()| !self.done)
     }
 
-    /// Takes what loading a block came to; true if nobody had to wait for it. A failure ends the scan.
+    /// Takes what loading came to; true if nobody had to wait for it. A failure ends the scan.
     pub(crate) fn supply(&mut self, loaded: Result<Loaded>) -> Result<bool> {
         match loaded {
             Ok(loaded) => {
-                for block in &loaded.blocks {
-                    self.rows.supply(block);
-                }
+                self.rows.supply(&loaded);
                 Ok(loaded.was_ready)
             }
             Err(error) => {
@@ -177,28 +175,6 @@ impl Scan {
     }
 }
 
-/// Whether the table may hold rows or tombstones of the plan.
-fn concerns(plan: &ScanPlan, table: &Table) -> bool {
-    if !table.meta().overlaps(&plan.range) {
-        return false;
-    }
-    if !table.tombstones().is_empty() {
-        return true;
-    }
-    let Some(prefix) = &plan.prefix else {
-        return true;
-    };
-    let Some(says) = table.may_contain_prefix(prefix) else {
-        return true;
-    };
-    table.reads().add_scan(&ScanSteps {
-        filter_hits: u64::from(says),
-        filter_misses: u64::from(!says),
-        ..ScanSteps::default()
-    });
-    says
-}
-
 fn sources(view: &View, plan: &ScanPlan, counting: &Counting) -> (Vec<Source>, Vec<Tombstones>) {
     let mut sources = Vec::new();
     let mut tombstones = Vec::new();
@@ -219,13 +195,13 @@ fn sources(view: &View, plan: &ScanPlan, counting: &Counting) -> (Vec<Source>, V
     for (level, tables) in view.version.levels() {
         let tables: Vec<_> = tables
             .iter()
-            .filter(|table| concerns(plan, table))
+            .filter(|table| table.meta().overlaps(&plan.range))
             .map(Arc::clone)
             .collect();
         tombstones.extend(
             tables
                 .iter()
-                .filter(|table| !table.tombstones().is_empty())
+                .filter(|table| table.meta().range_tombstones > 0)
                 .map(Arc::clone)
                 .map(Tombstones::Table),
         );
@@ -270,6 +246,9 @@ pub(crate) async fn newest_change_in(
         ),
     };
     let (sources, tombstones) = sources(&recent, &plan, &Counting::Nothing);
+    for source in &tombstones {
+        source.open(mode).await?;
+    }
     if tombstones.iter().any(|source| source.meets(range, above)) {
         return Ok(true);
     }
@@ -285,9 +264,7 @@ pub(crate) async fn newest_change_in(
         match moved {
             Ok(()) => started = true,
             Err(Halt::Needs(missing)) => {
-                for block in &missing.load(mode).await?.blocks {
-                    merge.supply(block);
-                }
+                merge.supply(&missing.load(mode).await?);
                 continue;
             }
             Err(Halt::Failed(error)) => return Err(error),
