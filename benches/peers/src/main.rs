@@ -203,7 +203,7 @@ impl Place<'_> {
         let output = self.child(name, &directory)?;
         let result = String::from_utf8(output.stdout)?;
         let measured = if output.status.success() {
-            Measured::parse(result.trim_end())
+            Measured::parse(result.trim_end_matches('\n'))
         } else {
             Err(format!("exit {}", output.status).into())
         };

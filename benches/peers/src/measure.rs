@@ -12,6 +12,11 @@ use crate::engine::Result;
 /// Ticks of `/proc/self/stat` in a second; Linux has had 100 in every ABI.
 const TICKS: u64 = 100;
 
+/// Up to an hour, in nanoseconds, to a thousandth.
+fn histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 3_600_000_000_000, 3)?)
+}
+
 /// Counts operations, takes the latency of every `sample`th, and says when to stop.
 pub struct Meter {
     histogram: Histogram<u64>,
@@ -29,7 +34,7 @@ impl Meter {
         let cpu_before = Usage::now()?.cpu_seconds;
         let now = Instant::now();
         Ok(Self {
-            histogram: Histogram::new(3)?,
+            histogram: histogram()?,
             started: now,
             mark: now,
             deadline: now + limit,
@@ -99,7 +104,7 @@ impl Timing {
             operations: 0,
             elapsed: Duration::ZERO,
             cpu_seconds: 0.0,
-            histogram: Histogram::new(3)?,
+            histogram: histogram()?,
         };
         for timing in timings {
             all.operations += timing.operations;

@@ -112,7 +112,12 @@ impl Reader for LmdbReader<'_> {
     ) -> Result<()> {
         let (engine, txn) = self.txn()?;
         let bounds = (
-            Bound::Included(range.start),
+            // An empty key is an error here, not the first one.
+            if range.start.is_empty() {
+                Bound::Unbounded
+            } else {
+                Bound::Included(range.start)
+            },
             range.end.map_or(Bound::Unbounded, Bound::Excluded),
         );
         match direction {
