@@ -13,9 +13,8 @@ use crate::file_name::wal_name;
 use crate::key::KeyRange;
 use crate::manifest::Change;
 use crate::options::DurabilityMode;
-use crate::table::Table;
 use crate::tree::buffer::WriteBuffer;
-use crate::tree::build::BuildContext;
+use crate::tree::build::{BuildContext, Built};
 use crate::tree::compaction::compact;
 use crate::tree::flush::flush;
 use crate::tree::picker::{Compaction, pick, pick_range};
@@ -74,6 +73,7 @@ impl Persistent {
             cache: &self.cache,
             mode,
             numbers: &self.numbers,
+            blob_gc: self.blob_gc,
         }
     }
 }
@@ -167,7 +167,8 @@ impl Core {
         persistent.install(changes, &built, mode).await?;
         let change = VersionChange {
             removed: Vec::new(),
-            added: built.into_iter().map(|table| (0, table)).collect(),
+            added: built.tables.into_iter().map(|table| (0, table)).collect(),
+            blobs: built.blobs,
         };
         tree.install_flush(oldest, &change);
         for segment in floor..needed {
@@ -206,7 +207,11 @@ impl Core {
                 from: 0,
                 to: level_tag(to),
             };
-            (vec![Arc::clone(table)], vec![moved])
+            let moves = Built {
+                tables: vec![Arc::clone(table)],
+                ..Built::default()
+            };
+            (moves, vec![moved])
         } else {
             let target = u64::try_from(self.options.target_table_bytes).unwrap_or(u64::MAX);
             let context = persistent.build_context(mode);
@@ -222,20 +227,28 @@ impl Core {
             let changes = removed.chain(added(tree, to, &built)).collect();
             (built, changes)
         };
+        let nothing = Built::default();
         let rewritten = compaction.trivial_move().is_none();
         persistent
-            .install(changes, if rewritten { &built } else { &[] }, mode)
+            .install(changes, if rewritten { &built } else { &nothing }, mode)
             .await?;
-        let output_bytes = built.iter().map(|table| table.meta().bytes).sum();
+        self.counters.collected(&built.collected);
+        let output_bytes = built.tables.iter().map(|table| table.meta().bytes).sum();
         self.counters
-            .compacted(&compaction, built.len(), output_bytes);
+            .compacted(&compaction, built.tables.len(), output_bytes);
         let removed = compaction
             .inputs
             .iter()
             .map(|(_, table)| table.meta().number)
             .collect();
-        let added = built.into_iter().map(|table| (to, table)).collect();
-        tree.install_compaction(&VersionChange { removed, added });
+        let added = built.tables.into_iter().map(|table| (to, table)).collect();
+        let blobs = tree.install_compaction(&VersionChange {
+            removed,
+            added,
+            blobs: built.blobs,
+        });
+        persistent.retire_blobs(blobs.iter());
+        drop(blobs);
         if rewritten {
             persistent.retire(compaction.inputs.iter().map(|(_, table)| table));
         }
@@ -395,15 +408,18 @@ fn first_needed_segment(trees: &Trees, flushed: &Tree, last: u64) -> u64 {
     needed
 }
 
-fn added(tree: &Tree, level: usize, built: &[Arc<Table>]) -> Vec<Change> {
-    built
-        .iter()
-        .map(|table| Change::TableAdded {
-            bucket: tree.id(),
-            level: level_tag(level),
-            meta: table.meta().clone(),
-        })
-        .collect()
+fn added(tree: &Tree, level: usize, built: &Built) -> Vec<Change> {
+    let bucket = tree.id();
+    let blobs = built.blobs.iter().map(|file| Change::BlobAdded {
+        bucket,
+        meta: *file.meta(),
+    });
+    let tables = built.tables.iter().map(|table| Change::TableAdded {
+        bucket,
+        level: level_tag(level),
+        meta: table.meta().clone(),
+    });
+    blobs.chain(tables).collect()
 }
 
 fn level_tag(level: usize) -> u8 {

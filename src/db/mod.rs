@@ -39,16 +39,18 @@ pub use open::IntoOpenOptions;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use trine_io::{Lock, Mode, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
+use crate::blob::BlobGc;
 use crate::cache::BlockCache;
 use crate::commit::CommitPath;
 use crate::db::bucket::{Bucket, BucketName};
+use crate::db::install::Obsolete;
 use crate::db::snapshot::Snapshot;
 use crate::db::stats::Counters;
 use crate::db::worker::Workers;
@@ -57,7 +59,6 @@ use crate::file_name::FileNumbers;
 use crate::manifest::Manifest;
 use crate::options::{BucketOptions, DbOptions};
 use crate::sequence::Sequence;
-use crate::table::Table;
 use crate::tree::Registry;
 use crate::tree::pins::Pins;
 
@@ -87,12 +88,15 @@ pub(crate) struct Persistent {
     pub(crate) manifest: Arc<Baton<Manifest>>,
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) numbers: Arc<FileNumbers>,
+    /// `None` if blob files are not rewritten for their garbage.
+    pub(crate) blob_gc: Option<BlobGc>,
     /// One flush at a time, so that memtables reach level 0 in their order.
     pub(crate) flushing: Baton<()>,
     /// One compaction at a time.
     pub(crate) compacting: Baton<()>,
-    /// Tables that no version names, until nobody can read them and their files are gone.
-    pub(crate) obsolete: Mutex<Vec<(u64, Weak<Table>)>>,
+    /// Tables that no version names and blob files that no table of one refers to, until nobody can read
+    /// them and their files are gone.
+    pub(crate) obsolete: Mutex<Vec<(u64, Obsolete)>>,
     /// Why background maintenance failed last; the next write reports it.
     pub(crate) background_failure: Mutex<Option<String>>,
     workers: Workers,

@@ -11,17 +11,20 @@ use std::sync::Arc;
 
 use trine_io::{File, Lock, Mode, Storage};
 
+use crate::blob::{BlobFile, BlobMeta};
 use crate::cache::BlockCache;
 use crate::commit::batch::DEFAULT_BUCKET;
 use crate::commit::{SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
-use crate::file_name::{FileName, FileNumbers, LOCK, table_name, unfinished_name, wal_name};
+use crate::file_name::{
+    FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
+};
 use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
 use crate::sequence::Sequence;
 use crate::table::{Table, TableMeta};
-use crate::tree::version::{Version, VersionChange};
+use crate::tree::version::{Version, VersionChange, missing_blob};
 use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{Replayed, SegmentWriter, cut_tail, replay};
 
@@ -183,7 +186,9 @@ fn check_unreferenced(names: &[String], state: &ManifestState) -> Result<()> {
             FileName::Table(number) => {
                 !state.has_table(number) && !state.obsolete().contains(&number)
             }
-            FileName::Blob(number) => !state.obsolete().contains(&number),
+            FileName::Blob(number) => {
+                !state.has_blob(number) && !state.obsolete().contains(&number)
+            }
             FileName::Misspelt => true,
             _ => false,
         })
@@ -229,6 +234,11 @@ async fn open_tables(
                 .push((level, Table::open(&file, meta, cache, mode).await?));
         }
     }
+    for (meta, _) in bucket.blobs.values() {
+        let file = open_blob_file(storage, meta, mode).await?;
+        let opened = BlobFile::open(&file, meta, cache, mode).await?;
+        change.blobs.push(opened);
+    }
     Version::checked(&change)
         .ok_or_else(|| corruption(format!("levels of bucket {} do not fit", bucket.name)))
 }
@@ -248,7 +258,18 @@ async fn open_table_file(storage: &Storage, meta: &TableMeta, mode: Mode) -> Res
     }
 }
 
-/// Gives tables their formal names where the crash of their writer left them without.
+/// Opens a blob file that the manifest names, wherever the crash of its writer left it.
+async fn open_blob_file(storage: &Storage, meta: &BlobMeta, mode: Mode) -> Result<File> {
+    for name in [blob_name(meta.number), unfinished_name(meta.number)] {
+        match storage.open(mode, &name).await {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {}
+            opened => return Ok(opened?),
+        }
+    }
+    Err(missing_blob(meta.number))
+}
+
+/// Gives files their formal names where the crash of their writer left them without.
 async fn finish_renames(
     storage: &Storage,
     names: &[String],
@@ -256,9 +277,12 @@ async fn finish_renames(
     mode: Mode,
 ) -> Result<()> {
     for bucket in manifest.state().buckets().values() {
-        for meta in bucket.levels.iter().flatten() {
-            let unfinished = unfinished_name(meta.number);
-            let name = table_name(meta.number);
+        let tables = bucket.levels.iter().flatten();
+        let tables = tables.map(|meta| (meta.number, table_name(meta.number)));
+        let blobs = bucket.blobs.keys();
+        let blobs = blobs.map(|number| (*number, blob_name(*number)));
+        for (number, name) in tables.chain(blobs) {
+            let unfinished = unfinished_name(number);
             if names.contains(&unfinished) && !names.contains(&name) {
                 storage.rename(mode, &unfinished, &name).await?;
             }

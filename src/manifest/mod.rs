@@ -2,6 +2,7 @@
 //!
 //! - [`ManifestState`] is the result of applying every [`VersionEdit`] in order; one edit can hold all of it.
 //! - An edit applies as a whole or not at all, and only if it fits what is there.
+//! - A blob file is there for as long as some table refers to it, as of the end of an edit.
 //! - A table's number is in one place at most: one level of one bucket, or the obsolete files.
 //! - Bucket ids, file numbers, the WAL's floor and sequences never go back.
 
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use crate::blob::BlobMeta;
 use crate::error::Fault;
 use crate::options::BucketOptions;
 use crate::sequence::Sequence;
@@ -31,6 +33,8 @@ pub(crate) struct BucketState {
     pub(crate) options: BucketOptions,
     /// The tables of each level, in the order in which they were added.
     pub(crate) levels: Vec<Vec<TableMeta>>,
+    /// The blob files that tables refer to, and how many tables do; after an edit, at least one.
+    pub(crate) blobs: BTreeMap<u64, (BlobMeta, usize)>,
     /// Every commit up to here is in the tables.
     pub(crate) flushed_through: Sequence,
 }
@@ -43,6 +47,10 @@ pub(crate) struct ManifestState {
     next_bucket: u32,
     /// The numbers of all tables in all levels.
     tables: BTreeSet<u64>,
+    /// The buckets of all blob files.
+    blobs: BTreeMap<u64, BucketId>,
+    /// Within an edit: blob files that no table refers to so far.
+    unreferenced: BTreeSet<u64>,
     obsolete: BTreeSet<u64>,
     /// The WAL segments that may be needed.
     log: Option<(u64, u64)>,
@@ -70,6 +78,11 @@ impl ManifestState {
     /// Whether a table of some bucket has this number.
     pub(crate) fn has_table(&self, number: u64) -> bool {
         self.tables.contains(&number)
+    }
+
+    /// Whether a blob file that tables refer to has this number.
+    pub(crate) fn has_blob(&self, number: u64) -> bool {
+        self.blobs.contains_key(&number)
     }
 
     /// The numbers of files that may still be in the directory and are not part of the database.
@@ -110,6 +123,7 @@ impl ManifestState {
         for change in &edit.changes {
             next.apply_change(change)?;
         }
+        next.retire_blobs()?;
         *self = next;
         Ok(())
     }
@@ -123,6 +137,12 @@ impl ManifestState {
                 name: state.name.clone(),
                 options: state.options.clone(),
             });
+            changes.extend(
+                state
+                    .blobs
+                    .values()
+                    .map(|&(meta, _)| Change::BlobAdded { bucket, meta }),
+            );
             for (level, tables) in (0..).zip(&state.levels) {
                 changes.extend(tables.iter().map(|meta| Change::TableAdded {
                     bucket,
@@ -162,6 +182,10 @@ impl ManifestState {
                     self.tables.remove(&meta.number);
                     self.obsolete.insert(meta.number);
                 }
+                for number in dropped.blobs.keys() {
+                    self.blobs.remove(number);
+                    self.obsolete.insert(*number);
+                }
                 Ok(())
             }
             Change::TableAdded {
@@ -174,6 +198,7 @@ impl ManifestState {
                 }
                 self.use_number(meta.number)?;
                 self.tables.insert(meta.number);
+                self.refer(*bucket, meta)?;
                 self.level(*bucket, *level)?.push(meta.clone());
                 Ok(())
             }
@@ -182,7 +207,8 @@ impl ManifestState {
                 level,
                 number,
             } => {
-                self.take_table(*bucket, *level, *number)?;
+                let meta = self.take_table(*bucket, *level, *number)?;
+                self.forgo(*bucket, &meta)?;
                 self.tables.remove(number);
                 self.obsolete.insert(*number);
                 Ok(())
@@ -195,6 +221,13 @@ impl ManifestState {
             } => {
                 let meta = self.take_table(*bucket, *from, *number)?;
                 self.level(*bucket, *to)?.push(meta);
+                Ok(())
+            }
+            Change::BlobAdded { bucket, meta } => {
+                self.use_number(meta.number)?;
+                self.blobs.insert(meta.number, *bucket);
+                self.unreferenced.insert(meta.number);
+                self.bucket(*bucket)?.blobs.insert(meta.number, (*meta, 0));
                 Ok(())
             }
             Change::FileObsolete { number } => {
@@ -264,6 +297,7 @@ impl ManifestState {
             name: name.to_owned(),
             options: options.clone(),
             levels: Vec::new(),
+            blobs: BTreeMap::new(),
             flushed_through: Sequence::ZERO,
         };
         self.buckets.insert(id, Arc::new(state));
@@ -303,9 +337,51 @@ impl ManifestState {
         Ok(meta)
     }
 
+    /// A table begins to refer to blob files.
+    fn refer(&mut self, bucket: BucketId, table: &TableMeta) -> Result<(), Fault> {
+        for used in table.blobs.iter() {
+            let blob = self.bucket(bucket)?.blobs.get_mut(&used.file);
+            let (meta, tables) = blob.ok_or(Fault::Field("blob file number"))?;
+            if used.values > meta.values || used.value_bytes > meta.value_bytes {
+                return Err(Fault::Field("blob use"));
+            }
+            *tables = tables.saturating_add(1);
+            self.unreferenced.remove(&used.file);
+        }
+        Ok(())
+    }
+
+    /// A table refers to blob files no more.
+    fn forgo(&mut self, bucket: BucketId, table: &TableMeta) -> Result<(), Fault> {
+        for used in table.blobs.iter() {
+            let blob = self.bucket(bucket)?.blobs.get_mut(&used.file);
+            let (_, tables) = blob.ok_or(Fault::Field("blob file number"))?;
+            *tables = tables.saturating_sub(1);
+            if *tables == 0 {
+                self.unreferenced.insert(used.file);
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end of an edit: blob files that no table refers to are obsolete.
+    fn retire_blobs(&mut self) -> Result<(), Fault> {
+        for number in std::mem::take(&mut self.unreferenced) {
+            // None: its bucket was dropped.
+            if let Some(bucket) = self.blobs.remove(&number) {
+                self.bucket(bucket)?.blobs.remove(&number);
+                self.obsolete.insert(number);
+            }
+        }
+        Ok(())
+    }
+
     /// A file number enters the state: it is in no place yet.
     fn use_number(&mut self, number: u64) -> Result<(), Fault> {
-        if self.tables.contains(&number) || self.obsolete.contains(&number) {
+        let is_taken = self.tables.contains(&number)
+            || self.blobs.contains_key(&number)
+            || self.obsolete.contains(&number);
+        if is_taken {
             return Err(Fault::Field("file number: it is taken"));
         }
         let bound = number.checked_add(1).ok_or(Fault::Field("file number"))?;

@@ -19,7 +19,7 @@ use crate::range_tombstone::{Fragment, Fragments};
 use crate::sequence::Sequence;
 
 /// Decides, entry by entry, in the engine's order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Retention {
     /// Ascending.
     pinned: Vec<Sequence>,
