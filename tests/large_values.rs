@@ -4,7 +4,7 @@ use std::path::Path;
 
 use trine_kv::{
     BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions, Direction, Error,
-    KeyRange, LazyIter, LazyKeyValue,
+    KeyRange, LazyIter, LazyKeyValue, MaintenanceBudget, TransactionOptions,
 };
 
 const VALUE_BYTES: usize = 3000;
@@ -98,14 +98,14 @@ fn values_from_the_threshold_on_lie_in_one_blob_file_for_a_flush() {
     db.put_sync("larger", large(3)).unwrap();
     assert!(blob_files(db.directory.path()).is_empty());
     assert!(
-        lazy_row(db.lazy_range_sync(&KeyRange::all()).unwrap())
+        lazy_row(db.range_lazy_sync(&KeyRange::all()).unwrap())
             .value
             .is_inline()
     );
     db.flush_sync().unwrap();
     assert_eq!(blob_files(db.directory.path()).len(), 1);
     let inline: Vec<bool> = db
-        .lazy_range_sync(&KeyRange::all())
+        .range_lazy_sync(&KeyRange::all())
         .unwrap()
         .map(|row| row.unwrap().value.is_inline())
         .collect();
@@ -152,7 +152,7 @@ fn every_way_of_reading_gives_the_value() {
             assert_eq!(rows, expected);
         }
         let lazy: Vec<_> = db
-            .lazy_range_sync(&KeyRange::all())
+            .range_lazy_sync(&KeyRange::all())
             .unwrap()
             .map(|row| row.unwrap().into_key_value_sync().unwrap())
             .collect();
@@ -162,7 +162,7 @@ fn every_way_of_reading_gives_the_value() {
             .map(Result::unwrap)
             .collect();
         assert_eq!(lazy, eager);
-        let mut transaction = db.transaction();
+        let mut transaction = db.transaction(TransactionOptions::default());
         assert_eq!(transaction.get_sync(b"a").unwrap(), Some(large(7)));
         let report = db.verify_sync(|_| {}).unwrap();
         assert_eq!((report.blob_values, report.blob_bytes), (2, 6000));
@@ -189,7 +189,7 @@ fn a_value_is_counted_when_it_is_fetched_and_only_then() {
         let stats = db.stats();
         (stats.blob_read_count, stats.blob_read_bytes)
     };
-    let rows = db.lazy_range_sync(&KeyRange::all()).unwrap();
+    let rows = db.range_lazy_sync(&KeyRange::all()).unwrap();
     let rows: Vec<_> = rows.map(Result::unwrap).collect();
     assert!(db.contains_key_sync(b"a").unwrap());
     assert_eq!(counted(), (0, 0));
@@ -244,7 +244,7 @@ fn a_file_goes_when_its_last_reader_does() {
     let db = opened(BlobLevelMergePolicy::Auto);
     put_and_flush(&db, &["a"], 1);
     let file = blob_files(db.directory.path()).remove(0);
-    let row = lazy_row(db.lazy_range_sync(&KeyRange::all()).unwrap());
+    let row = lazy_row(db.range_lazy_sync(&KeyRange::all()).unwrap());
     db.delete_sync("a").unwrap();
     db.flush_sync().unwrap();
     db.compact_range_sync(KeyRange::all()).unwrap();
@@ -264,9 +264,8 @@ fn lazy_values_outlive_their_row_and_the_database() {
     for compression in [CompressionProfile::None, CompressionProfile::Fast] {
         let db = opened_with(BlobLevelMergePolicy::Auto, compression);
         put_and_flush(&db, &["a", "b"], 1);
-        let rows = db.lazy_range_sync(&KeyRange::all()).unwrap();
+        let rows = db.range_lazy_sync(&KeyRange::all()).unwrap();
         let rows: Vec<_> = rows.map(Result::unwrap).collect();
-        let mut left = db.range_sync(&KeyRange::all()).unwrap();
         db.delete_range_sync(KeyRange::all()).unwrap();
         db.flush_sync().unwrap();
         db.compact_range_sync(KeyRange::all()).unwrap();
@@ -278,8 +277,23 @@ fn lazy_values_outlive_their_row_and_the_database() {
         drop(db);
         drop(directory);
         assert_eq!(rows[1].value.read_sync().unwrap(), large(1));
-        assert_eq!(left.next_sync().unwrap().unwrap().value, large(1));
     }
+}
+
+#[test]
+fn an_iterator_keeps_its_values_through_deletion_compaction_and_close() {
+    let Opened { db, directory } = opened(BlobLevelMergePolicy::Always);
+    put_and_flush(&db, &["a", "b"], 1);
+    let mut rows = db.range_sync(&KeyRange::all()).unwrap();
+    let mut fork = rows.clone();
+    assert_eq!(rows.next_sync().unwrap().unwrap().value, large(1));
+    db.delete_range_sync(KeyRange::all()).unwrap();
+    db.flush_sync().unwrap();
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    drop(db);
+    drop(directory);
+    assert_eq!(rows.next_sync().unwrap().unwrap().value, large(1));
+    assert_eq!(fork.by_ref().count(), 2);
 }
 
 #[test]
@@ -373,11 +387,87 @@ fn damage_of_a_value_is_an_error_of_its_reader_and_of_verify() {
         db.verify_sync(|_| {}).unwrap_err(),
         db.range_sync(&KeyRange::all())
             .unwrap()
-            .next()
+            .next_sync()
             .unwrap()
             .unwrap_err(),
     ] {
         assert!(matches!(error, Error::Corruption { .. }), "{error}");
         assert!(error.to_string().contains(&name), "{error}");
     }
+}
+
+/// Maintenance until there is nothing left to do.
+fn maintained(db: &Db) {
+    let budget = MaintenanceBudget::default();
+    while db
+        .run_maintenance_with_budget_sync(budget)
+        .unwrap()
+        .made_progress()
+    {}
+}
+
+#[test]
+fn garbage_is_collected_from_files_that_hold_enough_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let bucket = bucket_options(BlobLevelMergePolicy::Disabled, CompressionProfile::None);
+    let db = Db::open_sync(DbOptions {
+        blob_gc_enabled: true,
+        blob_gc_min_file_bytes: 1,
+        ..options(directory.path(), bucket)
+    })
+    .unwrap();
+    put_and_flush(&db, &["a", "b", "c", "d"], 1);
+    put_and_flush(&db, &["a"], 2);
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    // A quarter of the first file is garbage: not enough.
+    maintained(&db);
+    let stats = db.stats();
+    assert_eq!((stats.stale_blob_bytes, stats.blob_gc_runs), (3000, 0));
+    put_and_flush(&db, &["b"], 3);
+    let row = db
+        .range_lazy_sync(&KeyRange::all())
+        .unwrap()
+        .last()
+        .unwrap()
+        .unwrap();
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    maintained(&db);
+    let stats = db.stats();
+    assert_eq!((stats.live_blob_bytes, stats.stale_blob_bytes), (12000, 0));
+    assert_eq!(stats.blob_gc_runs, 1);
+    assert_eq!(stats.blob_gc_input_bytes, 12000);
+    assert_eq!(stats.blob_gc_output_bytes, 6000);
+    assert_eq!(stats.blob_gc_discarded_bytes, 6000);
+    assert_eq!(row.value.read_sync().unwrap(), large(1));
+    for (key, tag) in [("a", 2), ("b", 3), ("c", 1), ("d", 1)] {
+        assert_eq!(db.get_sync(key.as_bytes()).unwrap(), Some(large(tag)));
+    }
+    db.verify_sync(|_| {}).unwrap();
+}
+
+#[test]
+fn garbage_of_a_file_of_one_level_is_collected_without_a_merge() {
+    let directory = tempfile::tempdir().unwrap();
+    let bucket = bucket_options(BlobLevelMergePolicy::Disabled, CompressionProfile::None);
+    let open = |gc| {
+        Db::open_sync(DbOptions {
+            blob_gc_enabled: gc,
+            blob_gc_min_file_bytes: 1,
+            ..options(directory.path(), bucket.clone())
+        })
+        .unwrap()
+    };
+    let db = open(false);
+    put_and_flush(&db, &["a", "b", "c"], 1);
+    put_and_flush(&db, &["a", "b"], 2);
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    maintained(&db);
+    assert_eq!(db.stats().stale_blob_bytes, 6000);
+    drop(db);
+    let db = open(true);
+    maintained(&db);
+    let stats = db.stats();
+    assert_eq!((stats.live_blob_bytes, stats.stale_blob_bytes), (9000, 0));
+    assert_eq!(stats.blob_gc_runs, 1);
+    assert_eq!(blob_files(directory.path()).len(), 2);
 }

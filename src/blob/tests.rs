@@ -70,7 +70,7 @@ fn a_file_is_its_header_records_and_footer() {
             "5400000000000000", // in a file of 84
             "0700000000000000", // that is file 7
             "01000000",
-            "0bee68d9",
+            "213bef2b",
             "5452494e45424654",
         )
     );

@@ -19,6 +19,7 @@ use crate::manifest::BucketId;
 use crate::options::{DbOptions, HostStorageBackend, StorageMode};
 use crate::runtime::RuntimeMode;
 use crate::sequence::Sequence;
+use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
 use crate::tree::{Registry, Tree, version::Version};
 
@@ -156,7 +157,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
             min_file_bytes: options.blob_gc_min_file_bytes,
         }),
         flushing: Baton::new(()),
-        compacting: Baton::new(()),
+        claims: Claims::default(),
         obsolete: Mutex::default(),
         background_failure: Mutex::default(),
         workers: Workers::default(),

@@ -5,7 +5,7 @@
 //! - Everything else that should not be there, or should be and is not, is an error, and stays as it is.
 //! - A read-only open changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -101,16 +101,14 @@ pub(crate) async fn recover(
     };
     check_unreferenced(&names, manifest.state())?;
     let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
-    let trees = Arc::new(Registry::default());
+    let mut opened = Vec::new();
     for (id, bucket) in manifest.state().buckets() {
         let version = open_tables(storage, bucket, &cache, mode).await?;
-        trees.add(Arc::new(Tree::new(
-            *id,
-            bucket.name.clone(),
-            bucket.options.clone(),
-            version,
-        )));
+        let (name, options) = (bucket.name.clone(), bucket.options.clone());
+        opened.push(Arc::new(Tree::new(*id, name, options, version)));
     }
+    let trees = Arc::new(Registry::default());
+    trees.extend(opened.into_iter());
     let replayed = replay_log(storage, &manifest, &trees, mode).await?;
     let last = replayed
         .as_ref()
@@ -226,15 +224,12 @@ async fn open_tables(
     mode: Mode,
 ) -> Result<Version> {
     let mut change = VersionChange::default();
-    for (level, tables) in bucket.levels.iter().enumerate() {
-        for meta in tables {
-            let file = open_table_file(storage, meta, mode).await?;
-            change
-                .added
-                .push((level, Table::open(&file, meta, cache, mode).await?));
-        }
+    for (level, meta) in bucket.tables() {
+        let file = open_table_file(storage, meta, mode).await?;
+        let table = Table::open(&file, meta, cache, mode).await?;
+        change.added.push((usize::from(level), table));
     }
-    for (meta, _) in bucket.blobs.values() {
+    for meta in bucket.blobs() {
         let file = open_blob_file(storage, meta, mode).await?;
         let opened = BlobFile::open(&file, meta, cache, mode).await?;
         change.blobs.push(opened);
@@ -276,16 +271,15 @@ async fn finish_renames(
     manifest: &Manifest,
     mode: Mode,
 ) -> Result<()> {
-    for bucket in manifest.state().buckets().values() {
-        let tables = bucket.levels.iter().flatten();
-        let tables = tables.map(|meta| (meta.number, table_name(meta.number)));
-        let blobs = bucket.blobs.keys();
-        let blobs = blobs.map(|number| (*number, blob_name(*number)));
-        for (number, name) in tables.chain(blobs) {
-            let unfinished = unfinished_name(number);
-            if names.contains(&unfinished) && !names.contains(&name) {
-                storage.rename(mode, &unfinished, &name).await?;
-            }
+    let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let state = manifest.state();
+    let tables = state.tables().iter();
+    let tables = tables.map(|number| (*number, table_name(*number)));
+    let blobs = state.blobs().map(|number| (number, blob_name(number)));
+    for (number, name) in tables.chain(blobs) {
+        let unfinished = unfinished_name(number);
+        if names.contains(&*unfinished) && !names.contains(&*name) {
+            storage.rename(mode, &unfinished, &name).await?;
         }
     }
     Ok(())

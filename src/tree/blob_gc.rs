@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::internal_key::Kind;
 use crate::table::Table;
 use crate::tree::merge::Merge;
+use crate::tree::picker::StaleFiles;
 use crate::tree::retention::Retention;
 use crate::tree::version::Version;
 
@@ -33,13 +34,39 @@ pub(crate) struct BlobPlan {
     pub(crate) collected: Collected,
 }
 
+/// The blob files whose garbage is reason enough to rewrite a table that refers to them.
+pub(crate) fn stale_files(version: &Version, policy: &BlobPolicy) -> StaleFiles {
+    let mut stale = StaleFiles::default();
+    if policy.moves_nothing() {
+        return stale;
+    }
+    for share in version.blobs() {
+        let meta = share.file.meta();
+        let file = Liveness {
+            file: meta.number,
+            file_bytes: meta.bytes,
+            value_bytes: meta.value_bytes,
+            elsewhere_bytes: 0,
+            kept_bytes: share.live_bytes,
+        };
+        // Without garbage there is nothing to gain, whatever the policy: so collecting ends.
+        if file.stale_bytes() > 0 && !policy.moved(&[file]).is_empty() {
+            stale.range.insert(file.file);
+        }
+        if policy.gc.is_some_and(|gc| gc.is_due(&file)) {
+            stale.shape.insert(file.file);
+        }
+    }
+    stale
+}
+
 /// Plans the compaction of `inputs`, which `merge` (not yet started, forward) and `retention` describe.
 pub(crate) async fn plan(
     version: &Version,
     policy: &BlobPolicy,
     inputs: impl Iterator<Item = &Arc<Table>>,
-    merge: Merge,
-    retention: Retention,
+    merge: impl Fn() -> Merge,
+    retention: &Retention,
     mode: Mode,
 ) -> Result<BlobPlan> {
     let mut used: BTreeMap<u64, u64> = BTreeMap::new();
@@ -51,7 +78,7 @@ pub(crate) async fn plan(
     if used.is_empty() || policy.moves_nothing() {
         return Ok(BlobPlan::default());
     }
-    let kept = kept_bytes(merge, retention, mode).await?;
+    let kept = kept_bytes(merge(), retention.clone(), mode).await?;
     let files: Vec<_> = used
         .iter()
         .filter_map(|(number, used)| {

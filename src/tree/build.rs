@@ -18,6 +18,7 @@ use crate::tree::blob_gc::Collected;
 use crate::tree::merge::Merge;
 use crate::tree::retention::Retention;
 use crate::tree::separation::{Separation, Separator};
+use crate::tree::split::Split;
 
 /// How much of a table is gathered before it is written: 1 MiB pieces measured 2.4x faster than 8 KiB ones.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
@@ -89,12 +90,12 @@ pub(crate) struct Built {
     pub(crate) collected: Collected,
 }
 
-/// Writes what retention keeps of `merge` (not yet started, forward) to tables of about `target_bytes`.
+/// Writes what retention keeps of `merge` (not yet started, forward) to tables that `split` divides.
 /// On failure, files already written are removed as far as possible; the next open sweeps the rest.
 pub(crate) async fn build_tables(
     context: BuildContext<'_>,
     options: &TableOptions,
-    target_bytes: u64,
+    split: Split,
     merge: Merge,
     retention: Retention,
     separation: Separation,
@@ -102,7 +103,7 @@ pub(crate) async fn build_tables(
     let mut job = Build {
         context,
         options,
-        target_bytes,
+        split,
         tombstones: retention.kept_tombstones(),
         numbers: Vec::new(),
         separator: Separator::new(context, separation),
@@ -131,7 +132,7 @@ pub(crate) async fn build_tables(
 struct Build<'a> {
     context: BuildContext<'a>,
     options: &'a TableOptions,
-    target_bytes: u64,
+    split: Split,
     /// What is kept of the range tombstones; each table gets those of its span.
     tombstones: Fragments,
     /// Of the files created.
@@ -167,15 +168,17 @@ impl Build<'_> {
             if !retention.keeps(&entry) {
                 continue;
             }
-            let full = output.writer.estimated_bytes() >= self.target_bytes
-                || output.writer.is_full()
-                || self.separator.is_full();
+            let is_full = output.writer.is_full() || self.separator.is_full();
             // All versions of a key stay in one table, and no table is left without an entry.
-            if full
-                && output
-                    .writer
-                    .last_key()
-                    .is_some_and(|last| last != entry.key)
+            let is_next_key = output
+                .writer
+                .last_key()
+                .is_some_and(|last| last != entry.key);
+            if is_next_key
+                && (self
+                    .split
+                    .begins_at(entry.key, output.writer.estimated_bytes())
+                    || is_full)
             {
                 let start = entry.key.to_vec();
                 self.separator.end_table().await?;

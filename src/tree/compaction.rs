@@ -2,75 +2,80 @@
 
 use std::sync::Arc;
 
-use crate::blob::BlobPolicy;
 use crate::direction::Direction;
 use crate::error::Result;
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
-use crate::table::{Counting, TableCursor};
+use crate::table::{Counting, Table, TableCursor};
 use crate::tree::Tree;
 use crate::tree::blob_gc::plan;
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::level::LevelCursor;
 use crate::tree::merge::{Merge, Source};
 use crate::tree::picker::Compaction;
-use crate::tree::retention::Retention;
+use crate::tree::retention::{Beneath, Retention, is_deleted};
+use crate::tree::split::Split;
 
 /// A table may have this many times its own target in a blob file of its own.
 const BLOB_FACTOR: u64 = 4;
 
-/// Merges the inputs, dropping what no pinned sequence can see. The output level is the last one, and
-/// the inputs hold everything of it that they overlap: tombstones end here.
+/// Merges `inputs`, the tables that `compaction` names, in its order, and drops what no pinned sequence
+/// can see. Tables that are deleted as a whole are not read.
 pub(crate) async fn compact(
     tree: &Tree,
     compaction: &Compaction,
+    inputs: &[(usize, Arc<Table>)],
     target_bytes: u64,
     pinned: Vec<Sequence>,
     context: BuildContext<'_>,
 ) -> Result<Built> {
     let tombstones = Fragments::build(
-        compaction
-            .inputs
+        inputs
             .iter()
             .flat_map(|(_, table)| table.tombstones().tombstones()),
     );
-    let retention = Retention::new(pinned, true, tombstones);
-    let mut separation = tree.separation(target_bytes.saturating_mul(BLOB_FACTOR));
-    let policy = BlobPolicy {
-        merge: tree.options().blob_level_merge_policy,
-        gc: context.blob_gc,
+    let read: Vec<_> = inputs
+        .iter()
+        .filter(|(_, table)| !is_deleted(table.meta(), &tombstones, &pinned))
+        .collect();
+    // Within level 0 older tables stay where they are.
+    let (split, beneath) = if compaction.output_level == 0 {
+        (Split::never(), Beneath::Anything)
+    } else {
+        (
+            Split::new(target_bytes, compaction.neighbours.clone()),
+            Beneath::Spans(compaction.beneath.clone()),
+        )
     };
+    let retention = Retention::new(pinned, beneath, tombstones);
+    let mut separation = tree.separation(target_bytes.saturating_mul(BLOB_FACTOR));
+    let policy = tree.blob_policy(context.blob_gc);
+    let merge = || merge(&read, compaction.output_level);
+    let tables = inputs.iter().map(|(_, table)| table);
     let plan = plan(
         &separation.version,
         &policy,
-        compaction.inputs.iter().map(|(_, table)| table),
-        merge(compaction),
-        retention.clone(),
+        tables,
+        merge,
+        &retention,
         context.mode,
     )
     .await?;
     separation.moved = plan.moved;
-    let built = build_tables(
-        context,
-        &tree.table_options(),
-        target_bytes,
-        merge(compaction),
-        retention,
-        separation,
-    )
-    .await?;
+    let options = tree.table_options();
+    let built = build_tables(context, &options, split, merge(), retention, separation).await?;
     Ok(Built {
         collected: plan.collected,
         ..built
     })
 }
 
-/// All entries of the inputs.
-fn merge(compaction: &Compaction) -> Merge {
+/// All entries of the tables, which have the levels beside them.
+fn merge(tables: &[&(usize, Arc<Table>)], output_level: usize) -> Merge {
     let mut sources = Vec::new();
-    let mut sorted = Vec::new();
-    for (level, table) in &compaction.inputs {
-        if *level == compaction.output_level {
+    let mut sorted: Vec<Arc<Table>> = Vec::new();
+    for (level, table) in tables {
+        if *level > 0 && *level == output_level {
             sorted.push(Arc::clone(table));
         } else {
             let cursor = TableCursor::new(Arc::clone(table), Counting::Nothing);

@@ -10,7 +10,8 @@ use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
-use crate::tree::retention::Retention;
+use crate::tree::retention::{Beneath, Retention};
+use crate::tree::split::Split;
 
 /// Writes `buffer` to at most one table, dropping versions that no pinned sequence can see.
 pub(crate) async fn flush(
@@ -21,14 +22,15 @@ pub(crate) async fn flush(
 ) -> Result<Built> {
     let memtable = buffer.memtable();
     let source = Source::Memtable(MemtableCursor::new(Arc::clone(memtable)));
-    let retention = Retention::new(pinned, false, memtable.tombstones().as_ref().clone());
+    let tombstones = memtable.tombstones().as_ref().clone();
+    let retention = Retention::new(pinned, Beneath::Anything, tombstones);
     let merge = Merge::new(vec![source], Direction::Forward);
     // One blob file for the one table.
     let separation = tree.separation(u64::MAX);
     build_tables(
         context,
         &tree.table_options(),
-        u64::MAX,
+        Split::never(),
         merge,
         retention,
         separation,

@@ -12,6 +12,7 @@ mod arena;
 pub(crate) mod blob_gc;
 pub(crate) mod buffer;
 pub(crate) mod build;
+pub(crate) mod claims;
 pub(crate) mod compaction;
 pub(crate) mod flush;
 pub(crate) mod level;
@@ -24,6 +25,8 @@ pub(crate) mod registry;
 pub(crate) mod retention;
 pub(crate) mod scan;
 pub(crate) mod separation;
+pub(crate) mod span;
+pub(crate) mod split;
 pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;
@@ -35,7 +38,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crossbeam_epoch::Guard;
 
-use crate::blob::BlobFile;
+use crate::blob::{BlobFile, BlobGc, BlobPolicy};
 use crate::compression::Codec;
 use crate::error::{Error, Result};
 use crate::internal_key::Kind;
@@ -138,6 +141,14 @@ impl Tree {
             blob_bytes_max,
             version: self.pin().version,
             moved: BTreeSet::new(),
+        }
+    }
+
+    /// When values move to new blob files.
+    pub(crate) fn blob_policy(&self, gc: Option<BlobGc>) -> BlobPolicy {
+        BlobPolicy {
+            merge: self.options.blob_level_merge_policy,
+            gc,
         }
     }
 
