@@ -212,7 +212,7 @@ impl BlobValue {
 
     /// Reads the value from the file.
     pub(crate) async fn load(&self, mode: Mode) -> Result<BlobBytes> {
-        let value = self.with_record(mode, |frame| frame.decode()).await?;
+        let value = self.with_record(mode, |record| record.decode()).await?;
         self.count();
         Ok(BlobBytes::Decoded(Arc::new(value)))
     }
@@ -221,7 +221,7 @@ impl BlobValue {
     pub(crate) async fn with_record<R>(
         &self,
         mode: Mode,
-        take: impl FnOnce(&Frame<'_>) -> std::result::Result<R, Fault>,
+        take: impl FnOnce(Frame<'_>) -> std::result::Result<R, Fault>,
     ) -> Result<R> {
         let corrupt = |fault| self.file.corrupt(&self.index, fault);
         let range = self.file.place(&self.index).map_err(corrupt)?;
@@ -230,7 +230,7 @@ impl BlobValue {
         Frame::open(&framed, self.file.meta.number, offset)
             .and_then(|frame| {
                 agrees(&frame, &self.index)?;
-                take(&frame)
+                take(frame)
             })
             .map_err(corrupt)
     }

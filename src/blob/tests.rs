@@ -231,7 +231,7 @@ proptest! {
         for (index, value) in indices.iter().zip(&values) {
             prop_assert_eq!(&read(&file, *index).unwrap(), value);
             let from = BlobValue::new(Arc::clone(&file), *index);
-            moved.push(block_on(from.with_record(MODE, |record| Ok(writer.add_stored(record)))).unwrap());
+            moved.push(block_on(from.with_record(MODE, |record| Ok(writer.add_stored(&record)))).unwrap());
         }
         let (bytes, meta) = writer.finish();
         let file = open(&bytes, &meta, mapped).unwrap();

@@ -83,7 +83,7 @@ impl<'a> Separator<'a> {
                 let mode = self.context.mode;
                 let output = self.output().await?;
                 value
-                    .with_record(mode, |record| Ok(output.writer.add_stored(record)))
+                    .with_record(mode, |record| Ok(output.writer.add_stored(&record)))
                     .await?
             }
         };
@@ -92,22 +92,21 @@ impl<'a> Separator<'a> {
     }
 
     async fn output(&mut self) -> Result<&mut Output> {
-        let output = match self.output.take() {
-            Some(output) => output,
-            None => {
-                let number = self.context.numbers.take();
-                self.numbers.push(number);
-                let name = unfinished_name(number);
-                Output {
-                    writer: BlobWriter::new(number),
-                    number,
-                    file: self
-                        .context
-                        .storage
-                        .create(self.context.mode, &name)
-                        .await?,
-                    offset: 0,
-                }
+        let output = if let Some(output) = self.output.take() {
+            output
+        } else {
+            let number = self.context.numbers.take();
+            self.numbers.push(number);
+            let name = unfinished_name(number);
+            Output {
+                writer: BlobWriter::new(number),
+                number,
+                file: self
+                    .context
+                    .storage
+                    .create(self.context.mode, &name)
+                    .await?,
+                offset: 0,
             }
         };
         Ok(self.output.insert(output))
