@@ -228,6 +228,7 @@ pub(crate) async fn drop_named(core: &Core, name: &BucketName, mode: Mode) -> Re
         persistent.retire(version.tables());
         persistent.retire_blobs(version.blobs().iter().map(|share| &share.file));
     }
+    tree.open_pinned(mode).await;
     drop(tree);
     core.remove_obsolete(mode).await;
     Ok(())

@@ -69,9 +69,8 @@ impl Persistent {
     /// Notes tables that no version names any more.
     pub(crate) fn retire<'a>(&self, tables: impl Iterator<Item = &'a Arc<Table>>) {
         let mut obsolete = self.obsolete.lock().unwrap_or_else(PoisonError::into_inner);
-        obsolete.extend(
-            tables.map(|table| (table.meta().number, Obsolete::Table(Arc::downgrade(table)))),
-        );
+        obsolete
+            .extend(tables.map(|table| (table.meta().number, Obsolete::Table(table.identity()))));
     }
 
     /// Notes blob files that no table of a version refers to any more.
@@ -109,7 +108,7 @@ fn names(built: &Built) -> impl Iterator<Item = (u64, String)> {
 /// A file on its way out, which goes when nobody can read it any more.
 #[derive(Debug)]
 pub(crate) enum Obsolete {
-    Table(Weak<Table>),
+    Table(Weak<()>),
     Blob { file: Weak<BlobFile>, bytes: u64 },
 }
 

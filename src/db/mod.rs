@@ -49,7 +49,6 @@ use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
 use crate::blob::BlobGc;
-use crate::cache::BlockCache;
 use crate::commit::CommitPath;
 use crate::db::bucket::{Bucket, BucketName};
 use crate::db::install::Obsolete;
@@ -61,6 +60,7 @@ use crate::file_name::FileNumbers;
 use crate::manifest::Manifest;
 use crate::options::{BucketOptions, DbOptions};
 use crate::sequence::Sequence;
+use crate::table::TableFiles;
 use crate::tree::Registry;
 use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
@@ -89,7 +89,7 @@ pub(crate) struct Core {
 pub(crate) struct Persistent {
     pub(crate) storage: Storage,
     pub(crate) manifest: Arc<Baton<Manifest>>,
-    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) tables: Arc<TableFiles>,
     pub(crate) numbers: Arc<FileNumbers>,
     /// `None` if blob files are not rewritten for their garbage.
     pub(crate) blob_gc: Option<BlobGc>,
@@ -145,6 +145,10 @@ impl Core {
             let _flushing = persistent.flushing.take().await;
             if !self.options.read_only {
                 self.remove_obsolete(mode).await;
+            }
+            // Iterators read on, whoever has the directory next.
+            for tree in self.trees.load().iter() {
+                tree.open_pinned(mode).await;
             }
             persistent.manifest.take().await.retire();
             let lock = persistent
@@ -235,7 +239,8 @@ impl Db {
     /// [`Error::Unsupported`] for what this target or build lacks; [`Error::Io`].
     ///
     /// # Cost
-    /// Reads the manifest, the footers of all tables, and the log that is not in tables yet.
+    /// Reads the manifest, the names in the directory, and the log that is not in tables yet. Tables are
+    /// opened when they are first read.
     pub async fn open(options: impl IntoOpenOptions) -> Result<Self> {
         open::open_async(options.into_open_options()).await
     }
@@ -402,5 +407,7 @@ impl Db {
 
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod handle_tests;
 #[cfg(test)]
 mod tests;

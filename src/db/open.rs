@@ -124,7 +124,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let Recovered {
         trees,
         manifest,
-        cache,
+        tables,
         numbers,
         log,
         last,
@@ -151,7 +151,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let persistent = Persistent {
         storage,
         manifest,
-        cache,
+        tables,
         numbers,
         blob_gc: options.blob_gc_enabled.then_some(BlobGc {
             ratio: options.blob_gc_discardable_ratio,

@@ -192,7 +192,7 @@ mod tests {
     use crate::manifest::BucketId;
     use crate::options::BucketOptions;
     use crate::sequence::Sequence;
-    use crate::table::{Missing, Table, TableOptions, TableWriter};
+    use crate::table::{Missing, Table, TableFiles, TableOptions, TableWriter};
     use crate::testing::{entry, value};
     use crate::tree::Tree;
     use crate::tree::pins::Pins;
@@ -221,7 +221,8 @@ mod tests {
         let file = block_on(storage.create(MODE, "table-000001.trinet")).unwrap();
         block_on(file.write_at(MODE, 0, bytes)).unwrap();
         let cache = Arc::new(BlockCache::new(0));
-        block_on(Table::open_unmapped(&file, &meta, &cache, MODE)).unwrap()
+        let files = Arc::new(TableFiles::new(storage, cache, 1));
+        block_on(Table::open_unmapped(&file, &meta, &files, MODE)).unwrap()
     }
 
     fn iter(direction: Direction) -> Iter {

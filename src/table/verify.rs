@@ -43,8 +43,9 @@ impl Table {
         find_blob: impl Fn(BlobIndex) -> Result<BlobValue>,
         mode: Mode,
     ) -> Result<()> {
-        let parts = Parts::load(self.file(), self.meta(), mode).await?;
-        let name = self.file().name();
+        let file = self.files().open_file(self.meta().number, mode).await?;
+        let parts = Parts::load(&file, self.meta(), mode).await?;
+        let name = file.name();
         let index = Index::new(parts.bytes(&parts.index), parts.index_layout);
         let mut seen = Seen {
             parts: &parts,
@@ -58,7 +59,7 @@ impl Table {
         for number in 0..index.count() {
             let (handle, length) = adjacent(index, number, end, parts.tail_start)
                 .map_err(|fault| fault.at(name, end))?;
-            let framed = self.file().read_at(mode, handle.offset, length).await?;
+            let framed = file.read_at(mode, handle.offset, length).await?;
             seen.check_block(&framed, number, handle, self.meta().number)
                 .map_err(|fault| fault.at(name, handle.offset))?;
             end = handle.end().unwrap_or(u64::MAX);

@@ -29,11 +29,14 @@ pub(crate) async fn compact(
     pinned: Vec<Sequence>,
     context: BuildContext<'_>,
 ) -> Result<Built> {
-    let tombstones = Fragments::build(
-        inputs
-            .iter()
-            .flat_map(|(_, table)| table.tombstones().tombstones()),
-    );
+    let mut tombstones = Vec::new();
+    for (_, table) in inputs {
+        if table.meta().range_tombstones > 0 {
+            let open = table.open(context.mode).await?;
+            tombstones.extend(open.tombstones().tombstones());
+        }
+    }
+    let tombstones = Fragments::build(tombstones);
     let read: Vec<_> = inputs
         .iter()
         .filter(|(_, table)| !is_deleted(table.meta(), &tombstones, &pinned))

@@ -16,7 +16,7 @@ use crate::internal_key::Kind;
 use crate::key::{KeyRange, successor};
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
-use crate::table::{Counting, Missing, Table, TableCursor};
+use crate::table::{Counting, Missing, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
@@ -74,7 +74,8 @@ pub(crate) enum Needed {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Loaded {
-    Block(Arc<CachedBlock>),
+    /// `None`: a table had to be opened, which it is now.
+    Block(Option<Arc<CachedBlock>>),
     Value(BlobBytes),
 }
 
@@ -174,7 +175,7 @@ impl Scan {
     pub(crate) fn supply(&mut self, loaded: Result<Loaded>) -> Result<()> {
         match loaded {
             Ok(Loaded::Block(block)) => {
-                self.rows.supply(&block);
+                self.rows.supply(block.as_ref());
                 Ok(())
             }
             Ok(Loaded::Value(bytes)) => {
@@ -291,28 +292,6 @@ impl Scan {
     }
 }
 
-/// Whether the table may hold rows or tombstones of the plan.
-fn concerns(plan: &ScanPlan, table: &Table) -> bool {
-    if !table.meta().overlaps(&plan.range) {
-        return false;
-    }
-    if !table.tombstones().is_empty() {
-        return true;
-    }
-    let Some(prefix) = &plan.prefix else {
-        return true;
-    };
-    let Some(says) = table.may_contain_prefix(prefix) else {
-        return true;
-    };
-    table.reads().add_scan(&ScanSteps {
-        filter_hits: u64::from(says),
-        filter_misses: u64::from(!says),
-        ..ScanSteps::default()
-    });
-    says
-}
-
 fn sources(view: &View, plan: &ScanPlan, counting: &Counting) -> (Vec<Source>, Vec<Tombstones>) {
     let mut sources = Vec::new();
     let mut tombstones = Vec::new();
@@ -333,13 +312,13 @@ fn sources(view: &View, plan: &ScanPlan, counting: &Counting) -> (Vec<Source>, V
     for (level, tables) in view.version.levels() {
         let tables: Vec<_> = tables
             .iter()
-            .filter(|table| concerns(plan, table))
+            .filter(|table| table.meta().overlaps(&plan.range))
             .map(Arc::clone)
             .collect();
         tombstones.extend(
             tables
                 .iter()
-                .filter(|table| !table.tombstones().is_empty())
+                .filter(|table| table.meta().range_tombstones > 0)
                 .map(Arc::clone)
                 .map(Tombstones::Table),
         );
@@ -384,6 +363,9 @@ pub(crate) async fn newest_change_in(
         ),
     };
     let (sources, tombstones) = sources(&recent, &plan, &Counting::Nothing);
+    for source in &tombstones {
+        source.open(mode).await?;
+    }
     if tombstones.iter().any(|source| source.meets(range, above)) {
         return Ok(true);
     }
@@ -399,7 +381,7 @@ pub(crate) async fn newest_change_in(
         match moved {
             Ok(()) => started = true,
             Err(Halt::Needs(missing)) => {
-                merge.supply(&missing.load(mode).await?);
+                merge.supply(missing.load(mode).await?.as_ref());
                 continue;
             }
             Err(Halt::Failed(error)) => return Err(error),
