@@ -45,7 +45,7 @@ impl Bucket {
         let pin = self.core().pin_newest();
         let view = self.tree().pin();
         let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
-        get_all_in_view(&view, &keys, pin.sequence(), mode, <[u8]>::to_vec).await
+        get_all_in_view(&view, &keys, pin.sequence(), mode).await
     }
 
     async fn value(&self, key: &[u8], at: Option<&Snapshot>, mode: Mode) -> Result<Option<Value>> {
@@ -141,9 +141,13 @@ macro_rules! point_methods {
         /// As [`get`](Self::get).
         ///
         /// # Cost
-        /// As [`get_with`](Self::get_with).
+        /// As [`get_with`](Self::get_with), without reading a value in a blob file.
         pub async fn contains_key(&self, key: &[u8]) -> Result<bool> {
-            Ok(self.get_with(key, |_| ()).await?.is_some())
+            let bucket = self.keyspace();
+            bucket
+                .core()
+                .contains(bucket.tree(), key, Mode::Cooperative)
+                .await
         }
 
         /// [`contains_key`](Self::contains_key) on this thread.
@@ -151,7 +155,8 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`get`](Self::get).
         pub fn contains_key_sync(&self, key: &[u8]) -> Result<bool> {
-            Ok(self.get_with_sync(key, |_| ())?.is_some())
+            let bucket = self.keyspace();
+            block_on(bucket.core().contains(bucket.tree(), key, Mode::Blocking))
         }
 
         /// The values of several keys, in their order, all as of one moment.
