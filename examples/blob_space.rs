@@ -8,10 +8,6 @@
 //!
 //! Default options but for the threshold (16 KiB), a write buffer of 8 MiB, no compression and no background workers: maintenance
 //! runs where the program says so. Nothing here depends on time.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a benchmark stands outside the engine and looks at its files"
-)]
 
 use std::path::Path;
 
