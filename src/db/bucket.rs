@@ -224,6 +224,7 @@ pub(crate) async fn drop_named(core: &Core, name: &BucketName, mode: Mode) -> Re
         core.commits
             .run(Work::Drop(Arc::clone(&tree)), mode)
             .await?;
+        core.progress.ring();
         persistent.retire(tree.pin().version.tables());
     }
     drop(tree);

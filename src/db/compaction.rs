@@ -131,7 +131,7 @@ impl Core {
     /// Whether something waits to be done towards `goal`.
     fn is_due(&self, tree: &Tree, goal: &Goal) -> bool {
         self.persistent.as_ref().is_some_and(|persistent| {
-            let pick = persistent.claims.look(tree.id(), |claimed| {
+            let pick = persistent.claims.read(tree.id(), |claimed| {
                 self.picker(&tree.pin().version, claimed).pick(goal)
             });
             pick != Pick::Nothing
@@ -179,7 +179,7 @@ impl Core {
     ) -> Result<()> {
         persistent.manifest.take().await.check()?;
         let to = job.compaction.output_level;
-        let (built, outputs, changes) = if job.compaction.moves {
+        let (built, outputs, read_bytes, changes) = if job.compaction.moves {
             let moved = job.inputs.iter().map(|(from, table)| Change::TableMoved {
                 bucket: tree.id(),
                 number: table.meta().number,
@@ -187,15 +187,15 @@ impl Core {
                 to: level_tag(to),
             });
             let tables = job.tables().map(Arc::clone).collect();
-            (Vec::new(), tables, moved.collect())
+            (Vec::new(), tables, 0, moved.collect())
         } else {
-            let built = compact(
+            let (built, read_bytes) = compact(
                 tree,
                 &job.compaction,
                 &job.inputs,
                 self.shape().table_bytes,
                 self.readable(),
-                persistent.build_context(mode),
+                persistent.build_context(Some(&self.closed), mode),
             )
             .await?;
             let removed = job
@@ -207,14 +207,15 @@ impl Core {
                     number: table.meta().number,
                 });
             let changes: Vec<_> = removed.chain(added(tree, to, &built)).collect();
-            (built.clone(), built, changes)
+            (built.clone(), built, read_bytes, changes)
         };
         persistent.install(changes, &built, mode).await?;
         self.counters
-            .compacted(&job.inputs, &job.compaction, &built);
+            .compacted(&job.inputs, &job.compaction, read_bytes, &built);
         let removed = job.tables().map(|table| table.meta().number).collect();
         let added = outputs.into_iter().map(|table| (to, table)).collect();
         tree.install_compaction(&VersionChange { removed, added });
+        self.note_progress(tree);
         if !job.compaction.moves {
             persistent.retire(job.tables());
         }
@@ -229,7 +230,17 @@ impl Core {
         Picker::new(version, self.shape(), claimed, self.pins.oldest())
     }
 
-    pub(crate) fn shape(&self) -> Shape {
+    /// How much merging would bring the tree into form.
+    pub(crate) fn pending_bytes(&self, tree: &Tree) -> u64 {
+        let version = tree.pin().version;
+        self.persistent.as_ref().map_or(0, |persistent| {
+            persistent.claims.read(tree.id(), |claimed| {
+                self.picker(&version, claimed).debt_bytes()
+            })
+        })
+    }
+
+    fn shape(&self) -> Shape {
         Shape::of(&self.options)
     }
 

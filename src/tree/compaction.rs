@@ -16,7 +16,7 @@ use crate::tree::retention::{Beneath, Retention, is_deleted};
 use crate::tree::split::Split;
 
 /// Merges `inputs`, the tables that `compaction` names, in its order, and drops what no pinned sequence
-/// can see. Tables that are deleted as a whole are not read.
+/// can see. Tables that are deleted as a whole are not read. Also gives back how many bytes were.
 pub(crate) async fn compact(
     tree: &Tree,
     compaction: &Compaction,
@@ -24,7 +24,7 @@ pub(crate) async fn compact(
     target_bytes: u64,
     pinned: Vec<Sequence>,
     context: BuildContext<'_>,
-) -> Result<Vec<Arc<Table>>> {
+) -> Result<(Vec<Arc<Table>>, u64)> {
     let tombstones = Fragments::build(
         inputs
             .iter()
@@ -35,7 +35,9 @@ pub(crate) async fn compact(
     let read = inputs
         .iter()
         .filter(|(_, table)| !is_deleted(table.meta(), &tombstones, &pinned));
+    let mut read_bytes = 0;
     for (level, table) in read {
+        read_bytes += table.meta().bytes;
         if *level > 0 && *level == compaction.output_level {
             sorted.push(Arc::clone(table));
         } else {
@@ -57,5 +59,6 @@ pub(crate) async fn compact(
     };
     let retention = Retention::new(pinned, beneath, tombstones);
     let merge = Merge::new(sources, Direction::Forward);
-    build_tables(context, &tree.table_options(), split, merge, retention).await
+    let built = build_tables(context, &tree.table_options(), split, merge, retention).await?;
+    Ok((built, read_bytes))
 }
