@@ -74,7 +74,7 @@ impl Persistent {
     ) -> BuildContext<'a> {
         BuildContext {
             storage: &self.storage,
-            cache: &self.cache,
+            files: &self.tables,
             mode,
             numbers: &self.numbers,
             throttle: Throttle {

@@ -126,7 +126,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let Recovered {
         trees,
         manifest,
-        cache,
+        tables,
         numbers,
         log,
         last,
@@ -153,7 +153,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let persistent = Persistent {
         storage,
         manifest,
-        cache,
+        tables,
         numbers,
         flushing: Baton::new(()),
         claims: Claims::default(),
