@@ -13,6 +13,8 @@ use crate::manifest::Change;
 use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::tree::Tree;
+use crate::tree::blob_gc::stale_files;
+use crate::tree::build::Built;
 use crate::tree::claims::{ClaimGuard, Claimed};
 use crate::tree::compaction::compact;
 use crate::tree::picker::{Compaction, Goal, Pick, Picker, Shape};
@@ -132,7 +134,7 @@ impl Core {
     fn is_due(&self, tree: &Tree, goal: &Goal) -> bool {
         self.persistent.as_ref().is_some_and(|persistent| {
             let pick = persistent.claims.read(tree.id(), |claimed| {
-                self.picker(&tree.pin().version, claimed).pick(goal)
+                self.picker(tree, &tree.pin().version, claimed).pick(goal)
             });
             pick != Pick::Nothing
         })
@@ -147,7 +149,7 @@ impl Core {
         let mut version = None;
         let (pick, claim) = persistent.claims.claim(tree.id(), |claimed| {
             let now = version.insert(tree.pin().version);
-            self.picker(now, claimed).pick(goal)
+            self.picker(tree, now, claimed).pick(goal)
         });
         let (Pick::Job(compaction), Some(claim), Some(version)) = (&pick, claim, version) else {
             return Ok((pick, None));
@@ -179,7 +181,7 @@ impl Core {
     ) -> Result<()> {
         persistent.manifest.take().await.check()?;
         let to = job.compaction.output_level;
-        let (built, outputs, read_bytes, changes) = if job.compaction.moves {
+        let (built, outputs, changes) = if job.compaction.moves {
             let moved = job.inputs.iter().map(|(from, table)| Change::TableMoved {
                 bucket: tree.id(),
                 number: table.meta().number,
@@ -187,9 +189,9 @@ impl Core {
                 to: level_tag(to),
             });
             let tables = job.tables().map(Arc::clone).collect();
-            (Vec::new(), tables, 0, moved.collect())
+            (Built::default(), tables, moved.collect())
         } else {
-            let (built, read_bytes) = compact(
+            let built = compact(
                 tree,
                 &job.compaction,
                 &job.inputs,
@@ -207,15 +209,23 @@ impl Core {
                     number: table.meta().number,
                 });
             let changes: Vec<_> = removed.chain(added(tree, to, &built)).collect();
-            (built.clone(), built, read_bytes, changes)
+            let tables = built.tables.clone();
+            (built, tables, changes)
         };
         persistent.install(changes, &built, mode).await?;
         self.counters
-            .compacted(&job.inputs, &job.compaction, read_bytes, &built);
+            .compacted(&job.inputs, &job.compaction, &built);
+        self.counters.collected(&built.collected);
         let removed = job.tables().map(|table| table.meta().number).collect();
         let added = outputs.into_iter().map(|table| (to, table)).collect();
-        tree.install_compaction(&VersionChange { removed, added });
+        let unreferenced = tree.install_compaction(&VersionChange {
+            removed,
+            added,
+            blobs: built.blobs,
+        });
         self.note_progress(tree);
+        persistent.retire_blobs(unreferenced.iter());
+        drop(unreferenced);
         if !job.compaction.moves {
             persistent.retire(job.tables());
         }
@@ -226,8 +236,10 @@ impl Core {
         Ok(())
     }
 
-    fn picker<'a>(&self, version: &'a Version, claimed: Claimed<'a>) -> Picker<'a> {
+    fn picker<'a>(&self, tree: &Tree, version: &'a Version, claimed: Claimed<'a>) -> Picker<'a> {
+        let gc = self.persistent.as_ref().and_then(|it| it.blob_gc);
         Picker::new(version, self.shape(), claimed, self.pins.oldest())
+            .with_stale(stale_files(version, &tree.blob_policy(gc)))
     }
 
     /// How much merging would bring the tree into form.
@@ -235,7 +247,7 @@ impl Core {
         let version = tree.pin().version;
         self.persistent.as_ref().map_or(0, |persistent| {
             persistent.claims.read(tree.id(), |claimed| {
-                self.picker(&version, claimed).debt_bytes()
+                self.picker(tree, &version, claimed).debt_bytes()
             })
         })
     }

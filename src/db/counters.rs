@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::stats::{LevelTraffic, StallStats};
 use crate::table::Table;
+use crate::tree::blob_gc::Collected;
+use crate::tree::build::Built;
 use crate::tree::picker::Compaction;
 use crate::tree::version::LEVELS_MAX;
 
@@ -19,6 +21,10 @@ pub(crate) struct Counters {
     pub(crate) compaction_output_tables: AtomicU64,
     pub(crate) compaction_input_bytes: AtomicU64,
     pub(crate) compaction_output_bytes: AtomicU64,
+    pub(crate) blob_gc_runs: AtomicU64,
+    pub(crate) blob_gc_input_bytes: AtomicU64,
+    pub(crate) blob_gc_output_bytes: AtomicU64,
+    pub(crate) blob_gc_discarded_bytes: AtomicU64,
     pub(crate) stalls: Stalls,
     levels: [Level; LEVELS_MAX],
 }
@@ -51,8 +57,7 @@ impl Counters {
         &self,
         inputs: &[(usize, Arc<Table>)],
         compaction: &Compaction,
-        read_bytes: u64,
-        outputs: &[Arc<Table>],
+        built: &Built,
     ) {
         let level = &self.levels[compaction.output_level];
         self.compaction_runs.fetch_add(1, Relaxed);
@@ -61,16 +66,27 @@ impl Counters {
             level.moved.fetch_add(input_bytes, Relaxed);
             return;
         }
-        let output_bytes = bytes_of(outputs);
-        level.read.fetch_add(read_bytes, Relaxed);
+        let output_bytes = bytes_of(&built.tables);
+        level.read.fetch_add(built.read_bytes, Relaxed);
         level.written.fetch_add(output_bytes, Relaxed);
         self.compaction_input_tables
             .fetch_add(inputs.len() as u64, Relaxed);
         self.compaction_input_bytes.fetch_add(input_bytes, Relaxed);
         self.compaction_output_tables
-            .fetch_add(outputs.len() as u64, Relaxed);
+            .fetch_add(built.tables.len() as u64, Relaxed);
         self.compaction_output_bytes
             .fetch_add(output_bytes, Relaxed);
+    }
+
+    /// Counts what a finished compaction did to garbage in blob files.
+    pub(crate) fn collected(&self, collected: &Collected) {
+        self.blob_gc_runs.fetch_add(collected.runs, Relaxed);
+        self.blob_gc_input_bytes
+            .fetch_add(collected.input_bytes, Relaxed);
+        self.blob_gc_output_bytes
+            .fetch_add(collected.output_bytes, Relaxed);
+        self.blob_gc_discarded_bytes
+            .fetch_add(collected.discarded_bytes, Relaxed);
     }
 
     /// Counts a finished flush.

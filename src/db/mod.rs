@@ -43,7 +43,7 @@ pub use open::IntoOpenOptions;
 
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use trine_io::{Lock, Mode, Storage};
 use trine_platform::baton::Baton;
@@ -51,10 +51,12 @@ use trine_platform::bell::Bell;
 use trine_platform::block_on;
 use trine_platform::pace::Pace;
 
+use crate::blob::BlobGc;
 use crate::commit::CommitPath;
 use crate::commit::backpressure::Backpressure;
 use crate::db::bucket::{Bucket, BucketName};
 use crate::db::counters::Counters;
+use crate::db::install::Obsolete;
 use crate::db::snapshot::Snapshot;
 use crate::db::worker::Workers;
 use crate::error::{Error, Result};
@@ -98,6 +100,8 @@ pub(crate) struct Persistent {
     pub(crate) manifest: Arc<Baton<Manifest>>,
     pub(crate) tables: Arc<TableFiles>,
     pub(crate) numbers: Arc<FileNumbers>,
+    /// `None` if blob files are not rewritten for their garbage.
+    pub(crate) blob_gc: Option<BlobGc>,
     /// One flush at a time, so that memtables reach level 0 in their order.
     pub(crate) flushing: Baton<()>,
     /// What the compactions that run have for themselves.
@@ -106,8 +110,9 @@ pub(crate) struct Persistent {
     pub(crate) background: Pace,
     /// In bytes for each second; zero is no limit.
     pub(crate) background_limit: AtomicU64,
-    /// Tables that no version names, until nobody can read them and their files are gone.
-    pub(crate) obsolete: Mutex<Vec<(u64, Weak<()>)>>,
+    /// Tables that no version names and blob files that no table of one refers to, until nobody can read
+    /// them and their files are gone.
+    pub(crate) obsolete: Mutex<Vec<(u64, Obsolete)>>,
     /// Why background maintenance failed last; the next write reports it.
     pub(crate) background_failure: Mutex<Option<String>>,
     workers: Workers,

@@ -73,6 +73,13 @@ fn bucket_stats(tree: &Tree) -> BucketStats {
             bytes,
         });
     }
+    for share in view.version.blobs() {
+        let stale = share.stale_bytes();
+        stats.blob_files += 1;
+        stats.live_blob_bytes += share.live_bytes;
+        stats.stale_blob_files += usize::from(stale > 0);
+        stats.stale_blob_bytes += stale;
+    }
     stats
 }
 
@@ -103,6 +110,10 @@ impl Core {
             compaction_output_bytes: self.counters.compaction_output_bytes.load(Relaxed),
             level_traffic: self.counters.traffic(),
             write_stalls: self.counters.stalls.stats(),
+            blob_gc_runs: self.counters.blob_gc_runs.load(Relaxed),
+            blob_gc_input_bytes: self.counters.blob_gc_input_bytes.load(Relaxed),
+            blob_gc_output_bytes: self.counters.blob_gc_output_bytes.load(Relaxed),
+            blob_gc_discarded_bytes: self.counters.blob_gc_discarded_bytes.load(Relaxed),
             maintenance_budget_exhaustions: self.counters.budget_exhaustions.load(Relaxed),
             ..DbStats::default()
         };
@@ -112,6 +123,10 @@ impl Core {
             stats.immutable_memtables += bucket.immutable_memtables;
             stats.total_tables += bucket.tables;
             stats.table_bytes += bucket.table_bytes;
+            stats.live_blob_files += bucket.blob_files;
+            stats.live_blob_bytes += bucket.live_blob_bytes;
+            stats.stale_blob_files += bucket.stale_blob_files;
+            stats.stale_blob_bytes += bucket.stale_blob_bytes;
             for level in bucket.level_tables {
                 let sum = levels.entry(level.level).or_default();
                 sum.level = level.level;
@@ -156,12 +171,14 @@ impl Core {
         stats.storage_inline_tasks = storage.inline;
         stats.storage_operations = storage_operations(&storage);
         add_reads(persistent.tables.cache().reads(), stats);
+        (stats.obsolete_blob_files, stats.obsolete_blob_bytes) = persistent.obsolete_blobs();
     }
 }
 
 fn add_reads(reads: &ReadCounters, stats: &mut DbStats) {
     let (points, scans) = (reads.points(), reads.scans());
     let rare = points.rare;
+    [stats.blob_read_count, stats.blob_read_bytes] = reads.blobs();
     stats.block_cache_hits = points.block_hits() + scans.block_hits;
     stats.block_cache_misses = rare.block_misses + scans.block_misses;
     stats.read_path = ReadPathStats {

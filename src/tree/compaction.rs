@@ -8,15 +8,19 @@ use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
 use crate::table::{Counting, Table, TableCursor};
 use crate::tree::Tree;
-use crate::tree::build::{BuildContext, build_tables};
+use crate::tree::blob_gc::plan;
+use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::level::LevelCursor;
 use crate::tree::merge::{Merge, Source};
 use crate::tree::picker::Compaction;
 use crate::tree::retention::{Beneath, Retention, is_deleted};
 use crate::tree::split::Split;
 
+/// A table may have this many times its own target in a blob file of its own.
+const BLOB_FACTOR: u64 = 4;
+
 /// Merges `inputs`, the tables that `compaction` names, in its order, and drops what no pinned sequence
-/// can see. Tables that are deleted as a whole are not read. Also gives back how many bytes were.
+/// can see. Tables that are deleted as a whole are not read.
 pub(crate) async fn compact(
     tree: &Tree,
     compaction: &Compaction,
@@ -24,7 +28,7 @@ pub(crate) async fn compact(
     target_bytes: u64,
     pinned: Vec<Sequence>,
     context: BuildContext<'_>,
-) -> Result<(Vec<Arc<Table>>, u64)> {
+) -> Result<Built> {
     let mut tombstones = Vec::new();
     for (_, table) in inputs {
         if table.meta().range_tombstones > 0 {
@@ -33,24 +37,10 @@ pub(crate) async fn compact(
         }
     }
     let tombstones = Fragments::build(tombstones);
-    let mut sources = Vec::new();
-    let mut sorted: Vec<Arc<Table>> = Vec::new();
-    let read = inputs
+    let read: Vec<_> = inputs
         .iter()
-        .filter(|(_, table)| !is_deleted(table.meta(), &tombstones, &pinned));
-    let mut read_bytes = 0;
-    for (level, table) in read {
-        read_bytes += table.meta().bytes;
-        if *level > 0 && *level == compaction.output_level {
-            sorted.push(Arc::clone(table));
-        } else {
-            let cursor = TableCursor::new(Arc::clone(table), Counting::Nothing);
-            sources.push(Source::Table(cursor));
-        }
-    }
-    if !sorted.is_empty() {
-        sources.push(Source::Level(LevelCursor::new(sorted, Counting::Nothing)));
-    }
+        .filter(|(_, table)| !is_deleted(table.meta(), &tombstones, &pinned))
+        .collect();
     // Within level 0 older tables stay where they are.
     let (split, beneath) = if compaction.output_level == 0 {
         (Split::never(), Beneath::Anything)
@@ -61,7 +51,43 @@ pub(crate) async fn compact(
         )
     };
     let retention = Retention::new(pinned, beneath, tombstones);
-    let merge = Merge::new(sources, Direction::Forward);
-    let built = build_tables(context, &tree.table_options(), split, merge, retention).await?;
-    Ok((built, read_bytes))
+    let mut separation = tree.separation(target_bytes.saturating_mul(BLOB_FACTOR));
+    let policy = tree.blob_policy(context.blob_gc);
+    let merge = || merge(&read, compaction.output_level);
+    let tables = inputs.iter().map(|(_, table)| table);
+    let plan = plan(
+        &separation.version,
+        &policy,
+        tables,
+        merge,
+        &retention,
+        context.mode,
+    )
+    .await?;
+    separation.moved = plan.moved;
+    let options = tree.table_options();
+    let built = build_tables(context, &options, split, merge(), retention, separation).await?;
+    Ok(Built {
+        collected: plan.collected,
+        read_bytes: read.iter().map(|(_, table)| table.meta().bytes).sum(),
+        ..built
+    })
+}
+
+/// All entries of the tables, which have the levels beside them.
+fn merge(tables: &[&(usize, Arc<Table>)], output_level: usize) -> Merge {
+    let mut sources = Vec::new();
+    let mut sorted: Vec<Arc<Table>> = Vec::new();
+    for (level, table) in tables {
+        if *level > 0 && *level == output_level {
+            sorted.push(Arc::clone(table));
+        } else {
+            let cursor = TableCursor::new(Arc::clone(table), Counting::Nothing);
+            sources.push(Source::Table(cursor));
+        }
+    }
+    if !sorted.is_empty() {
+        sources.push(Source::Level(LevelCursor::new(sorted, Counting::Nothing)));
+    }
+    Merge::new(sources, Direction::Forward)
 }

@@ -9,6 +9,7 @@
 //! - A view is replaced as a whole; readers that hold an older one keep reading it.
 
 mod arena;
+pub(crate) mod blob_gc;
 pub(crate) mod buffer;
 pub(crate) mod build;
 pub(crate) mod claims;
@@ -23,6 +24,7 @@ pub(crate) mod pins;
 pub(crate) mod registry;
 pub(crate) mod retention;
 pub(crate) mod scan;
+pub(crate) mod separation;
 pub(crate) mod span;
 pub(crate) mod split;
 pub(crate) mod throttle;
@@ -30,7 +32,7 @@ pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -38,6 +40,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use crossbeam_epoch::Guard;
 use trine_io::Mode;
 
+use crate::blob::{BlobFile, BlobGc, BlobPolicy};
 use crate::compression::Codec;
 use crate::error::{Error, Result};
 use crate::internal_key::Kind;
@@ -46,6 +49,7 @@ use crate::options::{BucketOptions, FilterPolicy, PrefixFilterPolicy};
 use crate::sequence::Sequence;
 use crate::table::TableOptions;
 use crate::tree::buffer::WriteBuffer;
+use crate::tree::separation::Separation;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::view::{View, ViewCell};
 
@@ -144,6 +148,25 @@ impl Tree {
         }
     }
 
+    /// What becomes of values; those that are in blob files stay where they are.
+    pub(crate) fn separation(&self, blob_bytes_max: u64) -> Separation {
+        Separation {
+            threshold_bytes: self.options.blob_threshold_bytes,
+            codec: Codec::of(self.options.compression),
+            blob_bytes_max,
+            version: self.pin().version,
+            moved: BTreeSet::new(),
+        }
+    }
+
+    /// When values move to new blob files.
+    pub(crate) fn blob_policy(&self, gc: Option<BlobGc>) -> BlobPolicy {
+        BlobPolicy {
+            merge: self.options.blob_level_merge_policy,
+            gc,
+        }
+    }
+
     /// The view published now, while the guard lives.
     pub(crate) fn view<'g>(&'g self, guard: &'g Guard) -> &'g View {
         self.view.load(guard)
@@ -206,6 +229,29 @@ impl Tree {
             .insert(key, sequence, kind, value, segment);
     }
 
+    /// As `insert`, but readers find it only after [`insert_staged`](Self::insert_staged). Recovery only.
+    pub(crate) fn stage(
+        &self,
+        key: &[u8],
+        sequence: Sequence,
+        kind: Kind,
+        value: &[u8],
+        segment: u64,
+    ) {
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .active
+            .stage(key, sequence, kind, value, segment);
+    }
+
+    /// Makes what was staged readable. Recovery only.
+    pub(crate) fn insert_staged(&self) {
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .active
+            .insert_staged();
+    }
+
     /// Adds a range tombstone to the active memtable. Commit leader (or recovery) only.
     pub(crate) fn insert_range_tombstone(
         &self,
@@ -258,12 +304,19 @@ impl Tree {
         });
     }
 
-    /// Replaces a compaction's inputs by its outputs.
-    pub(crate) fn install_compaction(&self, change: &VersionChange) {
-        self.view.replace(|view| View {
-            active: Arc::clone(&view.active),
-            immutables: Arc::clone(&view.immutables),
-            version: Arc::new(view.version.apply(change)),
+    /// Replaces a compaction's inputs by its outputs. Gives back the blob files that no table refers to
+    /// any more.
+    pub(crate) fn install_compaction(&self, change: &VersionChange) -> Vec<Arc<BlobFile>> {
+        let mut unreferenced = Vec::new();
+        self.view.replace(|view| {
+            let version = view.version.apply(change);
+            unreferenced = view.version.blobs_not_in(&version);
+            View {
+                active: Arc::clone(&view.active),
+                immutables: Arc::clone(&view.immutables),
+                version: Arc::new(version),
+            }
         });
+        unreferenced
     }
 }
