@@ -1,23 +1,30 @@
-//! One group of commits: validated, logged by one write, applied, made durable by one sync, published.
+//! One group of commits: validated, logged by one write as durably as asked, applied, published.
 
 use std::sync::Arc;
 
-use trine_io::{Mode, Storage};
-use trine_platform::baton::Baton;
+use trine_io::Mode;
 use trine_platform::bell::Bell;
 
 use crate::commit::batch::{Operation, operations};
+use crate::commit::supply::LogSupply;
 use crate::commit::{Commit, CommitPath, Work, Writer};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::Kind;
-use crate::manifest::{BucketId, Change, Manifest, VersionEdit};
+use crate::manifest::{BucketId, Change, VersionEdit};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
 use crate::tree::{Registry, Tree, Trees};
-use crate::wal::SegmentWriter;
+use crate::wal::LogWriter;
 
-/// A segment is left for a new one when it has grown to this.
+/// The size of segments once the log has grown.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
+
+/// A segment whose file grows with it is left when it has grown to this. Small, so that a database that is
+/// written to soon has files made ahead, and one that is not takes no space for them.
+const GROWING_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 64 << 10 };
+
+/// A segment is followed by one so many times as long, up to [`SEGMENT_BYTES`].
+const SEGMENT_FACTOR: u64 = 16;
 
 /// A memtable is frozen, however little it holds, when the log has gone on by so many segments since
 /// its first commit: a bucket that is hardly written to would else keep the whole log from then on.
@@ -34,13 +41,7 @@ pub(crate) struct GroupContext {
     /// Rung when there is something to flush.
     pub(crate) maintenance: Arc<Bell>,
     /// `None` in memory.
-    pub(crate) log: Option<LogContext>,
-}
-
-/// Where segments are created.
-pub(crate) struct LogContext {
-    pub(crate) storage: Storage,
-    pub(crate) manifest: Arc<Baton<Manifest>>,
+    pub(crate) log: Option<Arc<LogSupply>>,
 }
 
 /// Why nothing is written any more.
@@ -145,12 +146,7 @@ async fn commit_group(
         return results;
     }
     path.note_allocated(last);
-    let logged = match rotate_when_long(path, writer, mode).await {
-        Ok(()) => log_and_apply(path, writer, &accepted, mode).await,
-        // Nothing was written yet.
-        Err(error) => Err(error),
-    };
-    match logged {
+    match log_and_apply(path, writer, &accepted, mode).await {
         Ok(full) => {
             writer.last = last;
             let bytes = accepted
@@ -231,29 +227,6 @@ impl From<Error> for Stop {
     }
 }
 
-/// Leaves a segment that has grown to its limit, and freezes memtables that keep the oldest ones.
-async fn rotate_when_long(
-    path: &CommitPath,
-    writer: &mut Writer,
-    mode: Mode,
-) -> std::result::Result<(), Stop> {
-    let Some(log) = &path.context.log else {
-        return Ok(());
-    };
-    let long = |current: &SegmentWriter| current.bytes() >= SEGMENT_BYTES;
-    let Some(number) = rotate_if(writer, log, long, mode).await? else {
-        return Ok(());
-    };
-    for tree in path.context.trees.load().iter() {
-        let first = tree.first_segment();
-        if first.is_some_and(|first| first.saturating_add(SEGMENTS_KEPT) <= number) {
-            tree.freeze();
-            path.context.maintenance.ring();
-        }
-    }
-    Ok(())
-}
-
 /// Gives back the trees whose active memtables have grown to their limit.
 async fn log_and_apply(
     path: &CommitPath,
@@ -262,12 +235,28 @@ async fn log_and_apply(
     mode: Mode,
 ) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
     let mut segment = 0;
-    if let Some(writer) = &mut writer.log {
-        for (sequence, commit) in accepted {
-            writer.push_commit(*sequence, commit.batch.as_bytes())?;
+    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) {
+        let bytes = accepted
+            .iter()
+            .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
+            .sum::<u64>();
+        if is_long(log, bytes) {
+            let next = accepted.first().map_or(writer.last, |(first, _)| *first);
+            go_over(path, log, supply, next, mode).await?;
         }
-        writer.write(mode).await?;
-        segment = writer.number();
+        for (sequence, commit) in accepted {
+            log.push_commit(*sequence, commit.batch.as_bytes())?;
+        }
+        let durably = accepted
+            .iter()
+            .any(|(_, commit)| is_synced(commit.durability));
+        if let Err(error) = log.write(durably, mode).await {
+            // What was taken back never happened: the disk may have room again for the next one.
+            let for_ever = log.check().is_err();
+            return Err(Stop { error, for_ever });
+        }
+        segment = log.number();
+        ask_ahead(log, supply, &mut writer.asked);
     }
     let trees = path.context.trees.load();
     let mut full: Vec<Arc<Tree>> = Vec::new();
@@ -288,53 +277,76 @@ async fn log_and_apply(
             },
         )?;
     }
-    let strongest = accepted
-        .iter()
-        .map(|(_, commit)| commit.durability)
-        .reduce(DurabilityMode::stronger);
-    sync(writer, strongest.unwrap_or_default(), mode).await?;
     Ok(full)
 }
 
-async fn sync(writer: &mut Writer, durability: DurabilityMode, mode: Mode) -> Result<()> {
-    let all = match durability {
-        DurabilityMode::Buffered | DurabilityMode::Flush => return Ok(()),
-        DurabilityMode::SyncData => false,
-        DurabilityMode::SyncAll => true,
-    };
-    match &mut writer.log {
-        Some(log) => log.sync(all, mode).await,
-        None => Ok(()),
+fn is_synced(durability: DurabilityMode) -> bool {
+    match durability {
+        DurabilityMode::Buffered | DurabilityMode::Flush => false,
+        DurabilityMode::SyncData | DurabilityMode::SyncAll => true,
     }
 }
 
-/// Leaves the current segment, synced in full, for a new one, whose number it gives back.
-async fn rotate_if(
-    writer: &mut Writer,
-    log: &LogContext,
-    leave: impl FnOnce(&SegmentWriter) -> bool,
+/// How long the current segment may become.
+fn limit(log: &LogWriter) -> u64 {
+    log.prepared().max(GROWING_BYTES)
+}
+
+/// Whether the segment has no room for `bytes` more.
+fn is_long(log: &LogWriter, bytes: u64) -> bool {
+    log.has_commits() && log.bytes() + bytes + bytes / 64 >= limit(log)
+}
+
+/// Has the next segment made ready, once the current one is half full; again whenever the log has grown as much again.
+fn ask_ahead(log: &LogWriter, supply: &Arc<LogSupply>, asked: &mut (u64, u64)) {
+    let step = limit(log) / 2;
+    let steps = log.bytes() / step;
+    if steps > 0 && *asked != (log.number(), steps) {
+        *asked = (log.number(), steps);
+        supply.ask((limit(log) * SEGMENT_FACTOR).min(SEGMENT_BYTES));
+    }
+}
+
+/// Goes over to the next segment, if it is ready, and freezes memtables that keep the oldest ones.
+async fn go_over(
+    path: &CommitPath,
+    log: &mut LogWriter,
+    supply: &LogSupply,
+    first_sequence: Sequence,
     mode: Mode,
-) -> std::result::Result<Option<u64>, Stop> {
-    let Some(current) = writer.log.as_mut().filter(|current| leave(current)) else {
-        return Ok(None);
+) -> std::result::Result<(), Stop> {
+    let Some(next) = supply.take_ready() else {
+        return Ok(());
     };
-    // Replay takes a segment that is followed by another for synced: see `wal`.
-    current.sync(false, mode).await?;
-    let number = current.number() + 1;
-    let first = writer.last.next().unwrap_or(writer.last);
-    let next = SegmentWriter::create(&log.storage, number, first, mode)
-        .await
-        .map_err(|error| Stop {
-            error,
-            // The current one is whole and nothing names the other: the disk may have room again.
-            for_ever: false,
-        })?;
-    let edit = VersionEdit {
-        changes: vec![Change::LogStarted { segment: number }],
-    };
-    log.manifest.take().await.append(&edit, mode).await?;
-    writer.log = Some(next);
-    Ok(Some(number))
+    match log.go_over(next, first_sequence, mode).await {
+        Ok((left, own)) => supply.went_over(log.number(), left, own),
+        Err((next, error)) => {
+            supply.give_back(*next);
+            return match error {
+                None => Ok(()),
+                // The current one is whole, and nothing is in the other.
+                Some(error) => Err(Stop {
+                    error,
+                    for_ever: false,
+                }),
+            };
+        }
+    }
+    for tree in path.context.trees.load().iter() {
+        let first = tree.first_segment();
+        if first.is_some_and(|first| first.saturating_add(SEGMENTS_KEPT) <= log.number()) {
+            tree.freeze();
+            path.context.maintenance.ring();
+        }
+    }
+    Ok(())
+}
+
+async fn sync(writer: &mut Writer, mode: Mode) -> Result<()> {
+    match &mut writer.log {
+        Some(log) => log.sync(mode).await,
+        None => Ok(()),
+    }
 }
 
 /// Inserts a batch into the memtables. An operation that a later range delete of the same batch
@@ -401,7 +413,9 @@ async fn persist(
     if let Some(failure) = &writer.failure {
         return Err(failure.error());
     }
-    if let Err(error) = sync(writer, durability, mode).await {
+    if is_synced(durability)
+        && let Err(error) = sync(writer, mode).await
+    {
         writer.failure = Some(Failure::of(&error));
         return Err(error);
     }
@@ -419,15 +433,14 @@ async fn freeze(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Se
             tree.freeze();
         }
     }
-    if let Some(log) = &path.context.log {
+    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log)
+        && log.has_commits()
+    {
         // With every memtable frozen, flushing them frees every segment before a new one.
-        let rotated = rotate_if(writer, log, SegmentWriter::has_commits, mode).await;
-        if let Err(stop) = rotated {
-            if stop.for_ever {
-                writer.failure = Some(stop.failure());
-            }
-            return Err(stop.error);
-        }
+        let next = writer.last.next().unwrap_or(writer.last);
+        go_over(path, log, supply, next, mode)
+            .await
+            .map_err(|stop| stop.error)?;
     }
     Ok(path.visible())
 }
@@ -446,7 +459,7 @@ async fn drop_tree(
         let edit = VersionEdit {
             changes: vec![Change::BucketDropped { id: tree.id() }],
         };
-        log.manifest.take().await.append(&edit, mode).await?;
+        log.manifest().take().await.append(&edit, mode).await?;
     }
     tree.mark_dropped();
     path.context.trees.remove(tree);
@@ -458,6 +471,9 @@ async fn close(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Seq
     if let Some(failure) = writer.failure.replace(Failure::Closed) {
         return Err(failure.error());
     }
-    sync(writer, DurabilityMode::SyncData, mode).await?;
+    sync(writer, mode).await?;
+    if let Some(log) = &mut writer.log {
+        log.finish(mode).await;
+    }
     Ok(path.visible())
 }

@@ -1,4 +1,4 @@
-//! The path of a write: queue -> validate -> log -> apply -> make durable -> publish.
+//! The path of a write: queue -> validate -> log, as durably as asked -> apply -> publish.
 //!
 //! - Whoever holds the [`Writer`] leads: it alone assigns sequences, appends to the log, inserts
 //!   into memtables and freezes them. The writer lies in the queue while nobody leads.
@@ -8,15 +8,17 @@
 //!   writer on. An asynchronous one never leads: it hands over to the log thread, so that the
 //!   polling thread neither blocks nor pays for others.
 //! - A commit is visible once it and all before it are logged, as durable as asked, and applied.
-//! - After a failed write or sync nothing is written any more: what reached the disk is unknown
-//!   until the log is replayed by the next open. A sync is never tried twice (Rebello et al., "Can
-//!   applications recover from fsync failures?", ATC 2020).
+//! - A write that fails is taken back, and only its group fails. After a failed sync, or where taking back fails,
+//!   nothing is written any more: what reached the disk is unknown until the log is replayed by the
+//!   next open. A sync is never tried twice (Rebello et al., "Can applications recover from fsync failures?", ATC 2020).
+//! - Leading makes, names and removes no file: `supply` does, ahead.
 
 pub(crate) mod batch;
 pub(crate) mod conflict;
 mod group;
 mod log_thread;
 pub(crate) mod range_set;
+pub(crate) mod supply;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -33,26 +35,30 @@ use crate::error::{Error, Result};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
-use crate::wal::SegmentWriter;
+use crate::wal::LogWriter;
 
-pub(crate) use group::{GroupContext, LogContext, SEGMENTS_KEPT, apply};
+pub(crate) use group::{GroupContext, SEGMENTS_KEPT, apply};
+pub(crate) use supply::LogSupply;
 
 /// What leads. Owned by one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Writer {
     /// `None` in memory.
-    pub(crate) log: Option<SegmentWriter>,
+    pub(crate) log: Option<LogWriter>,
     /// The newest sequence assigned.
     pub(crate) last: Sequence,
+    /// For which segment, and how often, the next one was asked for.
+    asked: (u64, u64),
     /// Set by the first failed write or sync, and for ever.
     failure: Option<Failure>,
 }
 
 impl Writer {
-    pub(crate) fn new(log: Option<SegmentWriter>, last: Sequence) -> Self {
+    pub(crate) fn new(log: Option<LogWriter>, last: Sequence) -> Self {
         Self {
             log,
             last,
+            asked: (0, 0),
             failure: None,
         }
     }
@@ -139,7 +145,7 @@ pub(crate) struct CommitStats {
     pub(crate) records: u64,
     /// Their encoded batches.
     pub(crate) bytes: u64,
-    /// Of the current segment, not known to survive power loss.
+    /// Of records, not known to survive power loss.
     pub(crate) unsynced_bytes: u64,
     /// The newest sequence given to a commit.
     pub(crate) allocated: u64,
@@ -175,6 +181,11 @@ impl CommitPath {
             log_thread: LogThread::default(),
             logged,
         }
+    }
+
+    /// Where the log's segments come from; `None` in memory.
+    pub(crate) fn supply(&self) -> Option<&Arc<LogSupply>> {
+        self.context.log.as_ref()
     }
 
     /// The newest visible sequence.

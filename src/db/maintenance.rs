@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use trine_io::Mode;
 use trine_platform::baton::{Baton, Holder};
 
-use crate::commit::Work;
+use crate::commit::{LogSupply, Work};
 use crate::db::budget::{MaintenanceBudget, MaintenanceOutcome};
 use crate::db::{Core, Persistent};
 use crate::error::{Error, Result};
@@ -50,15 +50,13 @@ async fn turn(baton: &Baton<()>, turn: Turn) -> Option<Holder<'_, ()>> {
 const L0_STALL_FACTOR: usize = 4;
 
 impl Persistent {
-    /// Syncs the current segment without leading the commit path, so that the leader's own sync, for
+    /// Syncs the log without leading the commit path, so that the leader's own sync, for
     /// which commits wait, finds little left to do. It proves nothing: the leader's does.
-    async fn sync_log_ahead(&self, mode: Mode) -> Result<()> {
-        let Some(segments) = self.manifest.take().await.state().log_segments() else {
-            return Ok(());
-        };
+    async fn sync_log_ahead(&self, supply: &LogSupply, mode: Mode) -> Result<()> {
+        supply.sync_left(mode).await?;
         match self
             .storage
-            .open_write(mode, &wal_name(*segments.end()))
+            .open_write(mode, &wal_name(supply.current()))
             .await
         {
             Ok(segment) => Ok(segment.sync_data(mode).await?),
@@ -84,6 +82,10 @@ impl Core {
         self.check_writable()?;
         if self.persistent.is_none() {
             return Ok(());
+        }
+        if let Some(supply) = self.commits.supply() {
+            // For the log to go over to; without it, it goes on where it is.
+            drop(supply.prepare(mode).await);
         }
         self.commits.run(Work::Freeze, mode).await?;
         for tree in self.trees.load().iter() {
@@ -135,8 +137,11 @@ impl Core {
         persistent.manifest.take().await.check()?;
         // The table survives power loss, so what was committed before it must: else recovery would find
         // no prefix of the commits, a batch over several buckets in part, and a hole in the log.
+        let Some(supply) = self.commits.supply() else {
+            return Ok(());
+        };
         if persistent.storage.capabilities().durable_sync {
-            persistent.sync_log_ahead(mode).await?;
+            persistent.sync_log_ahead(supply, mode).await?;
             let synced = Work::Persist(DurabilityMode::SyncData);
             self.commits.run(synced, mode).await?;
         }
@@ -144,6 +149,7 @@ impl Core {
         let built = flush(tree, oldest, self.pins.sequences(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
         // in it or in a later one.
+        let current = supply.current();
         let (segments, last_sequence) = {
             let manifest = persistent.manifest.take().await;
             (
@@ -151,9 +157,8 @@ impl Core {
                 manifest.state().last_sequence(),
             )
         };
-        let (floor, last) =
-            segments.map_or((0, 0), |segments| (*segments.start(), *segments.end()));
-        let needed = first_needed_segment(&self.trees.load(), tree, last);
+        let floor = segments.map_or(0, |segments| *segments.start());
+        let needed = first_needed_segment(&self.trees.load(), tree, current);
         let mut changes = added(tree, 0, &built);
         changes.push(Change::Flushed {
             bucket: tree.id(),
@@ -171,8 +176,7 @@ impl Core {
         };
         tree.install_flush(oldest, &change);
         for segment in floor..needed {
-            // A failure leaves debris below the floor, which the next open removes.
-            drop(persistent.storage.remove(mode, &wal_name(segment)).await);
+            supply.retire(segment, mode).await;
         }
         Ok(())
     }

@@ -4,9 +4,9 @@
 //! made for it:
 //!
 //! 1. `Persistent::compacting`, `Persistent::flushing`, `Core::buckets` (batons: one job of each kind at a time)
-//! 2. leadership of the commit path
+//! 2. leadership of the commit path; the turn to prepare log segments (neither is waited for while the other is held)
 //! 3. the manifest (baton: edits are appended one by one)
-//! 4. the commit queue, a tree's view, the registry, pins (mutexes, held for a few instructions)
+//! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
 pub(crate) mod bucket;
 pub(crate) mod budget;
@@ -138,6 +138,9 @@ impl Core {
             let _flushing = persistent.flushing.take().await;
             if !self.options.read_only {
                 self.remove_obsolete(mode).await;
+                if let Some(supply) = self.commits.supply() {
+                    supply.close(mode).await;
+                }
             }
             persistent.manifest.take().await.retire();
             let lock = persistent

@@ -7,7 +7,7 @@ use trine_io::{Mode, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 
-use crate::commit::{CommitPath, GroupContext, LogContext, Writer};
+use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::recovery::{self, Recovered};
 use crate::db::stats::Counters;
@@ -20,6 +20,7 @@ use crate::runtime::RuntimeMode;
 use crate::sequence::Sequence;
 use crate::tree::pins::Pins;
 use crate::tree::{Registry, Tree, version::Version};
+use crate::wal::LogWriter;
 
 /// What [`Db::open`] takes: options, or anything that is a path, which means `DbOptions::new(path)`.
 pub trait IntoOpenOptions {
@@ -139,10 +140,11 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         trees: Arc::clone(&trees),
         write_buffer_bytes: Some(options.write_buffer_bytes),
         maintenance: Arc::clone(&maintenance),
-        log: Some(LogContext {
-            storage: storage.clone(),
-            manifest: Arc::clone(&manifest),
-        }),
+        log: Some(Arc::new(LogSupply::new(
+            storage.clone(),
+            Arc::clone(&manifest),
+            log.as_ref().map_or(0, LogWriter::number),
+        ))),
     };
     let commits = CommitPath::new(Writer::new(log, last), context);
     let persistent = Persistent {

@@ -23,7 +23,7 @@ use crate::sequence::Sequence;
 use crate::table::{Table, TableMeta};
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree, Trees};
-use crate::wal::{Replayed, SegmentWriter, cut_tail, replay};
+use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Start, cut_tail, replay};
 
 /// The file name under which a recovery report is built.
 const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
@@ -35,7 +35,7 @@ pub(crate) struct Recovered {
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) numbers: Arc<FileNumbers>,
     /// `None` for a read-only open.
-    pub(crate) log: Option<SegmentWriter>,
+    pub(crate) log: Option<LogWriter>,
     pub(crate) last: Sequence,
 }
 
@@ -125,7 +125,14 @@ pub(crate) async fn recover(
         finish_renames(storage, &names, &manifest, mode).await?;
         sweep(storage, &names, Some(&manifest), mode).await?;
         forget_obsolete(storage, &mut manifest, mode).await?;
-        Some(start_log(storage, &mut manifest, &trees.load(), last, mode).await?)
+        let start = Start {
+            first_sequence: last.next().unwrap_or(last),
+            previous: replayed
+                .and_then(|replayed| replayed.last_used)
+                .unwrap_or(0),
+            settled: true,
+        };
+        Some(start_log(storage, &mut manifest, &trees.load(), start, mode).await?)
     };
     let numbers = Arc::clone(manifest.numbers());
     Ok(Some(Recovered {
@@ -374,14 +381,13 @@ async fn start_log(
     storage: &Storage,
     manifest: &mut Manifest,
     trees: &Trees,
-    last: Sequence,
+    start: Start,
     mode: Mode,
-) -> Result<SegmentWriter> {
+) -> Result<LogWriter> {
     let old = manifest.state().log_segments();
     let number = old.as_ref().map_or(1, |segments| segments.end() + 1);
     remove_if_there(storage, &wal_name(number), mode).await?;
-    let first = last.next().unwrap_or(last);
-    let segment = SegmentWriter::create(storage, number, first, mode).await?;
+    let prepared = Prepared::create(storage, number, 0, mode).await?;
     let mut changes = vec![Change::LogStarted { segment: number }];
     let needed = trees.iter().filter_map(|tree| tree.first_segment()).min();
     if needed.is_none() {
@@ -403,5 +409,6 @@ async fn start_log(
         }
         Some(_) => {}
     }
-    Ok(segment)
+    let segment = SegmentWriter::start(prepared, start, mode).await;
+    Ok(LogWriter::new(segment.map_err(|(_, error)| error)?))
 }

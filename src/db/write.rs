@@ -105,6 +105,10 @@ impl Core {
 
     /// Commits on this thread.
     pub(crate) async fn commit_here(&self, prepared: Prepared, mode: Mode) -> Result<CommitInfo> {
+        if let Some(supply) = self.commits.supply().filter(|supply| supply.is_wanting()) {
+            // The log goes on without the next segment, if it must.
+            drop(supply.prepare(mode).await);
+        }
         for tree in prepared.0.trees.iter().filter(|tree| self.is_crowded(tree)) {
             self.make_room(tree, mode).await?;
         }
