@@ -245,7 +245,11 @@ async fn log_and_apply(
             go_over(path, log, supply, next, mode).await?;
         }
         for (sequence, commit) in accepted {
-            log.push_commit(*sequence, commit.batch.as_bytes())?;
+            if let Err(error) = log.push_commit(*sequence, commit.batch.as_bytes()) {
+                log.forget_staged();
+                let for_ever = log.check().is_err();
+                return Err(Stop { error, for_ever });
+            }
         }
         let durably = accepted
             .iter()

@@ -6,7 +6,7 @@
 use crate::checksum::crc32c;
 use crate::coding::Reader;
 use crate::error::Fault;
-use crate::record::LogKind;
+use crate::record::{LogKind, SECTOR_BYTES};
 use crate::sequence::Sequence;
 
 /// The size of a file header; the first record follows.
@@ -54,6 +54,16 @@ impl FileHeader {
         let crc = crc32c(&[&out]);
         out.extend_from_slice(&crc.to_le_bytes());
         out
+    }
+
+    /// Whether the header, and what follows it in its sector, never reached the disk, or not in full: its checksum was
+    /// to be written last, before any record.
+    pub(crate) fn is_missing(kind: LogKind, file: &[u8]) -> bool {
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+        let sector = file.get(..SECTOR_BYTES).unwrap_or(file);
+        let (covered, sealed) = sector.split_at(COVERED_BYTES.min(sector.len()));
+        let started = covered.get(..8).unwrap_or(covered);
+        is_zero(sealed) && (is_zero(covered) || magic(kind).starts_with(started))
     }
 
     /// Reads the header of a file of `kind` whose name has `number`.

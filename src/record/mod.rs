@@ -35,7 +35,7 @@
 //! 4. Anything else is corruption, the last record included: a checksum that does not match while
 //!    all the record's sectors are there, a byte in what must be zero, a sector without its mark.
 //!
-//! `docs/decisions/0001-torn-tail.md` and `docs/decisions/0003-recycled-segments.md` have the reasons. The rule
+//! `docs/decisions/0001-torn-tail.md` and `docs/decisions/0005-recycled-segments.md` have the reasons. The rule
 //! needs lost sectors to read as blank: a file must be new, or zeroed and synced, or have been a log before.
 
 mod header;

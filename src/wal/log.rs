@@ -79,6 +79,11 @@ impl LogWriter {
         self.current.push_commit(sequence, batch)
     }
 
+    /// What is staged never happened.
+    pub(crate) fn forget_staged(&mut self) {
+        self.current.forget_staged();
+    }
+
     /// As [`SegmentWriter::write`].
     ///
     /// # Errors

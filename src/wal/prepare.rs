@@ -82,6 +82,10 @@ impl Prepared {
         let (old, name) = (segment_name(retired.number), segment_name(number));
         let file = storage.open_write(mode, &old).await?;
         file.write_at(mode, 0, vec![0; SECTOR_BYTES]).await?;
+        if file.len(mode).await? > retired.bytes {
+            // It had grown beyond what was prepared.
+            file.set_len(mode, retired.bytes).await?;
+        }
         file.sync_data(mode).await?;
         storage.rename(mode, &old, &name).await?;
         storage.sync_directory(mode).await?;

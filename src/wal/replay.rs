@@ -12,8 +12,7 @@ use trine_io::{Mode, Storage};
 use crate::coding::Reader;
 use crate::error::{Error, Fault, Result};
 use crate::record::{
-    End, FILE_HEADER_BYTES, FileHeader, LogKind, Next, RecordReader, SECTOR_BYTES, Salt, Torn,
-    log_error,
+    End, FILE_HEADER_BYTES, FileHeader, LogKind, Next, RecordReader, Salt, Torn, log_error,
 };
 use crate::sequence::Sequence;
 use crate::wal::{COMMIT, MAX_SEGMENT_BYTES, SYNC_MARK, segment_name};
@@ -152,10 +151,7 @@ struct Segment<'a> {
 
 impl<'a> Segment<'a> {
     fn read(number: u64, name: &'a str, file: &'a [u8]) -> Result<Self> {
-        let first_sector = file.get(..SECTOR_BYTES).unwrap_or(file);
-        // Its checksum was written last, before any record.
-        let sealed = first_sector.get(FILE_HEADER_BYTES.saturating_sub(4)..);
-        let header = if sealed.unwrap_or_default().iter().all(|&byte| byte == 0) {
+        let header = if FileHeader::is_missing(LogKind::Wal, file) {
             None
         } else {
             let header = FileHeader::decode(LogKind::Wal, number, file);

@@ -223,11 +223,18 @@ impl SegmentWriter {
             return self.poison.settle(Err(failed));
         }
         self.poison.settle(Ok(()))?;
+        self.synced = self.written;
+        self.forget_staged();
+        Err(failed.into())
+    }
+
+    /// What is staged never happened.
+    pub(super) fn forget_staged(&mut self) {
         self.staged.clear();
         self.records = RecordWriter::new(Salt::new(LogKind::Wal, self.number), self.written);
-        self.synced = self.written;
+        // A mark may have been among it.
         self.marked = 0;
-        Err(failed.into())
+        self.settled_marked = false;
     }
 
     fn keep(&mut self, mut buffer: Vec<u8>) {
