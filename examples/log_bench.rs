@@ -14,6 +14,12 @@
 //! - `tasks1`, `tasks64`: `SyncAll` puts of 1 and 64 tasks, polled by two threads
 //! - `batch100`: `SyncAll` batches of 100 puts, one thread
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a benchmark stands outside the engine and reads the clock"
+)]
+
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -69,7 +69,7 @@ impl Core {
         // The pinned views keep the tables' files while they are linked.
         let (through, state, pinned) = self.tables_of_now(persistent, mode).await?;
         for bucket in state.buckets().values() {
-            for meta in bucket.levels.iter().flatten() {
+            for (_, meta) in bucket.tables() {
                 copy_table(&persistent.storage, &target, meta.number, mode).await?;
             }
         }
@@ -88,7 +88,7 @@ impl Core {
         mode: Mode,
     ) -> Result<(Sequence, ManifestState, Vec<View>)> {
         // Held before the freeze: nobody else flushes, so no bucket gets ahead of the others.
-        let _compacting = persistent.compacting.take().await;
+        let _compacting = persistent.claims.pause().await;
         let _flushing = persistent.flushing.take().await;
         let through = self.commits.run(Work::Freeze, mode).await?;
         let trees = self.trees.load();

@@ -18,6 +18,7 @@ use crate::manifest::BucketId;
 use crate::options::{DbOptions, HostStorageBackend, StorageMode};
 use crate::runtime::RuntimeMode;
 use crate::sequence::Sequence;
+use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
 use crate::tree::{Registry, Tree, version::Version};
 use crate::wal::LogWriter;
@@ -153,7 +154,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         cache,
         numbers,
         flushing: Baton::new(()),
-        compacting: Baton::new(()),
+        claims: Claims::default(),
         obsolete: Mutex::default(),
         background_failure: Mutex::default(),
         workers: Workers::default(),

@@ -180,21 +180,20 @@ impl Manifest {
         self.poison.check()?;
         let at = self.records.offset();
         let refused = |fault: Fault| log_error(fault.at(&manifest_name(self.number), at));
-        let mut state = self.state.clone();
-        state.apply(edit).map_err(refused)?;
         let mut records = self.records.clone();
         let mut bytes = Vec::new();
         records
             .append(&mut bytes, &[&edit.encode()])
             .map_err(refused)?;
+        let attempt = self.state.attempt(edit).map_err(refused)?;
         self.poison.arm();
         let result = match self.file.write_at(mode, at, bytes).await {
             Ok(_) => self.file.sync_data(mode).await,
             Err(error) => Err(error),
         };
         self.poison.settle(result)?;
+        attempt.keep();
         self.records = records;
-        self.state = state;
         if self.records.offset() >= self.roll_over_at {
             self.roll_over(mode).await;
         }
@@ -235,7 +234,7 @@ impl Manifest {
     ) -> Result<Self> {
         let number = numbers.take();
         let name = manifest_name(number);
-        state.next_file = state.next_file.max(numbers.bound());
+        state.reserve_files(numbers.bound());
         let header = FileHeader {
             kind: LogKind::Manifest,
             number,
@@ -330,7 +329,7 @@ impl Manifest {
             match reader.next().map_err(|(at, fault)| fail(at, fault))? {
                 Next::Record { offset, payload } => {
                     VersionEdit::decode(payload)
-                        .and_then(|edit| state.apply(&edit))
+                        .and_then(|edit| state.replay(edit))
                         .map_err(|fault| fail(offset, fault))?;
                 }
                 Next::End(end) => break end,
@@ -343,7 +342,7 @@ impl Manifest {
             return Err(fail(length, Fault::Field("snapshot: it is missing")));
         };
         let file = storage.open(mode, &name).await?;
-        let numbers = FileNumbers::starting_at(state.next_file.max(number.saturating_add(1)));
+        let numbers = FileNumbers::starting_at(state.next_file().max(number.saturating_add(1)));
         Ok(Self {
             storage: storage.clone(),
             access: Access::ReadOnly,

@@ -109,11 +109,11 @@ pub struct DbOptions {
     pub target_table_bytes: usize,
     /// How many times larger a level is than the one above. Default 10, at least 2.
     pub level_size_multiplier: usize,
-    /// With more tables than this in level 0, compaction is due. Default 8. Not zero.
+    /// With more tables than this in a bucket's level 0, compaction is due. Default 8. Not zero.
     pub max_l0_files: usize,
     /// Memory for decompressed blocks, in bytes; zero keeps none. Default 256 MiB.
     pub block_cache_bytes: usize,
-    /// How many threads flush and compact in the background; zero leaves it to the caller.
+    /// How many threads compact in the background, beside one that flushes; zero leaves both to the caller.
     /// Default 1 in memory and for a native directory, 0 for a host's storage.
     pub background_worker_count: usize,
     /// Where background and storage work runs. Default: threads of its own; inline for a host's storage.

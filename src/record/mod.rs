@@ -108,7 +108,6 @@ impl Salt {
     /// How every sector but the first begins once this file wrote to it: the same number twice, neither zero
     /// nor that of another file whose number is less than [`LIVES`] away.
     pub(crate) fn mark(self) -> [u8; MARK_BYTES] {
-        #[expect(clippy::cast_possible_truncation, reason = "below 2^16")]
         let life = (self.number % LIVES) as u16 + 1;
         let [low, high] = life.to_le_bytes();
         [low, high, low, high]
