@@ -168,8 +168,9 @@ impl Life {
                 }
                 let end = image.len().min((sector + 1) * SECTOR_BYTES);
                 // Of a sector that was synced in part, what came later is gone.
-                for at in (sector * SECTOR_BYTES).max(segment.synced)..end {
-                    image[at] = segment.before.get(at).copied().unwrap_or(0);
+                let start = (sector * SECTOR_BYTES).max(segment.synced);
+                for (at, byte) in image.iter_mut().enumerate().take(end).skip(start) {
+                    *byte = segment.before.get(at).copied().unwrap_or(0);
                 }
             }
             set_bytes(&self.storage, segment.number, &image);
