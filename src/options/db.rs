@@ -124,7 +124,7 @@ pub struct DbOptions {
     pub blob_gc_enabled: bool,
     /// A blob file with at least this share of discardable bytes is rewritten. Default one half.
     pub blob_gc_discardable_ratio: BlobGcRatio,
-    /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero.
+    /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero where blob files are collected.
     pub blob_gc_min_file_bytes: u64,
 }
 
@@ -245,6 +245,15 @@ impl DbOptions {
     pub(crate) fn validate(&self) -> Result<()> {
         let ratio = self.blob_gc_discardable_ratio.millionths();
         let persistent = self.storage_mode != StorageMode::InMemory;
+        if persistent
+            && self.background_worker_count > 0
+            && !self.runtime.capabilities().background_threads()
+        {
+            return Err(Error::invalid_options(
+                "background workers require runtime background threads",
+            ));
+        }
+        self.default_bucket_options.validate()?;
         let message = if self.write_buffer_bytes == 0 {
             "write buffer must be non-zero"
         } else if self.max_immutable_memtables == 0 {
@@ -257,15 +266,10 @@ impl DbOptions {
             "max L0 files must be non-zero"
         } else if ratio == 0 || ratio > BlobGcRatio::FULL.millionths() {
             "blob GC discardable ratio must be in (0.0, 1.0]"
-        } else if self.blob_gc_min_file_bytes == 0 {
+        } else if self.blob_gc_enabled && self.blob_gc_min_file_bytes == 0 {
             "blob GC minimum file size must be non-zero"
-        } else if persistent
-            && self.background_worker_count > 0
-            && !self.runtime.capabilities().background_threads()
-        {
-            "background workers require runtime background threads"
         } else {
-            return self.default_bucket_options.validate();
+            return Ok(());
         };
         Err(Error::invalid_options(message))
     }
