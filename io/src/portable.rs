@@ -44,6 +44,10 @@ impl Host {
         stats
     }
 
+    pub(crate) fn watch(&self, watcher: fn(Operation)) {
+        self.metrics.watch(watcher);
+    }
+
     pub(crate) fn is_cooperative(&self) -> bool {
         self.offload.operations.exists()
     }

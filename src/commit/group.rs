@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trine_io::Mode;
 use trine_platform::bell::Bell;
 
-use crate::commit::batch::{Operation, operations};
+use crate::commit::batch::{Encoded, Operation, operations};
 use crate::commit::supply::LogSupply;
 use crate::commit::{Commit, CommitPath, Work, Writer};
 use crate::error::{Error, Fault, Result};
@@ -13,7 +13,7 @@ use crate::internal_key::Kind;
 use crate::manifest::{BucketId, Change, VersionEdit};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
-use crate::tree::{Registry, Tree, Trees};
+use crate::tree::{Registry, Tree};
 use crate::wal::LogWriter;
 
 /// The size of segments once the log has grown.
@@ -102,58 +102,106 @@ pub(super) async fn serve(
                 commits.push(commit);
                 if bytes >= GROUP_BYTES || !matches!(work.peek(), Some(Work::Commit(_))) {
                     bytes = 0;
-                    results.extend(
-                        commit_group(path, writer, std::mem::take(&mut commits), mode).await,
-                    );
+                    let group = std::mem::take(&mut commits);
+                    let mut group_results = Vec::with_capacity(group.len());
+                    commit_group(path, writer, &group, &mut group_results, mode).await;
+                    results.append(&mut group_results);
                 }
             }
-            Work::Persist(durability) => {
-                results.push(persist(path, writer, durability, mode).await);
-            }
-            Work::Freeze => results.push(freeze(path, writer, mode).await),
-            Work::Drop(tree) => results.push(drop_tree(path, writer, &tree, mode).await),
-            Work::Close => results.push(close(path, writer, mode).await),
+            other => results.push(serve_other(path, writer, other, mode).await),
         }
     }
     results
 }
 
+/// Does one piece of work. Allocates nothing for a commit.
+pub(super) async fn serve_one(
+    path: &CommitPath,
+    writer: &mut Writer,
+    work: Work,
+    mode: Mode,
+) -> Result<Sequence> {
+    let Work::Commit(commit) = work else {
+        return serve_other(path, writer, work, mode).await;
+    };
+    let mut results = std::mem::take(&mut writer.results);
+    commit_group(
+        path,
+        writer,
+        std::slice::from_ref(&commit),
+        &mut results,
+        mode,
+    )
+    .await;
+    let result = results.pop();
+    writer.results = results;
+    result.unwrap_or_else(|| Err(Failure::lost().error()))
+}
+
+async fn serve_other(
+    path: &CommitPath,
+    writer: &mut Writer,
+    work: Work,
+    mode: Mode,
+) -> Result<Sequence> {
+    match work {
+        // Commits come in groups.
+        Work::Commit(_) => Err(Failure::lost().error()),
+        Work::Persist(durability) => persist(path, writer, durability, mode).await,
+        Work::Freeze => freeze(path, writer, mode).await,
+        Work::Drop(tree) => drop_tree(path, writer, &tree, mode).await,
+        Work::Close => close(path, writer, mode).await,
+    }
+}
+
+/// Those of a group that take a sequence, with it, going by their results so far.
+fn accepted<'a>(
+    commits: &'a [Commit],
+    results: &'a [Result<Sequence>],
+) -> impl Iterator<Item = (Sequence, &'a Commit)> + Clone {
+    let taken = |(commit, result): (&'a Commit, &'a Result<Sequence>)| match result {
+        Ok(sequence) if !commit.batch.is_empty() => Some((*sequence, commit)),
+        _ => None,
+    };
+    commits.iter().zip(results).filter_map(taken)
+}
+
+/// Commits a group; `results`, which is empty, gets one result for each.
 async fn commit_group(
     path: &CommitPath,
     writer: &mut Writer,
-    commits: Vec<Commit>,
+    commits: &[Commit],
+    results: &mut Vec<Result<Sequence>>,
     mode: Mode,
-) -> Vec<Result<Sequence>> {
-    let mut results: Vec<Result<Sequence>> = Vec::with_capacity(commits.len());
-    let mut accepted: Vec<(Sequence, &Commit)> = Vec::with_capacity(commits.len());
+) {
     let mut last = writer.last;
-    for commit in &commits {
-        let result = match admit(writer, &accepted, commit, mode).await {
-            Err(error) => Err(error),
+    for commit in commits {
+        let admitted = admit(writer, accepted(commits, results), commit, mode).await;
+        let result = match admitted {
             Ok(()) if commit.batch.is_empty() => Ok(last),
             Ok(()) => match last.next() {
                 Some(next) => {
                     last = next;
-                    accepted.push((next, commit));
                     Ok(next)
                 }
                 None => Err(Error::invalid_options("sequence numbers are used up")),
             },
+            Err(error) => Err(error),
         };
         results.push(result);
     }
-    if accepted.is_empty() {
-        return results;
+    if last == writer.last {
+        return;
     }
     path.note_allocated(last);
-    match log_and_apply(path, writer, &accepted, mode).await {
+    match log_and_apply(path, writer, accepted(commits, results), mode).await {
         Ok(full) => {
             writer.last = last;
-            let bytes = accepted
-                .iter()
-                .map(|(_, commit)| commit.batch.as_bytes().len())
-                .sum();
-            path.note_logged(writer, accepted.len(), bytes);
+            let (count, bytes) = accepted(commits, results)
+                .fold((0, 0), |(count, bytes), (_, commit)| {
+                    (count + 1, bytes + commit.batch.as_bytes().len())
+                });
+            path.note_logged(writer, count, bytes);
             path.publish(last);
             if full.iter().map(|tree| tree.freeze()).count() > 0 {
                 path.context.maintenance.ring();
@@ -173,13 +221,12 @@ async fn commit_group(
             }
         }
     }
-    results
 }
 
 /// Whether the commit may join the group.
 async fn admit(
     writer: &Writer,
-    accepted: &[(Sequence, &Commit)],
+    mut accepted: impl Iterator<Item = (Sequence, &Commit)>,
     commit: &Commit,
     mode: Mode,
 ) -> Result<()> {
@@ -187,14 +234,12 @@ async fn admit(
         return Err(failure.error());
     }
     // Buckets are dropped by the leader, too: none goes away between here and the memtable.
-    for tree in &commit.trees {
+    for tree in commit.trees.iter() {
         tree.check_kept()?;
     }
     if let Some(reads) = &commit.reads {
         reads.validate(mode).await?;
-        for (_, earlier) in accepted {
-            reads.validate_against(earlier.batch.as_bytes())?;
-        }
+        accepted.try_for_each(|(_, earlier)| reads.validate_against(earlier.batch.as_bytes()))?;
     }
     Ok(())
 }
@@ -231,28 +276,28 @@ impl From<Error> for Stop {
 async fn log_and_apply(
     path: &CommitPath,
     writer: &mut Writer,
-    accepted: &[(Sequence, &Commit)],
+    accepted: impl Iterator<Item = (Sequence, &Commit)> + Clone,
     mode: Mode,
 ) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
     let mut segment = 0;
     if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) {
         let bytes = accepted
-            .iter()
+            .clone()
             .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
             .sum::<u64>();
         if is_long(log, bytes) {
-            let next = accepted.first().map_or(writer.last, |(first, _)| *first);
+            let next = writer.last.next().unwrap_or(writer.last);
             go_over(path, log, supply, next, mode).await?;
         }
-        for (sequence, commit) in accepted {
-            if let Err(error) = log.push_commit(*sequence, commit.batch.as_bytes()) {
+        for (sequence, commit) in accepted.clone() {
+            if let Err(error) = log.push_commit(sequence, commit.batch.as_bytes()) {
                 log.forget_staged();
                 let for_ever = log.check().is_err();
                 return Err(Stop { error, for_ever });
             }
         }
         let durably = accepted
-            .iter()
+            .clone()
             .any(|(_, commit)| is_synced(commit.durability));
         if let Err(error) = log.write(durably, mode).await {
             // What was taken back never happened: the disk may have room again for the next one.
@@ -262,24 +307,18 @@ async fn log_and_apply(
         segment = log.number();
         ask_ahead(log, supply, &mut writer.asked);
     }
-    let trees = path.context.trees.load();
     let mut full: Vec<Arc<Tree>> = Vec::new();
+    let limit = path.context.write_buffer_bytes;
     for (sequence, commit) in accepted {
-        apply(
-            &trees,
-            *sequence,
-            commit.batch.as_bytes(),
-            segment,
-            |_| true,
-            |tree| {
-                let limit = path.context.write_buffer_bytes;
-                if limit.is_some_and(|limit| tree.is_full(limit))
-                    && !full.iter().any(|other| other.id() == tree.id())
-                {
-                    full.push(Arc::clone(tree));
-                }
-            },
-        )?;
+        let own = |id| commit.trees.iter().find(|tree| tree.id() == id);
+        apply(own, sequence, &commit.batch.encoded(), segment, |_| true)?;
+        for tree in commit.trees.iter() {
+            if limit.is_some_and(|limit| tree.is_full(limit))
+                && !full.iter().any(|other| other.id() == tree.id())
+            {
+                full.push(Arc::clone(tree));
+            }
+        }
     }
     Ok(full)
 }
@@ -328,11 +367,11 @@ async fn go_over(
             supply.give_back(*next);
             return match error {
                 None => Ok(()),
-                // The current one is whole, and nothing is in the other.
-                Some(error) => Err(Stop {
-                    error,
-                    for_ever: false,
-                }),
+                // Nothing is in the other.
+                Some(error) => {
+                    let for_ever = log.check().is_err();
+                    Err(Stop { error, for_ever })
+                }
             };
         }
     }
@@ -353,28 +392,31 @@ async fn sync(writer: &mut Writer, mode: Mode) -> Result<()> {
     }
 }
 
-/// Inserts a batch into the memtables. An operation that a later range delete of the same batch
+/// Inserts a batch into the memtables that `tree` finds. An operation that a later range delete of the same batch
 /// covers is left out: at one sequence a point entry would win over the range tombstone. Only
-/// `wanted` buckets are written to; `written` is told the tree after each operation.
-pub(crate) fn apply(
-    trees: &Trees,
+/// `wanted` buckets are written to.
+pub(crate) fn apply<'t>(
+    tree: impl Fn(BucketId) -> Option<&'t Arc<Tree>>,
     sequence: Sequence,
-    batch: &[u8],
+    batch: &Encoded<'_>,
     segment: u64,
     wanted: impl Fn(BucketId) -> bool,
-    mut written: impl FnMut(&Arc<Tree>),
 ) -> Result<()> {
     let fault = |fault: Fault| Error::from(fault.at("batch", 0));
-    let mut rest = batch_ranges(batch).map_err(fault)?;
-    for (index, operation) in operations(batch).enumerate() {
+    let mut rest = if batch.may_delete_ranges {
+        batch_ranges(batch.bytes).map_err(fault)?
+    } else {
+        Vec::new()
+    };
+    // Each insert pins the epoch; within this one that is a count.
+    let _pinned = crossbeam_epoch::pin();
+    for (index, operation) in operations(batch.bytes).enumerate() {
         let operation = operation.map_err(fault)?;
         rest.retain(|(at, _)| *at > index);
         if !wanted(operation.bucket()) {
             continue;
         }
-        let tree = trees
-            .by_id(operation.bucket())
-            .ok_or_else(|| fault(Fault::Field("bucket number")))?;
+        let tree = tree(operation.bucket()).ok_or_else(|| fault(Fault::Field("bucket number")))?;
         let covered = |key: &[u8]| {
             rest.iter()
                 .any(|(_, range)| range.touches(operation.bucket(), key))
@@ -391,7 +433,6 @@ pub(crate) fn apply(
                 tree.insert_range_tombstone(start, end, sequence, segment);
             }
         }
-        written(tree);
     }
     Ok(())
 }

@@ -49,6 +49,8 @@ pub(crate) struct Writer {
     pub(crate) last: Sequence,
     /// For which segment, and how often, the next one was asked for.
     asked: (u64, u64),
+    /// Kept between commits, empty, to save an allocation each.
+    results: Vec<Result<Sequence>>,
     /// Set by the first failed write or sync, and for ever.
     failure: Option<Failure>,
 }
@@ -59,6 +61,7 @@ impl Writer {
             log,
             last,
             asked: (0, 0),
+            results: Vec::new(),
             failure: None,
         }
     }
@@ -68,10 +71,25 @@ impl Writer {
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) batch: EncodedBatch,
-    /// The trees it writes to.
-    pub(crate) trees: Vec<Arc<Tree>>,
+    pub(crate) trees: Touched,
     pub(crate) reads: Option<Reads>,
     pub(crate) durability: DurabilityMode,
+}
+
+/// The trees that a commit writes to. Nearly always one, which takes no allocation.
+#[derive(Clone, Debug)]
+pub(crate) enum Touched {
+    One(Arc<Tree>),
+    Many(Vec<Arc<Tree>>),
+}
+
+impl Touched {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Arc<Tree>> {
+        match self {
+            Self::One(tree) => std::slice::from_ref(tree).iter(),
+            Self::Many(trees) => trees.iter(),
+        }
+    }
 }
 
 /// What can be asked of the leader.
@@ -208,8 +226,12 @@ impl CommitPath {
     /// Notes what a group added to the log.
     fn note_logged(&self, writer: &Writer, records: usize, bytes: usize) {
         if let Some(log) = &writer.log {
-            self.logged.records.fetch_add(records as u64, Relaxed);
-            self.logged.bytes.fetch_add(bytes as u64, Relaxed);
+            // Plain stores suffice: the leader is the only writer.
+            let add = |counter: &AtomicU64, count: usize| {
+                counter.store(counter.load(Relaxed) + count as u64, Relaxed);
+            };
+            add(&self.logged.records, records);
+            add(&self.logged.bytes, bytes);
             self.logged
                 .unsynced_bytes
                 .store(log.unsynced_bytes(), Relaxed);
@@ -242,7 +264,8 @@ impl CommitPath {
     /// not at all. Dropped while it leads, the database is left as after a failed write.
     pub(crate) async fn run(&self, work: Work, mode: Mode) -> Result<Sequence> {
         let (writer, work) = match self.enter(work)? {
-            Entered::Leads(writer, work) => (writer, work),
+            // Nobody led, so nobody waited.
+            Entered::Leads(writer, work) => return self.lead_alone(writer, work, mode).await,
             Entered::Waits(event) => {
                 let mut waiting = Waiting { path: self, event };
                 match (&mut waiting.event).await {
@@ -306,6 +329,17 @@ impl CommitPath {
             can_lead,
         });
         event
+    }
+
+    /// Does `work` alone, then hands the writer on.
+    async fn lead_alone(&self, writer: Box<Writer>, work: Work, mode: Mode) -> Result<Sequence> {
+        let mut leadership = Leadership {
+            path: self,
+            writer: Some(writer),
+        };
+        let result = leadership.serve_one(work, mode).await;
+        leadership.hand_on();
+        result
     }
 
     /// Leads one group that starts with `own`, then hands the writer on.
@@ -384,6 +418,12 @@ impl HandedOver {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Whether this thread leads, for tests of what it does meanwhile.
+    pub(crate) static LEADS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// Holds the writer, and fails the path if it is lost by an unwind or a dropped future.
 struct Leadership<'a> {
     path: &'a CommitPath,
@@ -392,10 +432,27 @@ struct Leadership<'a> {
 
 impl Leadership<'_> {
     async fn serve(&mut self, work: Vec<Work>, mode: Mode) -> Vec<Result<Sequence>> {
-        match &mut self.writer {
+        #[cfg(test)]
+        LEADS.set(true);
+        let results = match &mut self.writer {
             Some(writer) => group::serve(self.path, writer, work, mode).await,
             None => Vec::new(),
-        }
+        };
+        #[cfg(test)]
+        LEADS.set(false);
+        results
+    }
+
+    async fn serve_one(&mut self, work: Work, mode: Mode) -> Result<Sequence> {
+        #[cfg(test)]
+        LEADS.set(true);
+        let result = match &mut self.writer {
+            Some(writer) => group::serve_one(self.path, writer, work, mode).await,
+            None => Err(Failure::lost().error()),
+        };
+        #[cfg(test)]
+        LEADS.set(false);
+        result
     }
 
     /// To the first waiter that can lead, to the log thread, or back into the queue.

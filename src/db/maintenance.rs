@@ -1,5 +1,6 @@
 //! What to do next, one bounded unit at a time: flushes, then compactions.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, PoisonError};
 
 use trine_io::Mode;
@@ -59,7 +60,7 @@ impl Persistent {
         {
             Ok(segment) => Ok(segment.sync_data(mode).await?),
             // Left behind and removed since.
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -251,7 +252,11 @@ impl Core {
                 .background_failure
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            *failure = Some(error.to_string());
+            let kind = match error {
+                Error::Io(error) => error.kind(),
+                _ => ErrorKind::Other,
+            };
+            *failure = Some((kind, error.to_string()));
         }
     }
 
@@ -266,9 +271,10 @@ impl Core {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match failure {
-            Some(message) => Err(Error::Io(std::io::Error::other(format!(
-                "background maintenance failed: {message}"
-            )))),
+            Some((kind, message)) => Err(Error::Io(std::io::Error::new(
+                kind,
+                format!("background maintenance failed: {message}"),
+            ))),
             None => Ok(()),
         }
     }

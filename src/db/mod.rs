@@ -97,7 +97,7 @@ pub(crate) struct Persistent {
     /// Tables that no version names, until nobody can read them and their files are gone.
     pub(crate) obsolete: Mutex<Vec<(u64, Weak<Table>)>>,
     /// Why background maintenance failed last; the next write reports it.
-    pub(crate) background_failure: Mutex<Option<String>>,
+    pub(crate) background_failure: Mutex<Option<(std::io::ErrorKind, String)>>,
     workers: Workers,
     /// Released by close. `None` for a read-only database, which takes none.
     lock: Mutex<Option<Lock>>,

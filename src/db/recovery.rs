@@ -12,7 +12,7 @@ use std::sync::Arc;
 use trine_io::{File, Lock, Mode, Storage};
 
 use crate::cache::BlockCache;
-use crate::commit::batch::DEFAULT_BUCKET;
+use crate::commit::batch::{DEFAULT_BUCKET, Encoded};
 use crate::commit::{SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
@@ -287,7 +287,11 @@ async fn replay_log(
             // Dropped since; a number that was never given out is damage, which `apply` finds.
             None => id >= manifest.state().next_bucket(),
         };
-        apply(&known, sequence, batch, floor, wanted, |_| {})
+        let batch = Encoded {
+            bytes: batch,
+            may_delete_ranges: true,
+        };
+        apply(|id| known.by_id(id), sequence, &batch, floor, wanted)
     });
     replayed.await.map(Some)
 }

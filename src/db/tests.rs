@@ -3,9 +3,10 @@
 use std::ops::Bound;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Waker};
 
-use trine_io::{Mode, Storage};
+use trine_io::{Mode, Operation, Storage};
 use trine_platform::block_on;
 
 use crate::cache::BlockCache;
@@ -375,4 +376,56 @@ fn scans_and_lookups_get_on_without_map_and_cache() {
             }
         }
     }
+}
+
+/// Operations that make others wait for the disk's metadata.
+const SLOW: [Operation; 6] = [
+    Operation::Create,
+    Operation::Rename,
+    Operation::Remove,
+    Operation::SetLen,
+    Operation::SyncDirectory,
+    Operation::SyncAll,
+];
+
+#[test]
+fn whoever_leads_commits_makes_names_and_removes_no_file() {
+    static SEEN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+    fn watch(operation: Operation) {
+        if SLOW.contains(&operation) {
+            SEEN[usize::from(crate::commit::LEADS.get())].fetch_add(1, Relaxed);
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::portable(directory.path());
+    let options = DbOptions {
+        background_worker_count: 2,
+        write_buffer_bytes: 64 << 10,
+        ..options()
+    };
+    let db = block_on(on_storage(options, storage.clone(), MODE)).unwrap();
+    storage.watch(watch);
+    std::thread::scope(|scope| {
+        for thread in 0..2_u8 {
+            let db = &db;
+            scope.spawn(move || {
+                for round in 0..150_u8 {
+                    let durability = if round % 50 == 0 {
+                        WriteOptions::sync_all()
+                    } else {
+                        WriteOptions::buffered()
+                    };
+                    db.put_with_options_sync([thread, round], vec![round; 2_000], durability)
+                        .unwrap();
+                    if round % 70 == 0 {
+                        db.flush_sync().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let [elsewhere, leading] = [&SEEN[0], &SEEN[1]].map(|count| count.load(Relaxed));
+    assert!(db.core().commits.supply().unwrap().current() > 3);
+    assert!(elsewhere > 10, "{elsewhere}");
+    assert_eq!(leading, 0);
 }

@@ -7,7 +7,7 @@ use trine_io::Mode;
 
 use crate::commit::batch::{BatchOperation, DEFAULT_BUCKET, EncodedBatch, WriteBatch};
 use crate::commit::conflict::Reads;
-use crate::commit::{Commit, Work};
+use crate::commit::{Commit, Touched, Work};
 use crate::db::Core;
 use crate::error::{Error, Result};
 use crate::options::{DurabilityMode, WriteOptions};
@@ -29,7 +29,7 @@ impl Core {
         self.check_writable()?;
         let mut batch = EncodedBatch::default();
         stage(&mut batch)?;
-        self.prepared(batch, vec![Arc::clone(tree)], None, options)
+        self.prepared(batch, Touched::One(Arc::clone(tree)), None, options)
     }
 
     /// Checks a batch and encodes it.
@@ -68,13 +68,13 @@ impl Core {
                 }
             }
         }
-        self.prepared(encoded, trees, reads, options)
+        self.prepared(encoded, Touched::Many(trees), reads, options)
     }
 
     fn prepared(
         &self,
         batch: EncodedBatch,
-        trees: Vec<Arc<Tree>>,
+        trees: Touched,
         reads: Option<Reads>,
         options: WriteOptions,
     ) -> Result<Prepared> {
@@ -127,7 +127,7 @@ impl Core {
         if prepared.0.trees.iter().any(|tree| self.is_crowded(tree)) {
             let trees = prepared.0.trees.clone();
             self.offload(|core| async move {
-                for tree in &trees {
+                for tree in trees.iter() {
                     core.make_room(tree, Mode::Blocking).await?;
                 }
                 Ok(())

@@ -4,7 +4,7 @@
 //! file operation but the write of a header: whoever prepares segments syncs the one that was left.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use trine_io::{File, Mode};
@@ -20,11 +20,15 @@ use crate::wal::writer::{SegmentWriter, Start};
 pub(crate) struct LeftSegment {
     file: File,
     bytes: u64,
-    /// Whether it is on disk; held while it is synced, which happens once, whoever comes first.
-    synced: Baton<Option<bool>>,
-    /// As `synced`, for a look without waiting.
-    is_synced: AtomicBool,
+    /// Held while it is synced, which happens once, whoever comes first.
+    syncing: Baton<()>,
+    state: AtomicU8,
 }
+
+/// States of a [`LeftSegment`]. An abandoned sync counts as failed: what it did is not known.
+const UNSYNCED: u8 = 0;
+const SYNCED: u8 = 1;
+const FAILED: u8 = 2;
 
 impl LeftSegment {
     /// Makes it survive power loss.
@@ -32,24 +36,25 @@ impl LeftSegment {
     /// # Errors
     /// `Io`, from whoever tried it, and for ever after: a sync is never retried.
     pub(crate) async fn sync(&self, mode: Mode) -> trine_io::Result<()> {
-        let mut synced = self.synced.take().await;
-        let failed = || trine_io::Error {
+        let _turn = self.syncing.take().await;
+        match self.state.load(Acquire) {
+            SYNCED => Ok(()),
+            FAILED => Err(self.failed()),
+            _ => {
+                self.state.store(FAILED, Release);
+                self.file.sync_data(mode).await?;
+                self.state.store(SYNCED, Release);
+                Ok(())
+            }
+        }
+    }
+
+    fn failed(&self) -> trine_io::Error {
+        trine_io::Error {
             operation: trine_io::Operation::SyncData,
             name: self.file.name().to_owned(),
             offset: None,
             source: std::io::Error::other("an earlier sync of it failed"),
-        };
-        match *synced {
-            Some(true) => Ok(()),
-            Some(false) => Err(failed()),
-            None => {
-                // What an abandoned sync did is not known.
-                *synced = Some(false);
-                self.file.sync_data(mode).await?;
-                *synced = Some(true);
-                self.is_synced.store(true, Release);
-                Ok(())
-            }
         }
     }
 }
@@ -75,7 +80,7 @@ impl LogWriter {
     /// # Errors
     /// As there.
     pub(crate) fn push_commit(&mut self, sequence: Sequence, batch: &[u8]) -> Result<()> {
-        self.note_left();
+        self.note_left()?;
         self.current.push_commit(sequence, batch)
     }
 
@@ -109,20 +114,33 @@ impl LogWriter {
         self.current.check()?;
         if let Some(left) = &self.left {
             match left.sync(mode).await {
-                Ok(()) => self.note_left(),
+                Ok(()) => return self.note_left(),
                 Err(error) => return self.current.fail(error),
             }
         }
         Ok(())
     }
 
-    fn note_left(&mut self) {
-        if self
-            .left
-            .take_if(|left| left.is_synced.load(Acquire))
-            .is_some()
-        {
-            self.current.note_settled();
+    /// Takes note of what became of the segment that was left, which somebody else may have synced.
+    fn note_left(&mut self) -> Result<()> {
+        let Some(left) = &self.left else {
+            return Ok(());
+        };
+        // Whoever syncs it now has the turn; only afterwards does its state count.
+        if left.syncing.try_take().is_none() {
+            return Ok(());
+        }
+        match left.state.load(Acquire) {
+            SYNCED => {
+                self.left = None;
+                self.current.note_settled();
+                Ok(())
+            }
+            FAILED => {
+                let error = left.failed();
+                self.current.fail(error)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -139,7 +157,9 @@ impl LogWriter {
         mode: Mode,
     ) -> std::result::Result<(Option<Arc<LeftSegment>>, Retired), (Box<Prepared>, Option<Error>)>
     {
-        self.note_left();
+        if let Err(error) = self.note_left() {
+            return Err((Box::new(next), Some(error)));
+        }
         if self.left.is_some() {
             return Err((Box::new(next), None));
         }
@@ -157,8 +177,8 @@ impl LogWriter {
             self.left = Some(Arc::new(LeftSegment {
                 file,
                 bytes,
-                synced: Baton::new(None),
-                is_synced: AtomicBool::new(false),
+                syncing: Baton::new(()),
+                state: AtomicU8::new(UNSYNCED),
             }));
         }
         Ok((self.left.clone(), retired))

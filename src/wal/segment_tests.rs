@@ -317,3 +317,19 @@ fn stores_into_a_map_leave_what_calls_leave() {
     let read = |storage: &Storage| block_on(storage.read_file(MODE, &name, u64::MAX)).unwrap();
     assert_eq!(read(&mapped), read(&called));
 }
+
+#[test]
+fn after_a_failed_sync_of_the_segment_that_was_left_nothing_is_written() {
+    let mut life = Life::new();
+    for step in [Step::Commit(3), Step::GoOver(0), Step::Commit(1)] {
+        life.step(&step);
+    }
+    life.storage.fail_changes(0, 1);
+    let left = life.left.take().unwrap();
+    assert!(block_on(left.sync(MODE)).is_err());
+    // Trying again proves nothing, and is not done.
+    assert!(block_on(left.sync(MODE)).is_err());
+    assert!(life.log.push_commit(Sequence::new(5), b"x").is_err());
+    assert!(block_on(life.log.sync(MODE)).is_err());
+    assert!(life.log.check().is_err());
+}
