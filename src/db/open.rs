@@ -46,7 +46,7 @@ pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
     let Some(storage) = checked_storage(&options)? else {
         return open(options, Mode::Cooperative).await;
     };
-    if options.runtime.mode == RuntimeMode::Inline {
+    if options.runtime.mode == RuntimeMode::Inline && !cfg!(wasi_storage) {
         return Err(Error::unsupported("runtime sync adapter"));
     }
     storage
@@ -70,6 +70,9 @@ fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
     let path = match &options.storage_mode {
         StorageMode::InMemory => None,
         StorageMode::Persistent { path } => Some(path),
+        StorageMode::HostPersistent {
+            backend: HostStorageBackend::Wasi { path },
+        } if cfg!(wasi_storage) => Some(path),
         StorageMode::HostPersistent { backend } => {
             return Err(Error::unsupported_backend(match backend {
                 HostStorageBackend::Wasi { .. } => "WASI persistent storage backend",
@@ -121,7 +124,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let Recovered {
         trees,
         manifest,
-        cache,
+        tables,
         numbers,
         log,
         last,
@@ -149,7 +152,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let persistent = Persistent {
         storage,
         manifest,
-        cache,
+        tables,
         numbers,
         flushing: Baton::new(()),
         claims: Claims::default(),
