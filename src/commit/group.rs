@@ -311,7 +311,8 @@ async fn log_and_apply(
     let limit = path.context.write_buffer_bytes;
     for (sequence, commit) in accepted {
         let own = |id| commit.trees.iter().find(|tree| tree.id() == id);
-        apply(own, sequence, &commit.batch.encoded(), segment, |_| true)?;
+        let batch = commit.batch.encoded();
+        apply(own, sequence, &batch, segment, Tree::insert, |_| true)?;
         for tree in commit.trees.iter() {
             if limit.is_some_and(|limit| tree.is_full(limit))
                 && !full.iter().any(|other| other.id() == tree.id())
@@ -392,7 +393,7 @@ async fn sync(writer: &mut Writer, mode: Mode) -> Result<()> {
     }
 }
 
-/// Inserts a batch into the memtables that `tree` finds. An operation that a later range delete of the same batch
+/// Inserts a batch into the memtables that `tree` finds, as `insert` does it. An operation that a later range delete of the same batch
 /// covers is left out: at one sequence a point entry would win over the range tombstone. Only
 /// `wanted` buckets are written to.
 pub(crate) fn apply<'t>(
@@ -400,6 +401,7 @@ pub(crate) fn apply<'t>(
     sequence: Sequence,
     batch: &Encoded<'_>,
     segment: u64,
+    insert: impl Fn(&Tree, &[u8], Sequence, Kind, &[u8], u64),
     wanted: impl Fn(BucketId) -> bool,
 ) -> Result<()> {
     let fault = |fault: Fault| Error::from(fault.at("batch", 0));
@@ -424,10 +426,10 @@ pub(crate) fn apply<'t>(
         match operation {
             Operation::Put { key, .. } | Operation::Delete { key, .. } if covered(key) => {}
             Operation::Put { key, value, .. } => {
-                tree.insert(key, sequence, Kind::Value, value, segment);
+                insert(tree, key, sequence, Kind::Value, value, segment);
             }
             Operation::Delete { key, .. } => {
-                tree.insert(key, sequence, Kind::Tombstone, &[], segment);
+                insert(tree, key, sequence, Kind::Tombstone, &[], segment);
             }
             Operation::DeleteRange { start, end, .. } => {
                 tree.insert_range_tombstone(start, end, sequence, segment);

@@ -329,9 +329,14 @@ async fn replay_log(
             bytes: batch,
             may_delete_ranges: true,
         };
-        apply(|id| known.by_id(id), sequence, &batch, floor, wanted)
+        let find = |id| known.by_id(id);
+        apply(find, sequence, &batch, floor, Tree::stage, wanted)
     });
-    replayed.await.map(Some)
+    let replayed = replayed.await?;
+    for tree in known.iter() {
+        tree.insert_staged();
+    }
+    Ok(Some(replayed))
 }
 
 /// Removes temporary files that the policy allows to be removed, and writes down which.
