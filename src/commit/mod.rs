@@ -13,6 +13,7 @@
 //!   next open. A sync is never tried twice (Rebello et al., "Can applications recover from fsync failures?", ATC 2020).
 //! - Leading makes, names and removes no file: `supply` does, ahead.
 
+pub(crate) mod backpressure;
 pub(crate) mod batch;
 pub(crate) mod conflict;
 mod group;
@@ -83,11 +84,13 @@ pub(crate) enum Touched {
     Many(Vec<Arc<Tree>>),
 }
 
-impl Touched {
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Arc<Tree>> {
+impl std::ops::Deref for Touched {
+    type Target = [Arc<Tree>];
+
+    fn deref(&self) -> &[Arc<Tree>] {
         match self {
-            Self::One(tree) => std::slice::from_ref(tree).iter(),
-            Self::Many(trees) => trees.iter(),
+            Self::One(tree) => std::slice::from_ref(tree),
+            Self::Many(trees) => trees,
         }
     }
 }

@@ -98,11 +98,12 @@ impl Worker {
         };
         match block_on(job(&core)) {
             Ok(true) => Ran::Worked,
-            Ok(false) => Ran::Idle,
-            Err(error) => {
+            // A compaction that gave way to closing is no failure.
+            Err(error) if core.check_open().is_ok() => {
                 core.note_background_failure(&error);
                 Ran::Failed
             }
+            Ok(false) | Err(_) => Ran::Idle,
         }
     }
 
