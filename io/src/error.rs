@@ -21,6 +21,8 @@ pub enum Operation {
     Read,
     /// Write at an offset.
     Write,
+    /// Write at an offset, durably.
+    WriteDurably,
     /// Make a file's bytes durable.
     SyncData,
     /// Make a file's bytes and metadata durable.
@@ -56,6 +58,7 @@ impl Operation {
         Self::Len,
         Self::Read,
         Self::Write,
+        Self::WriteDurably,
         Self::SyncData,
         Self::SyncAll,
         Self::SetLen,

@@ -20,7 +20,10 @@ use crate::metrics::{Metrics, Stats};
 use crate::offload::Offload;
 #[cfg(uring)]
 use crate::uring::UringDriver;
-use crate::{Bytes, Completion, File, Lock, Mode, Operation, PortableOptions, mapped};
+use crate::{
+    Bytes, Completion, File, Lock, Mode, Operation, PortableOptions, WritableMap, mapped,
+    writable_map,
+};
 
 /// What a directory and its files share: where work runs, and how it is counted.
 #[derive(Debug)]
@@ -68,6 +71,10 @@ impl Host {
             stats.driven_reads.add(driver.stats());
         }
         stats
+    }
+
+    pub(crate) fn watch(&self, watcher: fn(Operation)) {
+        self.metrics.watch(watcher);
     }
 
     pub(crate) fn is_cooperative(&self) -> bool {
@@ -369,6 +376,24 @@ impl PortableFile {
         })
     }
 
+    pub(crate) fn write_durably_at(
+        self: &Arc<Self>,
+        mode: Mode,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Completion<Vec<u8>> {
+        self.run(mode, Operation::WriteDurably, Some(offset), move |file| {
+            file.check_writable()?;
+            end(offset, bytes.len()).ok_or(ErrorKind::FileTooLarge)?;
+            target::write_all_durably_at(&file.file, &bytes, offset)?;
+            Ok(bytes)
+        })
+    }
+
+    pub(crate) fn start_writeback(&self, offset: u64, length: u64) {
+        target::start_writeback(&self.file, offset, length);
+    }
+
     pub(crate) fn sync_data(self: &Arc<Self>, mode: Mode) -> Completion<()> {
         self.run(mode, Operation::SyncData, None, |file| {
             file.check_writable()?;
@@ -397,6 +422,19 @@ impl PortableFile {
                 return Ok(None);
             }
             Ok(mapped::map(&file.file, length)?.map(Bytes::from_map))
+        })
+    }
+}
+
+impl PortableFile {
+    pub(crate) fn map_writable(
+        self: &Arc<Self>,
+        mode: Mode,
+        length: u64,
+    ) -> Completion<Option<WritableMap>> {
+        self.run(mode, Operation::Map, None, move |file| {
+            file.check_writable()?;
+            writable_map::map(&file.file, length)
         })
     }
 }
