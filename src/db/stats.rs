@@ -31,21 +31,23 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counts a finished compaction; a table that only moved was neither read nor written.
+    /// Counts a finished compaction. A table that only moved was taken and given back; of its bytes none
+    /// were read or written.
     pub(crate) fn compacted(
         &self,
         inputs: &[(usize, Arc<Table>)],
         compaction: &Compaction,
         outputs: &[Arc<Table>],
     ) {
+        let taken = inputs.len() as u64;
         self.compaction_runs.fetch_add(1, Relaxed);
+        self.compaction_input_tables.fetch_add(taken, Relaxed);
         if compaction.moves {
+            self.compaction_output_tables.fetch_add(taken, Relaxed);
             return;
         }
         let input_bytes = inputs.iter().map(|(_, table)| table.meta().bytes).sum();
         let output_bytes = outputs.iter().map(|table| table.meta().bytes).sum();
-        self.compaction_input_tables
-            .fetch_add(inputs.len() as u64, Relaxed);
         self.compaction_input_bytes.fetch_add(input_bytes, Relaxed);
         self.compaction_output_tables
             .fetch_add(outputs.len() as u64, Relaxed);
