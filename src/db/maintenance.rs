@@ -69,7 +69,7 @@ impl Persistent {
     pub(crate) fn build_context(&self, mode: Mode) -> BuildContext<'_> {
         BuildContext {
             storage: &self.storage,
-            cache: &self.cache,
+            files: &self.tables,
             mode,
             numbers: &self.numbers,
         }
