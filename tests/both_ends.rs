@@ -76,6 +76,18 @@ fn each_row_comes_once_from_whichever_end() {
 }
 
 #[test]
+fn a_clone_gives_nothing_from_the_back_that_the_front_gave_before() {
+    let db = Db::open_sync(DbOptions::memory()).unwrap();
+    for key in ["a", "b"] {
+        db.put_sync(key, key).unwrap();
+    }
+    let mut rows = db.range_sync(&KeyRange::all()).unwrap();
+    assert_eq!(rows.next_back_sync().unwrap().unwrap().key, b"b");
+    assert_eq!(rows.next_sync().unwrap().unwrap().key, b"a");
+    assert!(rows.clone().next_back_sync().is_none());
+}
+
+#[test]
 fn adaptors_that_need_both_ends_work() {
     let db = Db::open_sync(DbOptions::memory()).unwrap();
     for key in ["a", "b", "c", "d"] {

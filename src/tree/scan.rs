@@ -150,7 +150,14 @@ impl Scan {
     /// A scan of the same view that goes on behind the row this one stands on.
     pub(crate) fn fork(&self) -> Self {
         let mut fork = self.left(self.plan.direction);
-        fork.back = self.back.as_ref().map(|back| Box::new(back.fork()));
+        fork.back = self.back.as_ref().map(|back| {
+            let mut back = Box::new(back.fork());
+            // The fork stands on no row yet, so only this scan can say how far it got.
+            if let Some(passed) = self.passed() {
+                narrow(&mut back.plan.range, self.plan.direction, passed);
+            }
+            back
+        });
         fork
     }
 
