@@ -9,7 +9,8 @@ use crate::db::Db;
 use crate::db::open::on_storage;
 use crate::error::Result;
 use crate::key::KeyRange;
-use crate::options::{DbOptions, DurabilityMode, WriteOptions};
+use crate::options::{BucketOptions, DbOptions, DurabilityMode, WriteOptions};
+use crate::types::KeyValue;
 
 const MODE: Mode = Mode::Blocking;
 
@@ -25,6 +26,12 @@ fn open_with(storage: &Storage, durability: DurabilityMode) -> Result<Db> {
         max_l0_files: 2,
         target_table_bytes: 300,
         durability,
+        blob_gc_min_file_bytes: 1,
+        // The values of the rounds lie in blob files, their numbers in tables.
+        default_bucket_options: BucketOptions {
+            blob_threshold_bytes: 50,
+            ..BucketOptions::default()
+        },
         ..DbOptions::new("unused")
     };
     block_on(on_storage(options, storage.clone(), MODE))
@@ -85,17 +92,19 @@ fn check(db: &Db, told: &Told, place: &str) {
         u64::from(last),
         "{place}"
     );
-    let keys: Vec<_> = db
+    let rows: Vec<_> = db
         .range_sync(&KeyRange::all())
         .unwrap()
-        .map(|row| row.unwrap().key)
-        .filter(|key| key.len() == 1)
+        .map(|row| row.unwrap())
+        .filter(|row| row.key.len() == 1)
         .collect();
     let expected: Vec<_> = (last.saturating_sub(3).max(1)..=last)
         .filter(|round| *round > 0)
-        .map(|round| vec![round])
+        .map(|round| KeyValue::new([round], vec![round; 60]))
         .collect();
-    assert_eq!(keys, expected, "{place}: {last}");
+    assert_eq!(rows, expected, "{place}: {last}");
+    db.verify_sync(|_| {})
+        .unwrap_or_else(|error| panic!("{place}: {error}"));
 }
 
 fn changes_of_a_run() -> u64 {
