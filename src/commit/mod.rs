@@ -12,6 +12,7 @@
 //!   until the log is replayed by the next open. A sync is never tried twice (Rebello et al., "Can
 //!   applications recover from fsync failures?", ATC 2020).
 
+pub(crate) mod backpressure;
 pub(crate) mod batch;
 pub(crate) mod conflict;
 mod group;

@@ -1,5 +1,7 @@
 //! What to do next, one bounded unit at a time: flushes, then compactions.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 use trine_io::Mode;
@@ -16,6 +18,7 @@ use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built};
 use crate::tree::flush::flush;
 use crate::tree::picker::Goal;
+use crate::tree::throttle::Throttle;
 use crate::tree::version::VersionChange;
 use crate::tree::{Tree, Trees};
 
@@ -43,9 +46,6 @@ async fn turn(baton: &Baton<()>, turn: Turn) -> Option<Holder<'_, ()>> {
     }
 }
 
-/// A write compacts level 0 itself when it has grown to this many times its limit.
-const L0_STALL_FACTOR: usize = 4;
-
 impl Persistent {
     /// Syncs the current segment without leading the commit path, so that the leader's own sync, for
     /// which commits wait, finds little left to do. It proves nothing: the leader's does.
@@ -65,12 +65,22 @@ impl Persistent {
         }
     }
 
-    pub(crate) fn build_context(&self, mode: Mode) -> BuildContext<'_> {
+    /// What building tables needs. With `closing`, it gives up when that is set.
+    pub(crate) fn build_context<'a>(
+        &'a self,
+        closing: Option<&'a AtomicBool>,
+        mode: Mode,
+    ) -> BuildContext<'a> {
         BuildContext {
             storage: &self.storage,
             files: &self.tables,
             mode,
             numbers: &self.numbers,
+            throttle: Throttle {
+                pace: &self.background,
+                bytes_per_second: self.background_limit.load(Relaxed),
+                closing,
+            },
             blob_gc: self.blob_gc,
         }
     }
@@ -138,7 +148,7 @@ impl Core {
             let synced = Work::Persist(DurabilityMode::SyncData);
             self.commits.run(synced, mode).await?;
         }
-        let context = persistent.build_context(mode);
+        let context = persistent.build_context(None, mode);
         let built = flush(tree, oldest, self.readable(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
         // in it or in a later one.
@@ -163,12 +173,14 @@ impl Core {
             changes.push(Change::LogFloor { segment: needed });
         }
         persistent.install(changes, &built, mode).await?;
+        self.counters.flushed(&built.tables);
         let change = VersionChange {
             removed: Vec::new(),
             added: built.tables.into_iter().map(|table| (0, table)).collect(),
             blobs: built.blobs,
         };
         tree.install_flush(oldest, &change);
+        self.note_progress(tree);
         for segment in floor..needed {
             // A failure leaves debris below the floor, which the next open removes.
             drop(persistent.storage.remove(mode, &wal_name(segment)).await);
@@ -220,27 +232,6 @@ impl Core {
         Ok(flushed)
     }
 
-    /// Before a write: makes room in a bucket that has as many immutable memtables as it may, or far
-    /// too many tables in level 0.
-    pub(crate) async fn make_room(&self, tree: &Tree, mode: Mode) -> Result<()> {
-        if tree.immutables() >= self.options.max_immutable_memtables {
-            self.flush_immutables(tree, mode).await?;
-        }
-        let stalled = self.options.max_l0_files.saturating_mul(L0_STALL_FACTOR);
-        if tree.l0_tables() > stalled {
-            self.compact_once(tree, &Goal::Shape, Turn::Wait, mode)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Whether a write to the tree must make room first.
-    pub(crate) fn is_crowded(&self, tree: &Tree) -> bool {
-        self.persistent.is_some()
-            && (tree.immutables() >= self.options.max_immutable_memtables
-                || tree.l0_tables() > self.options.max_l0_files.saturating_mul(L0_STALL_FACTOR))
-    }
-
     /// Remembers a failure of the background for the next write to report.
     pub(crate) fn note_background_failure(&self, error: &Error) {
         if let Some(persistent) = &self.persistent {
@@ -250,6 +241,13 @@ impl Core {
                 .unwrap_or_else(PoisonError::into_inner);
             *failure = Some(error.to_string());
         }
+        self.progress.ring();
+    }
+
+    /// After the tree's version changed: writes that wait look again.
+    pub(crate) fn note_progress(&self, tree: &Tree) {
+        tree.note_pending_bytes(self.pending_bytes(tree));
+        self.progress.ring();
     }
 
     /// Reports a failure of the background, once.

@@ -1,17 +1,20 @@
 //! Opening: checks before anything is touched, then the lock, the manifest, the tables, the log.
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use trine_io::{Mode, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
+use trine_platform::pace::Pace;
 
 use crate::blob::BlobGc;
+use crate::commit::backpressure::Backpressure;
 use crate::commit::{CommitPath, GroupContext, LogContext, Writer};
 use crate::db::bucket::Bucket;
+use crate::db::counters::Counters;
 use crate::db::recovery::{self, Recovered};
-use crate::db::stats::Counters;
 use crate::db::worker::Workers;
 use crate::db::{Core, Db, Handle, Persistent};
 use crate::error::{Error, Result};
@@ -159,6 +162,8 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         }),
         flushing: Baton::new(()),
         claims: Claims::default(),
+        background: Pace::default(),
+        background_limit: AtomicU64::new(0),
         obsolete: Mutex::default(),
         background_failure: Mutex::default(),
         workers: Workers::default(),
@@ -188,12 +193,15 @@ impl Core {
         persistent: Option<Persistent>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            backpressure: Backpressure::of(&options),
             options,
             trees,
             commits: Arc::new(commits),
             pins: Arc::new(Pins::default()),
             buckets: Baton::new(()),
             maintenance,
+            progress: Bell::default(),
+            writes: Pace::default(),
             counters: Counters::default(),
             persistent,
             closed: std::sync::atomic::AtomicBool::new(false),

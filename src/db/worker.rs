@@ -87,7 +87,10 @@ impl Worker {
             return false;
         };
         block_on(job(&core)).unwrap_or_else(|error| {
-            core.note_background_failure(&error);
+            // A compaction that gave way to closing is no failure.
+            if core.check_open().is_ok() {
+                core.note_background_failure(&error);
+            }
             false
         })
     }
