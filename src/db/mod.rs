@@ -5,9 +5,9 @@
 //!
 //! 1. `Core::buckets` (a baton: one creation or removal at a time), a claim or pause of
 //!    `Persistent::claims` (what compactions work on), `Persistent::flushing` (a baton: one flush at a time)
-//! 2. leadership of the commit path
+//! 2. leadership of the commit path; the turn to prepare log segments (neither is waited for while the other is held)
 //! 3. the manifest (baton: edits are appended one by one)
-//! 4. the commit queue, a tree's view, the registry, pins (mutexes, held for a few instructions)
+//! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
 pub(crate) mod bucket;
 pub(crate) mod budget;
@@ -114,7 +114,7 @@ pub(crate) struct Persistent {
     /// them and their files are gone.
     pub(crate) obsolete: Mutex<Vec<(u64, Obsolete)>>,
     /// Why background maintenance failed last; the next write reports it.
-    pub(crate) background_failure: Mutex<Option<String>>,
+    pub(crate) background_failure: Mutex<Option<(std::io::ErrorKind, String)>>,
     workers: Workers,
     /// Released by close. `None` for a read-only database, which takes none.
     lock: Mutex<Option<Lock>>,
@@ -159,6 +159,9 @@ impl Core {
             let _flushing = persistent.flushing.take().await;
             if !self.options.read_only {
                 self.remove_obsolete(mode).await;
+                if let Some(supply) = self.commits.supply() {
+                    supply.close(mode).await;
+                }
             }
             // Iterators read on, whoever has the directory next.
             for tree in self.trees.load().iter() {

@@ -11,7 +11,7 @@ use trine_platform::pace::Pace;
 
 use crate::blob::BlobGc;
 use crate::commit::backpressure::Backpressure;
-use crate::commit::{CommitPath, GroupContext, LogContext, Writer};
+use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::counters::Counters;
 use crate::db::recovery::{self, Recovered};
@@ -25,6 +25,7 @@ use crate::sequence::Sequence;
 use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
 use crate::tree::{Registry, Tree, version::Version};
+use crate::wal::LogWriter;
 
 /// What [`Db::open`] takes: options, or anything that is a path, which means `DbOptions::new(path)`.
 pub trait IntoOpenOptions {
@@ -145,10 +146,11 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         trees: Arc::clone(&trees),
         write_buffer_bytes: Some(options.write_buffer_bytes),
         maintenance: Arc::clone(&maintenance),
-        log: Some(LogContext {
-            storage: storage.clone(),
-            manifest: Arc::clone(&manifest),
-        }),
+        log: Some(Arc::new(LogSupply::new(
+            storage.clone(),
+            Arc::clone(&manifest),
+            log.as_ref().map_or(0, LogWriter::number),
+        ))),
     };
     let commits = CommitPath::new(Writer::new(log, last), context);
     let persistent = Persistent {

@@ -221,7 +221,10 @@ fn storage_operations(storage: &Stats) -> StorageOperationStats {
         read_exact_at: metric(Operation::Read),
         open_append: metric(Operation::Create),
         append: metric(Operation::Write),
-        persist: sum(metric(Operation::SyncData), metric(Operation::SyncAll)),
+        persist: sum(
+            metric(Operation::WriteDurably),
+            sum(metric(Operation::SyncData), metric(Operation::SyncAll)),
+        ),
         acquire_writer_lease: metric(Operation::Lock),
         create_directory_all: metric(Operation::CreateDirectory),
         list_directory_files: metric(Operation::List),

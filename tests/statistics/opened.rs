@@ -6,7 +6,7 @@ use trine_kv::{CompressionProfile, Db, DbOptions};
 /// A database in a directory that goes with it.
 pub(crate) struct Opened {
     pub(crate) db: Db,
-    pub(crate) directory: TempDir,
+    _directory: TempDir,
 }
 
 impl std::ops::Deref for Opened {
@@ -28,7 +28,10 @@ impl Opened {
         options.background_worker_count = 0;
         change(&mut options);
         let db = Db::open_sync(options).unwrap();
-        Self { db, directory }
+        Self {
+            db,
+            _directory: directory,
+        }
     }
 
     /// With so many rows in one table of the default bucket.

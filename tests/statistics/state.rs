@@ -156,27 +156,6 @@ fn the_log_accepts_one_record_for_each_commit() {
     assert_eq!(stats.commit_visible_sequence, 1);
 }
 
-/// A log segment ends at 64 MiB; without a directory no next one can be made.
-#[cfg(unix)]
-#[test]
-fn a_commit_that_finds_no_room_in_the_log_takes_no_sequence() {
-    let db = Opened::with(|options| {
-        options.write_buffer_bytes = 1 << 30;
-        options.durability = trine_kv::DurabilityMode::Buffered;
-    });
-    for i in 0..5 {
-        db.put_sync(key(i), vec![0; 15 << 20]).unwrap();
-    }
-    std::fs::remove_dir_all(db.directory.path().join("database")).unwrap();
-    assert!(db.put_sync(key(5), "refused").is_err());
-    assert!(db.put_sync(key(6), "refused as well").is_err());
-    let stats = db.stats();
-    assert_eq!(stats.commit_visible_sequence, 5);
-    assert_eq!(stats.commit_sequences_allocated, 5);
-    assert_eq!(stats.commit_skipped_slots, 0);
-    assert_eq!(stats.commit_open_slots, 0);
-}
-
 #[test]
 fn statistics_can_be_read_after_close() {
     let db = Opened::with_table(CompressionProfile::Fast, 3);
