@@ -166,6 +166,15 @@ impl Storage {
         }
     }
 
+    /// For tests: `watcher` is called before every operation from now on, on the thread that does it. The first
+    /// watcher of a storage stays.
+    pub fn watch(&self, watcher: fn(Operation)) {
+        match &self.0 {
+            Backend::Memory(directory) => directory.metrics.watch(watcher),
+            Backend::Portable(directory) => directory.host.watch(watcher),
+        }
+    }
+
     /// For tests, in memory: of all changes from now on (creations, writes, renames, removals, syncs),
     /// `after` succeed, the next `count` fail, writes among them half done, and the rest succeed again.
     /// Gives back how many were made so far.
