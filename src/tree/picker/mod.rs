@@ -162,7 +162,8 @@ impl<'a> Picker<'a> {
         for level in 1..self.targets.last {
             let over = bytes_of(&self.levels[level]).saturating_sub(self.targets.bytes(level));
             // What is moved down meets about a multiplier's worth of what is there.
-            debt = debt.saturating_add(over.saturating_mul(self.shape.multiplier + 1));
+            debt =
+                debt.saturating_add(over.saturating_mul(self.shape.multiplier.saturating_add(1)));
         }
         debt
     }

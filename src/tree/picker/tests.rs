@@ -501,3 +501,22 @@ proptest! {
         prop_assert!(model.levels.iter().flatten().all(|(_, content)| content.values().all(|(_, lives)| *lives)));
     }
 }
+
+#[test]
+fn a_tree_whose_levels_may_grow_without_end_has_a_debt_too() {
+    let layout = vec![
+        vec![],
+        vec![table(2, [1, 5], 900)],
+        vec![table(1, [1, 5], 900)],
+    ];
+    let levels =
+        std::array::from_fn(|level: usize| layout.get(level).into_iter().flatten().collect());
+    let shape = Shape {
+        multiplier: u64::MAX,
+        ..SHAPE
+    };
+    let debt = Claims::default().read(BUCKET, |claimed| {
+        Picker::of(levels, shape, claimed, None).debt_bytes()
+    });
+    assert_eq!(debt, u64::MAX);
+}
