@@ -18,6 +18,7 @@ use crate::tree::build::Built;
 use crate::tree::claims::{ClaimGuard, Claimed};
 use crate::tree::compaction::compact;
 use crate::tree::picker::{Compaction, Goal, Pick, Picker, Shape};
+use crate::tree::throttle::AtClose;
 use crate::tree::version::{Version, VersionChange};
 
 /// A compaction with its tables, which nobody else works on.
@@ -83,7 +84,12 @@ impl Core {
         let trees = self.trees.load();
         for tree in trees.iter() {
             while outcome.compactions < units {
-                match self.compact_once(tree, goal, when, mode).await? {
+                let unit = self.compact_once(tree, goal, when, mode).await;
+                if !matches!(unit, Ok(Unit::Idle | Unit::Busy)) {
+                    // Workers may have wanted what it had claimed; also if it failed.
+                    self.maintenance.ring();
+                }
+                match unit? {
                     Unit::Done => outcome.compactions += 1,
                     Unit::Idle => break,
                     Unit::Busy => {
@@ -108,12 +114,18 @@ impl Core {
         mode: Mode,
     ) -> Result<bool> {
         let mut compacted = false;
-        for tree in self.trees.load().iter() {
-            while !stop() && self.compact_once(tree, goal, Turn::Try, mode).await? == Unit::Done {
-                compacted = true;
+        loop {
+            let mut found = false;
+            // One after the other: a bucket that always has something to do must not hold up the rest.
+            for tree in self.trees.load().iter() {
+                let done = Unit::Done;
+                found |= !stop() && self.compact_once(tree, goal, Turn::Try, mode).await? == done;
             }
+            if !found {
+                return Ok(compacted);
+            }
+            compacted = true;
         }
-        Ok(compacted)
     }
 
     /// Compacts what overlaps `range` in every bucket down to its last level, up to `units` units.
@@ -197,7 +209,7 @@ impl Core {
                 &job.inputs,
                 self.shape().table_bytes,
                 self.readable(),
-                persistent.build_context(Some(&self.closed), mode),
+                persistent.build_context(&self.closed, AtClose::GiveUp, mode),
             )
             .await?;
             let removed = job
@@ -242,14 +254,17 @@ impl Core {
             .with_stale(stale_files(version, &tree.blob_policy(gc)))
     }
 
-    /// How much merging would bring the tree into form.
-    pub(crate) fn pending_bytes(&self, tree: &Tree) -> u64 {
-        let version = tree.pin().version;
-        self.persistent.as_ref().map_or(0, |persistent| {
+    /// Notes how much merging would bring the tree into form.
+    pub(crate) fn note_pending_bytes(&self, tree: &Tree) {
+        if let Some(persistent) = &self.persistent {
+            // Pinned and noted under one lock: else the debt of an older version could be noted last, and
+            // writes wait for ever for work that is done.
             persistent.claims.read(tree.id(), |claimed| {
-                self.picker(tree, &version, claimed).debt_bytes()
-            })
-        })
+                let version = tree.pin().version;
+                let pending = self.picker(tree, &version, claimed).debt_bytes();
+                tree.note_pending_bytes(pending);
+            });
+        }
     }
 
     fn shape(&self) -> Shape {

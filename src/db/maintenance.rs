@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 use trine_io::Mode;
@@ -19,7 +18,7 @@ use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built};
 use crate::tree::flush::flush;
 use crate::tree::picker::Goal;
-use crate::tree::throttle::Throttle;
+use crate::tree::throttle::{AtClose, Throttle};
 use crate::tree::version::VersionChange;
 use crate::tree::{Tree, Trees};
 
@@ -64,10 +63,11 @@ impl Persistent {
         }
     }
 
-    /// What building tables needs. With `closing`, it gives up when that is set.
+    /// What building tables needs. When `closed` is set, it goes on or not.
     pub(crate) fn build_context<'a>(
         &'a self,
-        closing: Option<&'a AtomicBool>,
+        closed: &'a AtomicBool,
+        at_close: AtClose,
         mode: Mode,
     ) -> BuildContext<'a> {
         BuildContext {
@@ -77,8 +77,9 @@ impl Persistent {
             numbers: &self.numbers,
             throttle: Throttle {
                 pace: &self.background,
-                bytes_per_second: self.background_limit.load(Relaxed),
-                closing,
+                bytes_per_second: &self.background_limit,
+                closed,
+                at_close,
             },
             blob_gc: self.blob_gc,
         }
@@ -154,7 +155,7 @@ impl Core {
             let synced = Work::Persist(DurabilityMode::SyncData);
             self.commits.run(synced, mode).await?;
         }
-        let context = persistent.build_context(None, mode);
+        let context = persistent.build_context(&self.closed, AtClose::Finish, mode);
         let built = flush(tree, oldest, self.readable(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
         // in it or in a later one.
@@ -229,12 +230,18 @@ impl Core {
     /// Flushes every immutable memtable, until `stop`. Whether there was any. For background workers.
     pub(crate) async fn flush_due(&self, stop: &dyn Fn() -> bool, mode: Mode) -> Result<bool> {
         let mut flushed = false;
-        for tree in self.trees.load().iter() {
-            while !stop() && self.flush_oldest(tree, Turn::Wait, mode).await? == Unit::Done {
-                flushed = true;
+        loop {
+            let mut found = false;
+            // One after the other: a bucket that is written to all the time must not hold up the rest.
+            for tree in self.trees.load().iter() {
+                let done = Unit::Done;
+                found |= !stop() && self.flush_oldest(tree, Turn::Wait, mode).await? == done;
             }
+            if !found {
+                return Ok(flushed);
+            }
+            flushed = true;
         }
-        Ok(flushed)
     }
 
     /// Remembers a failure of the background for the next write to report.
@@ -255,7 +262,7 @@ impl Core {
 
     /// After the tree's version changed: writes that wait look again.
     pub(crate) fn note_progress(&self, tree: &Tree) {
-        tree.note_pending_bytes(self.pending_bytes(tree));
+        self.note_pending_bytes(tree);
         self.progress.ring();
     }
 

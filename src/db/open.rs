@@ -174,7 +174,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
             min_file_bytes: options.blob_gc_min_file_bytes,
         }),
         flushing: Baton::new(()),
-        claims: Claims::default(),
+        claims: Claims::new(&maintenance),
         background: Pace::default(),
         background_limit: AtomicU64::new(0),
         obsolete: Mutex::default(),

@@ -1,7 +1,9 @@
 //! Writes that maintenance holds up. Nothing here waits for a clock: the test is the worker.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
@@ -107,4 +109,34 @@ fn other_buckets_are_not_held_up() {
     let other = db.bucket_sync("other").unwrap();
     other.put_sync("k", "v").unwrap();
     assert_eq!(db.stats().write_stalls.stops, 0);
+}
+
+#[test]
+fn a_bucket_that_has_much_to_do_does_not_hold_up_the_others() {
+    let db = without_help(&Storage::memory());
+    let other = db.bucket_sync("other").unwrap();
+    fill(&db);
+    for key in ["a", "b"] {
+        other.put_sync(key, "v").unwrap();
+    }
+    let flushed = Cell::new(0);
+    let stop = || flushed.replace(flushed.get() + 1) >= 2;
+    block_on(db.core().flush_due(&stop, MODE)).unwrap();
+    for tree in db.core().trees.load().iter() {
+        assert_eq!(tree.immutables(), 1, "{}", tree.name());
+    }
+}
+
+#[test]
+fn when_a_pause_of_compactions_ends_workers_look_again() {
+    let db = without_help(&Storage::memory());
+    let core = db.core();
+    let persistent = core.persistent.as_ref().unwrap();
+    let mut heard = 0;
+    core.maintenance.ring();
+    core.maintenance.wait(&mut heard);
+    let pause = block_on(persistent.claims.pause());
+    assert!(!core.maintenance.wait_for(&mut heard, Duration::ZERO));
+    drop(pause);
+    assert!(core.maintenance.wait_for(&mut heard, Duration::ZERO));
 }

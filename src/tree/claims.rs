@@ -6,7 +6,7 @@
 //! - Two claims of one tree share no table, and neither puts data where it would pass, or meet, what
 //!   the other puts.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_platform::bell::Bell;
 use trine_platform::event::Event;
@@ -21,6 +21,8 @@ pub(crate) struct Claims {
     held: Mutex<Held>,
     /// Rung when a claim ends, or a pause.
     freed: Bell,
+    /// Rung when a pause ends: workers that found it do not look again by themselves.
+    maintenance: Arc<Bell>,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +103,14 @@ impl Route {
 }
 
 impl Claims {
+    /// Where `maintenance` wakes who looks for work.
+    pub(crate) fn new(maintenance: &Arc<Bell>) -> Self {
+        Self {
+            maintenance: Arc::clone(maintenance),
+            ..Self::default()
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,5 +205,6 @@ impl Drop for Pause<'_> {
     fn drop(&mut self) {
         self.0.lock().pauses -= 1;
         self.0.freed.ring();
+        self.0.maintenance.ring();
     }
 }
