@@ -504,7 +504,7 @@ proptest! {
 
 #[test]
 fn a_tree_whose_levels_may_grow_without_end_has_a_debt_too() {
-    let layout = vec![
+    let layout = [
         vec![],
         vec![table(2, [1, 5], 900)],
         vec![table(1, [1, 5], 900)],
