@@ -52,6 +52,8 @@ mod range_tombstone;
 mod read_counters;
 mod record;
 mod sequence;
+#[cfg(all(test, not(loom)))]
+mod simulation;
 mod sync;
 mod table;
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::error::Attempt;
 use crate::memory::MemoryFile;
 use crate::portable::PortableFile;
+#[cfg(feature = "simulation")]
+use crate::simulation::SimulatedFile;
 use crate::{Bytes, Completion, Mode, Operation};
 
 /// An open file of a [`crate::Storage`].
@@ -18,6 +20,8 @@ pub struct File(pub(crate) Backend);
 pub(crate) enum Backend {
     Memory(Arc<MemoryFile>),
     Portable(Arc<PortableFile>),
+    #[cfg(feature = "simulation")]
+    Simulated(SimulatedFile),
 }
 
 /// A finished operation in memory.
@@ -45,6 +49,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => &file.name,
             Backend::Portable(file) => &file.name,
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => &file.name,
         }
     }
 
@@ -53,6 +59,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::Len, None, Ok(file.len())),
             Backend::Portable(file) => file.len(),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.len(),
         }
     }
 
@@ -64,6 +72,8 @@ impl File {
                 finished(file, Operation::Read, Some(offset), read)
             }
             Backend::Portable(file) => file.read_at(mode, offset, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.read_at(mode, offset, length),
         }
     }
 
@@ -83,6 +93,8 @@ impl File {
                 finished(file, Operation::Write, Some(offset), written)
             }
             Backend::Portable(file) => file.write_at(mode, offset, bytes),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.write_at(mode, offset, bytes),
         }
     }
 
@@ -94,6 +106,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::SyncData, None, file.sync()),
             Backend::Portable(file) => file.sync_data(mode),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.sync(mode, Operation::SyncData),
         }
     }
 
@@ -102,6 +116,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::SyncAll, None, file.sync()),
             Backend::Portable(file) => file.sync_all(mode),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.sync(mode, Operation::SyncAll),
         }
     }
 
@@ -110,6 +126,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::SetLen, None, file.set_len(length)),
             Backend::Portable(file) => file.set_len(mode, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.set_len(mode, length),
         }
     }
 
@@ -125,6 +143,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::Map, None, file.map(length)),
             Backend::Portable(file) => file.map(mode, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.map(mode, length),
         }
     }
 }

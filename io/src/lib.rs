@@ -16,6 +16,8 @@
 //! | `lock` | excludes clones of this storage; no file shows | excludes every process (on WASI this one), by a file of that name that is there while it is held |
 //! | [`Mode::Cooperative`] | inline, since it costs nothing | on the storage's offload threads; inline if there are none |
 //!
+//! For tests there is a third, behind the feature `simulation`: a host that loses, tears and fails: see `simulation`.
+//!
 //! On a host without files (the browser's main target) the portable backend compiles and every call fails
 //! with `Unsupported`.
 //!
@@ -47,6 +49,8 @@ pub mod metrics;
 mod name;
 mod offload;
 mod portable;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod storage;
 
 pub use buffer::Bytes;

@@ -394,6 +394,4 @@ impl Db {
 }
 
 #[cfg(test)]
-mod fault_tests;
-#[cfg(test)]
 mod tests;

@@ -1,0 +1,314 @@
+//! Every place where a run may be cut off, and what may be left on the disk there.
+//!
+//! A workload runs once and leaves its steps. After each step the process may end (the page cache stays; the write
+//! under way may be there in part), or the power may go (of what is not synced anything may be lost). Each state that
+//! can be left is opened: what is found must be what [`History`] allows, and the engine must work. The steps that the
+//! opening itself made are cut off in turn, three crashes deep.
+//!
+//! States that look alike and have the same promises are opened once.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use trine_io::simulation::{Disk, Simulation, Step, Unsynced};
+use trine_platform::random::Random;
+
+use crate::options::DurabilityMode;
+use crate::simulation::history::{History, Moment, Write, check_no_strays};
+use crate::simulation::workload::{Act, Run, workloads};
+use crate::simulation::{COPY, HERE, open, open_at};
+
+/// How many crashes follow each other at the most.
+const DEPTH: usize = 3;
+
+/// How far to look.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    /// Random choices of what survives a power loss, besides the systematic ones.
+    samples: usize,
+    /// Of the states that a recovery can leave, one in so many is opened.
+    one_nested_in: u64,
+    /// In one state of so many the engine is also written to and opened again.
+    one_used_in: u64,
+}
+
+/// What was looked at.
+#[derive(Debug, Default)]
+struct Found {
+    points: u64,
+    nested: u64,
+    used: u64,
+}
+
+struct Explorer<'a> {
+    name: &'a str,
+    history: &'a History,
+    effort: Effort,
+    seen: HashSet<u64>,
+    random: Random,
+    found: Found,
+}
+
+/// One crash, and those before it: how to get to a state.
+struct Crash<'a> {
+    /// Of the run that was cut off.
+    steps: &'a [Step],
+    /// How many of them were made.
+    done: usize,
+    left: Left,
+    before: Option<&'a Crash<'a>>,
+    number: usize,
+}
+
+/// What a crash left.
+#[derive(Debug)]
+enum Left {
+    /// The page cache, with so many bytes of the write under way.
+    Cache(usize),
+    /// Of the unsynced parts those with `true`.
+    Parts(Vec<bool>),
+}
+
+impl std::fmt::Display for Crash<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(before) = self.before {
+            write!(f, "{before}")?;
+        }
+        writeln!(f, "crash {}, after {} steps, left {:?}", self.number, self.done, self.left)?;
+        let from = self.done.saturating_sub(6);
+        for step in self.steps.iter().take(self.done + 1).skip(from) {
+            let step = format!("{step:?}");
+            writeln!(f, "    {}", step.get(..160).unwrap_or(&step))?;
+        }
+        Ok(())
+    }
+}
+
+/// A directory for the database, and nothing else.
+fn empty_disk() -> Disk {
+    let mut disk = Disk::default();
+    disk.apply(&Step::MakeDirectory { path: HERE.into() });
+    disk
+}
+
+/// The disks that a power loss now can leave: systematic choices of what survives, then random ones.
+fn power_losses(disk: &Disk, samples: usize, random: &mut Random) -> Vec<Vec<bool>> {
+    let parts = disk.unsynced();
+    let mut choices: Vec<Vec<bool>> = vec![vec![false; parts.len()], vec![true; parts.len()]];
+    let of = |choose: &dyn Fn(usize, Unsynced) -> bool| -> Vec<bool> {
+        let parts = parts.iter().enumerate();
+        parts.map(|(index, part)| choose(index, *part)).collect()
+    };
+    if parts.len() <= 4 {
+        for set in 0..1_usize << parts.len() {
+            choices.push(of(&|index, _| set >> index & 1 == 1));
+        }
+    } else {
+        choices.push(of(&|_, part| part == Unsynced::Entry));
+        choices.push(of(&|_, part| part != Unsynced::Entry));
+        choices.push(of(&|_, part| part != Unsynced::End));
+        choices.push(of(&|_, part| {
+            matches!(part, Unsynced::Entry | Unsynced::End)
+        }));
+        let last = parts.len().saturating_sub(8);
+        for at in (0..parts.len().min(4)).chain(last..parts.len()) {
+            choices.push(of(&|index, _| index != at));
+            choices.push(of(&|index, part| index == at || part == Unsynced::Entry));
+            choices.push(of(&|index, _| index < at));
+        }
+        for _ in 0..samples {
+            choices.push(parts.iter().map(|_| random.below(2) == 0).collect());
+        }
+    }
+    choices
+}
+
+/// Where a write may be cut by the end of its process.
+fn cuts(length: usize) -> impl Iterator<Item = usize> {
+    let mut cuts = vec![1, 11, 12, 13, length / 2, length.saturating_sub(1)];
+    cuts.retain(|cut| *cut > 0 && *cut < length);
+    cuts.dedup();
+    cuts.into_iter()
+}
+
+impl Explorer<'_> {
+    /// Whether this state, with these promises, was not looked at before.
+    fn is_new(&mut self, disk: &Disk, moment: Moment) -> bool {
+        let mut hasher = DefaultHasher::new();
+        disk.fingerprint().hash(&mut hasher);
+        self.history.bounds(moment).hash(&mut hasher);
+        self.history.buckets(moment).hash(&mut hasher);
+        self.history.checkpoint(moment).hash(&mut hasher);
+        self.seen.insert(hasher.finish())
+    }
+
+    /// Cuts a run off after each of its steps. `moment` tells what was promised after so many of them.
+    fn cut_everywhere(
+        &mut self,
+        start: &Disk,
+        steps: &[Step],
+        moment: &dyn Fn(usize) -> Moment,
+        before: Option<&Crash<'_>>,
+    ) {
+        let number = before.map_or(1, |crash| crash.number + 1);
+        let crash = |done, left| Crash {
+            steps,
+            done,
+            left,
+            before,
+            number,
+        };
+        let mut disk = start.clone();
+        for done in 0..=steps.len() {
+            let position = moment(done);
+            self.look_at(&disk.process_end(), position, crash(done, Left::Cache(0)));
+            let lost = Moment {
+                power_lost: true,
+                ..position
+            };
+            for choice in power_losses(&disk, self.effort.samples, &mut self.random) {
+                let mut parts = choice.iter();
+                let after = disk.power_loss(|_| parts.next().is_some_and(|kept| *kept));
+                self.look_at(&after, lost, crash(done, Left::Parts(choice)));
+            }
+            let Some(step) = steps.get(done) else {
+                return;
+            };
+            if let Step::Write {
+                file,
+                offset,
+                bytes,
+            } = step
+            {
+                for cut in cuts(bytes.len()) {
+                    let mut torn = disk.process_end();
+                    torn.apply(&Step::Write {
+                        file: *file,
+                        offset: *offset,
+                        bytes: bytes[..cut].into(),
+                    });
+                    self.look_at(&torn, position, crash(done, Left::Cache(cut)));
+                }
+            }
+            disk.apply(step);
+        }
+    }
+
+    /// Opens what a crash left.
+    fn look_at(&mut self, disk: &Disk, moment: Moment, crash: Crash<'_>) {
+        if !self.is_new(disk, moment) {
+            return;
+        }
+        if crash.number > 1 && self.random.below(self.effort.one_nested_in) != 0 {
+            return;
+        }
+        self.found.points += 1;
+        self.found.nested += u64::from(crash.number > 1);
+        let simulation = Simulation::new(disk.clone(), 0);
+        let steps = match self.recover(&simulation, moment) {
+            Ok(steps) => steps,
+            Err(found) => panic!("{}, {moment:?}: {found}\n{crash}", self.name),
+        };
+        if crash.number < DEPTH {
+            self.cut_everywhere(disk, &steps, &|_| moment, Some(&crash));
+        }
+    }
+
+    /// Opens and checks. Gives back the steps of the opening alone.
+    fn recover(&mut self, simulation: &Simulation, moment: Moment) -> Result<Vec<Step>, String> {
+        let db = open(simulation).map_err(|error| format!("refused: {error}"))?;
+        let steps = simulation.steps();
+        let last = self.history.check(&db, moment)?;
+        check_no_strays(&db, &simulation.storage(HERE))?;
+        self.check_copy(simulation, moment)?;
+        if self.random.below(self.effort.one_used_in) == 0 {
+            self.found.used += 1;
+            let mut history = self.history.clone();
+            history.resolve(&db, last, moment);
+            drop(db);
+            self.use_it(simulation, history, moment)?;
+        }
+        Ok(steps)
+    }
+
+    fn check_copy(&self, simulation: &Simulation, moment: Moment) -> Result<(), String> {
+        let Some((shows, must)) = self.history.checkpoint(moment) else {
+            return Ok(());
+        };
+        if !must && simulation.disk().file(COPY, "CURRENT").is_none() {
+            return Ok(());
+        }
+        let copy =
+            open_at(simulation, COPY).map_err(|error| format!("the copy is refused: {error}"))?;
+        let checked = self.history.check(&copy, shows);
+        checked
+            .map(drop)
+            .map_err(|found| format!("the copy: {found}"))
+    }
+
+    /// The engine takes a commit and keeps it through a power loss.
+    fn use_it(
+        &self,
+        simulation: &Simulation,
+        history: History,
+        moment: Moment,
+    ) -> Result<(), String> {
+        let mut run = Run::recovered(simulation.clone(), history, moment);
+        let put = Write::Put {
+            key: b"k\x01".to_vec(),
+            length: 100,
+        };
+        let commit = Act::Commit(DurabilityMode::SyncData, vec![("default".to_owned(), put)]);
+        for act in [commit, Act::Flush] {
+            run.act(&act)
+                .map_err(|error| format!("{act:?} after recovery: {error}"))?;
+        }
+        let left = Simulation::new(simulation.disk().power_loss(|_| false), 0);
+        let db = open(&left).map_err(|error| format!("refused after use: {error}"))?;
+        let checked = run.history.check(&db, run.now(true));
+        checked
+            .map(drop)
+            .map_err(|found| format!("after use: {found}"))
+    }
+}
+
+/// Runs the workload and cuts it off everywhere.
+fn explore(name: &str, acts: &[Act], effort: Effort, seed: u64) -> Found {
+    let start = empty_disk();
+    let simulation = Simulation::new(start.clone(), seed);
+    let mut run = Run::new(simulation.clone());
+    for act in acts {
+        run.act(act)
+            .unwrap_or_else(|error| panic!("{name}: {act:?}: {error}"));
+    }
+    run.close();
+    let steps = simulation.steps();
+    let mut explorer = Explorer {
+        name,
+        history: &run.history,
+        effort,
+        seen: HashSet::new(),
+        random: Random::new(seed),
+        found: Found::default(),
+    };
+    let moment = |position| Moment {
+        position,
+        power_lost: false,
+    };
+    explorer.cut_everywhere(&start, &steps, &moment, None);
+    explorer.found
+}
+
+#[test]
+fn every_state_that_a_crash_leaves_recovers() {
+    let effort = Effort {
+        samples: 4,
+        one_nested_in: 8,
+        one_used_in: 8,
+    };
+    for (name, acts) in workloads() {
+        let start = trine_platform::clock::now();
+        let found = explore(name, &acts, effort, 1);
+        println!("{name}: {found:?} {:?}", start.elapsed());
+    }
+}
