@@ -73,7 +73,7 @@ impl Core {
         // The pinned views keep the tables' files while they are linked.
         let (through, state, pinned) = self.tables_of_now(persistent, mode).await?;
         for bucket in state.buckets().values() {
-            for meta in bucket.levels.iter().flatten() {
+            for (_, meta) in bucket.tables() {
                 copy_table(&persistent.storage, target, meta.number, mode).await?;
             }
         }

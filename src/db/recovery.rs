@@ -5,7 +5,7 @@
 //! - Everything else that should not be there, or should be and is not, is an error, and stays as it is.
 //! - A read-only open changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -98,16 +98,14 @@ pub(crate) async fn recover(
     };
     check_unreferenced(&names, manifest.state())?;
     let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
-    let trees = Arc::new(Registry::default());
+    let mut opened = Vec::new();
     for (id, bucket) in manifest.state().buckets() {
         let version = open_tables(storage, bucket, &cache, mode).await?;
-        trees.add(Arc::new(Tree::new(
-            *id,
-            bucket.name.clone(),
-            bucket.options.clone(),
-            version,
-        )));
+        let (name, options) = (bucket.name.clone(), bucket.options.clone());
+        opened.push(Arc::new(Tree::new(*id, name, options, version)));
     }
+    let trees = Arc::new(Registry::default());
+    trees.extend(opened.into_iter());
     let replayed = replay_log(storage, &manifest, &trees, mode).await?;
     let last = replayed
         .as_ref()
@@ -221,13 +219,10 @@ async fn open_tables(
     mode: Mode,
 ) -> Result<Version> {
     let mut change = VersionChange::default();
-    for (level, tables) in bucket.levels.iter().enumerate() {
-        for meta in tables {
-            let file = open_table_file(storage, meta, mode).await?;
-            change
-                .added
-                .push((level, Table::open(&file, meta, cache, mode).await?));
-        }
+    for (level, meta) in bucket.tables() {
+        let file = open_table_file(storage, meta, mode).await?;
+        let table = Table::open(&file, meta, cache, mode).await?;
+        change.added.push((usize::from(level), table));
     }
     Version::checked(&change)
         .ok_or_else(|| corruption(format!("levels of bucket {} do not fit", bucket.name)))
@@ -255,13 +250,12 @@ async fn finish_renames(
     manifest: &Manifest,
     mode: Mode,
 ) -> Result<()> {
-    for bucket in manifest.state().buckets().values() {
-        for meta in bucket.levels.iter().flatten() {
-            let unfinished = unfinished_name(meta.number);
-            let name = table_name(meta.number);
-            if names.contains(&unfinished) && !names.contains(&name) {
-                storage.rename(mode, &unfinished, &name).await?;
-            }
+    let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+    for number in manifest.state().tables() {
+        let unfinished = unfinished_name(*number);
+        let name = table_name(*number);
+        if names.contains(&*unfinished) && !names.contains(&*name) {
+            storage.rename(mode, &unfinished, &name).await?;
         }
     }
     Ok(())

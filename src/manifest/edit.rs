@@ -234,6 +234,7 @@ fn encode_meta(out: &mut Vec<u8>, meta: &TableMeta) {
         meta.bytes,
         meta.entries,
         meta.tombstones,
+        meta.range_tombstones,
         meta.smallest_sequence.get(),
         meta.largest_sequence.get(),
     ] {
@@ -249,6 +250,7 @@ fn decode_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Fault> {
     let bytes = reader.varint()?;
     let entries = reader.varint()?;
     let tombstones = reader.varint()?;
+    let range_tombstones = reader.varint()?;
     let smallest_sequence = sequence(reader)?;
     let largest_sequence = sequence(reader)?;
     let smallest = reader.bytes()?.to_vec();
@@ -263,6 +265,7 @@ fn decode_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Fault> {
         bytes,
         entries,
         tombstones,
+        range_tombstones,
         smallest,
         largest,
         largest_exclusive,
@@ -283,6 +286,7 @@ mod tests {
             bytes: 5,
             entries: 2,
             tombstones: 1,
+            range_tombstones: 1,
             smallest: b"a".to_vec(),
             largest: b"bc".to_vec(),
             largest_exclusive: true,
@@ -352,11 +356,12 @@ mod tests {
             ],
         };
         let expected = [
-            &[0x02][..],                                 // two changes
-            &[0x03, 0x03, 0x01],                         // table added, bucket 3, level 1
-            &[0xac, 0x02, 0x05, 0x02, 0x01, 0x07, 0x09], // 300, 5 bytes, 2 entries, 1 tombstone, 7..=9
-            &[0x01, b'a', 0x02, b'b', b'c', 0x01],       // keys, the largest exclusive
-            &[0x0a, 0x02],                               // log floor 2
+            &[0x02][..],                           // two changes
+            &[0x03, 0x03, 0x01],                   // table added, bucket 3, level 1
+            &[0xac, 0x02, 0x05, 0x02, 0x01, 0x01], // 300, 5 bytes, 2 entries, 1 tombstone, a range's
+            &[0x07, 0x09],                         // sequences 7..=9
+            &[0x01, b'a', 0x02, b'b', b'c', 0x01], // keys, the largest exclusive
+            &[0x0a, 0x02],                         // log floor 2
         ];
         assert_eq!(edit.encode(), expected.concat());
     }

@@ -17,7 +17,7 @@ use crate::error::{Error, Fault, Result};
 use crate::file_name::{CURRENT, FileName, FileNumbers, UNFINISHED_CURRENT, manifest_name};
 use crate::manifest::{ManifestState, VersionEdit};
 use crate::record::{
-    End, FILE_HEADER_BYTES, FileHeader, LogKind, Next, Poison, RecordReader, RecordWriter, Salt,
+    FILE_HEADER_BYTES, FileHeader, LogKind, Next, Poison, RecordReader, RecordWriter, Salt,
     log_error,
 };
 use crate::sequence::Sequence;
@@ -27,7 +27,7 @@ const MAX_MANIFEST_BYTES: u64 = 4 << 30;
 /// The longest `CURRENT` that is read.
 const MAX_CURRENT_BYTES: u64 = 64;
 /// A manifest up to this size is never rolled over.
-const ROLL_OVER_BYTES: u64 = 1 << 20;
+const ROLL_OVER_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 /// A manifest is rolled over when it has grown to so many times its snapshot: each snapshot's cost
 /// is spread over at least three times its size in edits.
 const ROLL_OVER_FACTOR: u64 = 4;
@@ -180,21 +180,20 @@ impl Manifest {
         self.poison.check()?;
         let at = self.records.offset();
         let refused = |fault: Fault| log_error(fault.at(&manifest_name(self.number), at));
-        let mut state = self.state.clone();
-        state.apply(edit).map_err(refused)?;
         let mut records = self.records.clone();
         let mut bytes = Vec::new();
         records
             .append(&mut bytes, &[&edit.encode()])
             .map_err(refused)?;
+        let attempt = self.state.attempt(edit).map_err(refused)?;
         self.poison.arm();
         let result = match self.file.write_at(mode, at, bytes).await {
             Ok(_) => self.file.sync_data(mode).await,
             Err(error) => Err(error),
         };
         self.poison.settle(result)?;
+        attempt.keep();
         self.records = records;
-        self.state = state;
         if self.records.offset() >= self.roll_over_at {
             self.roll_over(mode).await;
         }
@@ -235,7 +234,7 @@ impl Manifest {
     ) -> Result<Self> {
         let number = numbers.take();
         let name = manifest_name(number);
-        state.next_file = state.next_file.max(numbers.bound());
+        state.reserve_files(numbers.bound());
         let header = FileHeader {
             kind: LogKind::Manifest,
             number,
@@ -324,24 +323,21 @@ impl Manifest {
         let mut reader = RecordReader::new(bytes, salt, FILE_HEADER_BYTES, |offset, _| offset);
         let mut state = ManifestState::default();
         let mut snapshot_bytes = None;
-        let end = loop {
-            match reader.next().map_err(|(at, fault)| fail(at, fault))? {
-                Next::Record { offset, payload } => {
-                    VersionEdit::decode(payload)
-                        .and_then(|edit| state.apply(&edit))
-                        .map_err(|fault| fail(offset, fault))?;
-                }
-                Next::End(end) => break end,
-            }
+        while let Next::Record { offset, payload } =
+            reader.next().map_err(|(at, fault)| fail(at, fault))?
+        {
+            VersionEdit::decode(payload)
+                .and_then(|edit| state.replay(edit))
+                .map_err(|fault| fail(offset, fault))?;
             snapshot_bytes.get_or_insert(reader.offset());
-        };
+        }
         let length = reader.offset();
         // The snapshot was synced before anything named this file.
         let Some(snapshot_bytes) = snapshot_bytes else {
             return Err(fail(length, Fault::Field("snapshot: it is missing")));
         };
         let file = storage.open(mode, &name).await?;
-        let numbers = FileNumbers::starting_at(state.next_file.max(number.saturating_add(1)));
+        let numbers = FileNumbers::starting_at(state.next_file().max(number.saturating_add(1)));
         Ok(Self {
             storage: storage.clone(),
             access: Access::ReadOnly,
@@ -351,13 +347,14 @@ impl Manifest {
             state,
             records: RecordWriter::new(salt, length),
             roll_over_at: roll_over_at(snapshot_bytes),
-            torn: end != End::Clean,
+            // Zeros are a clean end, yet a record written over them could be cut by the end of its process.
+            torn: length < bytes.len() as u64,
             poison: Poison::default(),
         })
     }
 
-    /// Makes a loaded manifest fit to be appended to: cuts off a torn last record, and syncs the
-    /// rest, which may have been read from the operating system's cache only.
+    /// Makes a loaded manifest fit to be appended to: cuts off what follows the last record, and syncs
+    /// the rest, which may have been read from the operating system's cache only.
     ///
     /// # Errors
     /// `Io`; the next open does it again.

@@ -14,7 +14,6 @@ pub(crate) use log::Manifest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use crate::error::Fault;
 use crate::options::BucketOptions;
@@ -29,30 +28,86 @@ pub(crate) const LEVELS_MAX: u8 = 16;
 pub(crate) struct BucketState {
     pub(crate) name: String,
     pub(crate) options: BucketOptions,
-    /// The tables of each level, in the order in which they were added.
-    pub(crate) levels: Vec<Vec<TableMeta>>,
+    /// By number, each with its level.
+    tables: BTreeMap<u64, (u8, TableMeta)>,
     /// Every commit up to here is in the tables.
     pub(crate) flushed_through: Sequence,
 }
 
-/// Everything that the manifest knows. Cheap to copy as long as few buckets change.
+impl BucketState {
+    /// All tables, by number, each with its level.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (u8, &TableMeta)> {
+        self.tables.values().map(|(level, meta)| (*level, meta))
+    }
+}
+
+/// Everything that the manifest knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ManifestState {
-    buckets: BTreeMap<BucketId, Arc<BucketState>>,
+    buckets: BTreeMap<BucketId, BucketState>,
     names: BTreeMap<String, BucketId>,
-    next_bucket: u32,
-    /// The numbers of all tables in all levels.
+    /// The numbers of all tables of all buckets.
     tables: BTreeSet<u64>,
     obsolete: BTreeSet<u64>,
+    counters: Counters,
+}
+
+/// What an edit replaces as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counters {
+    next_bucket: u32,
     /// The WAL segments that may be needed.
     log: Option<(u64, u64)>,
     next_file: u64,
     last_sequence: Sequence,
 }
 
+/// What takes one change back, but for the counters.
+#[derive(Debug)]
+enum Undo {
+    /// It changed counters only.
+    Nothing,
+    BucketCreated(BucketId),
+    BucketDropped(BucketId, BucketState),
+    TableAdded(BucketId, u64),
+    TableRemoved(BucketId, u8, TableMeta),
+    TableMoved(BucketId, u64, u8),
+    FileObsolete(u64),
+    ObsoleteGone(u64),
+    Flushed(BucketId, Sequence),
+}
+
+/// An edit that is in the state as long as this lives, and for good once it is kept: so an edit costs what
+/// it changes, and one that does not reach the disk leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Applied<'a> {
+    state: &'a mut ManifestState,
+    /// Of the state before; `None` once the edit is kept.
+    before: Option<Counters>,
+    undo: Vec<Undo>,
+}
+
+impl Applied<'_> {
+    /// The edit counts.
+    pub(crate) fn keep(mut self) {
+        self.before = None;
+    }
+}
+
+impl Drop for Applied<'_> {
+    fn drop(&mut self) {
+        if let Some(before) = self.before {
+            for undo in self.undo.drain(..).rev() {
+                self.state.take_back(undo);
+            }
+            self.state.counters = before;
+        }
+    }
+}
+
 impl ManifestState {
     /// All buckets, by id.
-    pub(crate) fn buckets(&self) -> &BTreeMap<BucketId, Arc<BucketState>> {
+    pub(crate) fn buckets(&self) -> &BTreeMap<BucketId, BucketState> {
         &self.buckets
     }
 
@@ -64,12 +119,17 @@ impl ManifestState {
 
     /// The id that the next bucket gets.
     pub(crate) fn next_bucket(&self) -> BucketId {
-        BucketId(self.next_bucket)
+        BucketId(self.counters.next_bucket)
     }
 
     /// Whether a table of some bucket has this number.
     pub(crate) fn has_table(&self, number: u64) -> bool {
         self.tables.contains(&number)
+    }
+
+    /// The numbers of the tables of all buckets.
+    pub(crate) fn tables(&self) -> &BTreeSet<u64> {
+        &self.tables
     }
 
     /// The numbers of files that may still be in the directory and are not part of the database.
@@ -79,38 +139,66 @@ impl ManifestState {
 
     /// The WAL segments to replay, floor to last; `None` before the first was started.
     pub(crate) fn log_segments(&self) -> Option<RangeInclusive<u64>> {
-        self.log.map(|(floor, last)| floor..=last)
+        self.counters.log.map(|(floor, last)| floor..=last)
     }
 
     /// Every file number that may have been used is below.
-    #[cfg(test)]
     pub(crate) fn next_file(&self) -> u64 {
-        self.next_file
+        self.counters.next_file
+    }
+
+    /// File numbers below `bound` may have been used.
+    fn reserve_files(&mut self, bound: u64) {
+        self.counters.next_file = self.counters.next_file.max(bound);
     }
 
     /// The highest sequence known to tables.
     pub(crate) fn last_sequence(&self) -> Sequence {
-        self.last_sequence
+        self.counters.last_sequence
     }
 
     /// The same tables and buckets in a directory of their own, whose newest commit is `last`: no log,
     /// and nothing that is on its way out.
     pub(crate) fn detached(&self, last: Sequence) -> Self {
         Self {
-            log: None,
+            buckets: self.buckets.clone(),
+            names: self.names.clone(),
+            tables: self.tables.clone(),
             obsolete: BTreeSet::new(),
-            last_sequence: last,
-            ..self.clone()
+            counters: Counters {
+                log: None,
+                last_sequence: last,
+                ..self.counters
+            },
         }
     }
 
     /// Applies all of `edit`, or nothing if any part of it does not fit.
     pub(crate) fn apply(&mut self, edit: &VersionEdit) -> Result<(), Fault> {
-        let mut next = self.clone();
+        self.attempt(edit)?.keep();
+        Ok(())
+    }
+
+    /// As `apply`, but the edit is taken back with what is returned, unless that is kept.
+    pub(crate) fn attempt(&mut self, edit: &VersionEdit) -> Result<Applied<'_>, Fault> {
+        let before = Some(self.counters);
+        let mut applied = Applied {
+            state: self,
+            before,
+            undo: Vec::with_capacity(edit.changes.len()),
+        };
         for change in &edit.changes {
-            next.apply_change(change)?;
+            let undo = applied.state.apply_change(change.clone())?;
+            applied.undo.push(undo);
         }
-        *self = next;
+        Ok(applied)
+    }
+
+    /// Applies what was read from disk. If it fails, this is no state any more.
+    pub(crate) fn replay(&mut self, edit: VersionEdit) -> Result<(), Fault> {
+        for change in edit.changes {
+            self.apply_change(change)?;
+        }
         Ok(())
     }
 
@@ -123,13 +211,11 @@ impl ManifestState {
                 name: state.name.clone(),
                 options: state.options.clone(),
             });
-            for (level, tables) in (0..).zip(&state.levels) {
-                changes.extend(tables.iter().map(|meta| Change::TableAdded {
-                    bucket,
-                    level,
-                    meta: meta.clone(),
-                }));
-            }
+            changes.extend(state.tables().map(|(level, meta)| Change::TableAdded {
+                bucket,
+                level,
+                meta: meta.clone(),
+            }));
             changes.push(Change::Flushed {
                 bucket,
                 through: state.flushed_through,
@@ -140,29 +226,30 @@ impl ManifestState {
         });
         let obsolete = self.obsolete.iter();
         changes.extend(obsolete.map(|&number| Change::FileObsolete { number }));
-        if let Some((floor, last)) = self.log {
+        if let Some((floor, last)) = self.counters.log {
             changes.extend((floor..=last).map(|segment| Change::LogStarted { segment }));
         }
         changes.push(Change::NextFile {
-            number: self.next_file,
+            number: self.counters.next_file,
         });
         changes.push(Change::LastSequence {
-            sequence: self.last_sequence,
+            sequence: self.counters.last_sequence,
         });
         VersionEdit { changes }
     }
 
-    fn apply_change(&mut self, change: &Change) -> Result<(), Fault> {
+    /// Applies `change`, or nothing of it but, if it fails, to the counters.
+    fn apply_change(&mut self, change: Change) -> Result<Undo, Fault> {
         match change {
-            Change::BucketCreated { id, name, options } => self.create_bucket(*id, name, options),
+            Change::BucketCreated { id, name, options } => self.create_bucket(id, name, options),
             Change::BucketDropped { id } => {
-                let dropped = self.buckets.remove(id).ok_or(Fault::Field("bucket id"))?;
+                let dropped = self.buckets.remove(&id).ok_or(Fault::Field("bucket id"))?;
                 self.names.remove(&dropped.name);
-                for meta in dropped.levels.iter().flatten() {
-                    self.tables.remove(&meta.number);
-                    self.obsolete.insert(meta.number);
+                for number in dropped.tables.keys() {
+                    self.tables.remove(number);
+                    self.obsolete.insert(*number);
                 }
-                Ok(())
+                Ok(Undo::BucketDropped(id, dropped))
             }
             Change::TableAdded {
                 bucket,
@@ -172,20 +259,25 @@ impl ManifestState {
                 if !meta.is_ordered() {
                     return Err(Fault::Order);
                 }
-                self.use_number(meta.number)?;
-                self.tables.insert(meta.number);
-                self.level(*bucket, *level)?.push(meta.clone());
-                Ok(())
+                let level = checked_level(level)?;
+                let number = meta.number;
+                self.bucket(bucket)?;
+                self.use_number(number)?;
+                self.tables.insert(number);
+                self.bucket(bucket)?.tables.insert(number, (level, meta));
+                Ok(Undo::TableAdded(bucket, number))
             }
             Change::TableRemoved {
                 bucket,
                 level,
                 number,
             } => {
-                self.take_table(*bucket, *level, *number)?;
-                self.tables.remove(number);
-                self.obsolete.insert(*number);
-                Ok(())
+                self.table(bucket, level, number)?;
+                let removed = self.bucket(bucket)?.tables.remove(&number);
+                let (_, meta) = removed.ok_or_else(misplaced)?;
+                self.tables.remove(&number);
+                self.obsolete.insert(number);
+                Ok(Undo::TableRemoved(bucket, level, meta))
             }
             Change::TableMoved {
                 bucket,
@@ -193,55 +285,85 @@ impl ManifestState {
                 from,
                 to,
             } => {
-                let meta = self.take_table(*bucket, *from, *number)?;
-                self.level(*bucket, *to)?.push(meta);
-                Ok(())
+                let to = checked_level(to)?;
+                self.table(bucket, from, number)?.0 = to;
+                Ok(Undo::TableMoved(bucket, number, from))
             }
             Change::FileObsolete { number } => {
-                self.use_number(*number)?;
-                self.obsolete.insert(*number);
-                Ok(())
+                self.use_number(number)?;
+                self.obsolete.insert(number);
+                Ok(Undo::FileObsolete(number))
             }
             Change::ObsoleteGone { number } => {
-                if self.obsolete.remove(number) {
-                    Ok(())
+                if self.obsolete.remove(&number) {
+                    Ok(Undo::ObsoleteGone(number))
                 } else {
                     Err(Fault::Field("obsolete file number"))
                 }
             }
             Change::Flushed { bucket, through } => {
-                let flushed = &mut self.bucket(*bucket)?.flushed_through;
-                *flushed = forward(*flushed, *through)?;
-                Ok(())
+                let flushed = &mut self.bucket(bucket)?.flushed_through;
+                let before = std::mem::replace(flushed, forward(*flushed, through)?);
+                Ok(Undo::Flushed(bucket, before))
             }
-            Change::LogStarted { segment } => {
-                self.log = match self.log {
-                    None => Some((*segment, *segment)),
-                    Some((floor, last)) if last.checked_add(1) == Some(*segment) => {
-                        Some((floor, *segment))
-                    }
-                    Some(_) => return Err(Fault::Order),
-                };
-                Ok(())
+            Change::LogStarted { .. }
+            | Change::LogFloor { .. }
+            | Change::NextFile { .. }
+            | Change::LastSequence { .. }
+            | Change::NextBucket { .. } => {
+                self.counters.apply(&change)?;
+                Ok(Undo::Nothing)
             }
-            Change::LogFloor { segment } => match &mut self.log {
-                Some((floor, last)) if *floor <= *segment && *segment <= *last => {
-                    *floor = *segment;
-                    Ok(())
+        }
+    }
+
+    /// Takes the newest change that is still in the state back.
+    fn take_back(&mut self, undo: Undo) {
+        match undo {
+            Undo::Nothing => {}
+            Undo::BucketCreated(id) => {
+                if let Some(created) = self.buckets.remove(&id) {
+                    self.names.remove(&created.name);
                 }
-                _ => Err(Fault::Order),
-            },
-            Change::NextFile { number } => {
-                self.next_file = forward(self.next_file, *number)?;
-                Ok(())
             }
-            Change::LastSequence { sequence } => {
-                self.last_sequence = forward(self.last_sequence, *sequence)?;
-                Ok(())
+            Undo::BucketDropped(id, state) => {
+                for number in state.tables.keys() {
+                    self.obsolete.remove(number);
+                    self.tables.insert(*number);
+                }
+                self.names.insert(state.name.clone(), id);
+                self.buckets.insert(id, state);
             }
-            Change::NextBucket { id } => {
-                self.next_bucket = forward(self.next_bucket, id.0)?;
-                Ok(())
+            Undo::TableAdded(id, number) => {
+                self.tables.remove(&number);
+                if let Some(bucket) = self.buckets.get_mut(&id) {
+                    bucket.tables.remove(&number);
+                }
+            }
+            Undo::TableRemoved(id, level, meta) => {
+                let number = meta.number;
+                self.obsolete.remove(&number);
+                self.tables.insert(number);
+                if let Some(bucket) = self.buckets.get_mut(&id) {
+                    bucket.tables.insert(number, (level, meta));
+                }
+            }
+            Undo::TableMoved(id, number, from) => {
+                let bucket = self.buckets.get_mut(&id);
+                if let Some(table) = bucket.and_then(|bucket| bucket.tables.get_mut(&number)) {
+                    table.0 = from;
+                }
+            }
+            Undo::FileObsolete(number) => {
+                self.obsolete.remove(&number);
+            }
+            Undo::ObsoleteGone(number) => {
+                self.obsolete.insert(number);
+            }
+            Undo::Flushed(id, before) => {
+                if let Some(bucket) = self.buckets.get_mut(&id) {
+                    bucket.flushed_through = before;
+                }
             }
         }
     }
@@ -249,58 +371,42 @@ impl ManifestState {
     fn create_bucket(
         &mut self,
         id: BucketId,
-        name: &str,
-        options: &BucketOptions,
-    ) -> Result<(), Fault> {
-        if self.names.contains_key(name) {
+        name: String,
+        options: BucketOptions,
+    ) -> Result<Undo, Fault> {
+        if self.names.contains_key(&name) {
             return Err(Fault::Field("bucket name: it is taken"));
         }
-        if id.0 < self.next_bucket {
+        if id.0 < self.counters.next_bucket {
             return Err(Fault::Field("bucket id: it was used before"));
         }
-        self.next_bucket = id.0.checked_add(1).ok_or(Fault::Field("bucket id"))?;
-        self.names.insert(name.to_owned(), id);
+        self.counters.next_bucket = id.0.checked_add(1).ok_or(Fault::Field("bucket id"))?;
+        self.names.insert(name.clone(), id);
         let state = BucketState {
-            name: name.to_owned(),
-            options: options.clone(),
-            levels: Vec::new(),
+            name,
+            options,
+            tables: BTreeMap::new(),
             flushed_through: Sequence::ZERO,
         };
-        self.buckets.insert(id, Arc::new(state));
-        Ok(())
+        self.buckets.insert(id, state);
+        Ok(Undo::BucketCreated(id))
     }
 
     fn bucket(&mut self, id: BucketId) -> Result<&mut BucketState, Fault> {
-        let bucket = self.buckets.get_mut(&id).ok_or(Fault::Field("bucket id"))?;
-        Ok(Arc::make_mut(bucket))
+        self.buckets.get_mut(&id).ok_or(Fault::Field("bucket id"))
     }
 
-    fn level(&mut self, id: BucketId, level: u8) -> Result<&mut Vec<TableMeta>, Fault> {
-        if level >= LEVELS_MAX {
-            return Err(Fault::Field("level"));
-        }
-        let levels = &mut self.bucket(id)?.levels;
-        let index = usize::from(level);
-        if levels.len() <= index {
-            levels.resize(index + 1, Vec::new());
-        }
-        levels.get_mut(index).ok_or(Fault::Field("level"))
-    }
-
-    /// Takes a table out of its level; empty levels at the end go with it.
-    fn take_table(&mut self, id: BucketId, level: u8, number: u64) -> Result<TableMeta, Fault> {
-        let levels = &mut self.bucket(id)?.levels;
-        let missing = Fault::Field("table number: it is not in that level");
-        let tables = levels.get_mut(usize::from(level)).ok_or(missing.clone())?;
-        let at = tables
-            .iter()
-            .position(|meta| meta.number == number)
-            .ok_or(missing)?;
-        let meta = tables.remove(at);
-        while levels.last().is_some_and(Vec::is_empty) {
-            levels.pop();
-        }
-        Ok(meta)
+    /// A table that is in this level.
+    fn table(
+        &mut self,
+        id: BucketId,
+        level: u8,
+        number: u64,
+    ) -> Result<&mut (u8, TableMeta), Fault> {
+        let table = self.bucket(id)?.tables.get_mut(&number);
+        table
+            .filter(|(actual, _)| *actual == level)
+            .ok_or_else(misplaced)
     }
 
     /// A file number enters the state: it is in no place yet.
@@ -309,9 +415,48 @@ impl ManifestState {
             return Err(Fault::Field("file number: it is taken"));
         }
         let bound = number.checked_add(1).ok_or(Fault::Field("file number"))?;
-        self.next_file = self.next_file.max(bound);
+        self.reserve_files(bound);
         Ok(())
     }
+}
+
+impl Counters {
+    fn apply(&mut self, change: &Change) -> Result<(), Fault> {
+        match (change, &mut self.log) {
+            (Change::LogStarted { segment }, None) => self.log = Some((*segment, *segment)),
+            (Change::LogStarted { segment }, Some((_, last)))
+                if last.checked_add(1) == Some(*segment) =>
+            {
+                *last = *segment;
+            }
+            (Change::LogFloor { segment }, Some((floor, last)))
+                if (*floor..=*last).contains(segment) =>
+            {
+                *floor = *segment;
+            }
+            (Change::NextFile { number }, _) => {
+                self.next_file = forward(self.next_file, *number)?;
+            }
+            (Change::LastSequence { sequence }, _) => {
+                self.last_sequence = forward(self.last_sequence, *sequence)?;
+            }
+            (Change::NextBucket { id }, _) => self.next_bucket = forward(self.next_bucket, id.0)?,
+            _ => return Err(Fault::Order),
+        }
+        Ok(())
+    }
+}
+
+fn checked_level(level: u8) -> Result<u8, Fault> {
+    if level < LEVELS_MAX {
+        Ok(level)
+    } else {
+        Err(Fault::Field("level"))
+    }
+}
+
+fn misplaced() -> Fault {
+    Fault::Field("table number: it is not in that level")
 }
 
 /// `to`, if it is not behind `from`.

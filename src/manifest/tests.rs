@@ -22,6 +22,7 @@ fn meta(number: u64) -> TableMeta {
         bytes: 1000,
         entries: 10,
         tombstones: 0,
+        range_tombstones: 0,
         smallest: b"a".to_vec(),
         largest: b"z".to_vec(),
         largest_exclusive: false,
@@ -92,12 +93,11 @@ fn a_table_is_in_one_place_at_a_time() {
         to: 2,
     };
     state.apply(&edit(vec![moved, removed(0, 6)])).unwrap();
-    let levels: Vec<Vec<u64>> = state.buckets()[&DEFAULT]
-        .levels
-        .iter()
-        .map(|level| level.iter().map(|meta| meta.number).collect())
+    let tables: Vec<(u8, u64)> = state.buckets()[&DEFAULT]
+        .tables()
+        .map(|(level, meta)| (level, meta.number))
         .collect();
-    assert_eq!(levels, [vec![], vec![], vec![5], vec![7]]);
+    assert_eq!(tables, [(2, 5), (3, 7)]);
     assert!(state.has_table(5) && !state.has_table(6));
     assert!(state.obsolete().contains(&6));
     assert_refused(&state, added(1, 5));
@@ -276,6 +276,9 @@ proptest! {
             let before = state.clone();
             let change = edit(vec![change]);
             prop_assert_eq!(VersionEdit::decode(&change.encode()), Ok(change.clone()));
+            // An edit that is not kept, whether it fits or not, leaves nothing behind.
+            drop(state.attempt(&change));
+            prop_assert_eq!(&state, &before);
             if state.apply(&change).is_err() {
                 prop_assert_eq!(&state, &before);
             }
@@ -284,6 +287,39 @@ proptest! {
         let bytes = state.snapshot().encode();
         let snapshot = VersionEdit::decode(&bytes).unwrap();
         prop_assert_eq!(self::state(snapshot.changes), state);
+    }
+}
+
+proptest! {
+    /// However many changes an edit has, and wherever one of them does not fit: it is taken back as a whole.
+    #[test]
+    fn a_long_edit_is_taken_back_as_a_whole(
+        steps in prop::collection::vec((0u8..10, 0u32..3, 0u64..8, 0u8..2), 0..40),
+    ) {
+        let before = rich();
+        let mut state = before.clone();
+        let changes = steps.into_iter().map(|(kind, bucket, number, level)| {
+            let bucket = BucketId(bucket);
+            match kind {
+                0 => created(bucket.0 + 6, &format!("bucket {number}")),
+                1 => Change::BucketDropped { id: bucket },
+                2..=4 => Change::TableAdded { bucket, level, meta: meta(number + 20) },
+                5 => Change::TableRemoved { bucket, level, number: number + 20 },
+                6 => Change::TableMoved { bucket, number: number + 20, from: level, to: 1 - level },
+                7 => Change::ObsoleteGone { number: 4 },
+                8 => Change::Flushed { bucket, through: Sequence::new(number + 5) },
+                _ => Change::FileObsolete { number: number + 40 },
+            }
+        });
+        // Those that do not fit are left out: the rest is one edit that fits, and is taken back.
+        let mut fitting = Vec::new();
+        for change in changes {
+            fitting.push(change);
+            if state.attempt(&edit(fitting.clone())).is_err() {
+                fitting.pop();
+            }
+            prop_assert_eq!(&state, &before);
+        }
     }
 }
 

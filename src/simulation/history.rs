@@ -151,11 +151,6 @@ impl History {
         })
     }
 
-    /// How many commits were asked for.
-    pub(super) fn commits(&self) -> usize {
-        self.commits.len()
-    }
-
     /// Notes a batch that will be asked for at `position`, and gives it back; writes to buckets that are
     /// not there are left out.
     pub(super) fn ask_commit(
@@ -381,7 +376,7 @@ impl History {
                 name => db.bucket_sync(name)?,
             };
             let rows = bucket.range_sync(&KeyRange::all())?;
-            rows.map(|row| row.map(|row| (row.key, row.value.to_vec())))
+            rows.map(|row| row.map(|row| (row.key, row.value)))
                 .collect()
         };
         let found = read().map_err(|error| error.to_string())?;

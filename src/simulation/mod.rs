@@ -3,16 +3,19 @@
 //! - `history`: what was asked and answered, and which states may be found after what happened.
 //! - `workload`: small runs that visit each thing that changes a directory.
 //! - `crash_points`: every place where a run, or a recovery, may be cut off, and what may be left there.
+//! - `seeds`: random calls under random failures and crashes.
 //! - `failures`: every operation failing, once and for good; what goes on and what recovers.
 //!
 //! One thread, no workers, no clock: what is seen depends on the code and the seed alone.
 
 mod crash_points;
+mod failures;
 mod history;
+mod seeds;
 mod workload;
 
 use trine_io::Mode;
-use trine_io::simulation::Simulation;
+use trine_io::simulation::{Disk, Simulation, Step};
 use trine_platform::block_on;
 
 use crate::db::Db;
@@ -40,11 +43,18 @@ fn options() -> DbOptions {
     }
 }
 
-fn open(simulation: &Simulation) -> Result<Db> {
-    open_at(simulation, HERE)
+/// A directory for the database, and nothing else.
+fn empty_disk() -> Disk {
+    let mut disk = Disk::default();
+    disk.apply(&Step::MakeDirectory { path: HERE.into() });
+    disk
 }
 
-fn open_at(simulation: &Simulation, path: &str) -> Result<Db> {
+fn open(simulation: &Simulation) -> Result<Db> {
+    open_with(options(), simulation, HERE)
+}
+
+fn open_with(options: DbOptions, simulation: &Simulation, path: &str) -> Result<Db> {
     let storage = simulation.storage(path);
-    block_on(on_storage(options(), storage, Mode::Blocking))
+    block_on(on_storage(options, storage, Mode::Blocking))
 }

@@ -1,16 +1,17 @@
 //! Small runs that visit each thing that changes a directory.
 
 use trine_io::Mode;
-use trine_io::simulation::{Faults, Simulation};
+use trine_io::simulation::{Failure, Faults, Simulation};
 use trine_platform::block_on;
 use trine_platform::random::Random;
 
 use crate::db::{Db, MaintenanceBudget};
 use crate::error::Result;
 use crate::key::KeyRange;
-use crate::options::{DurabilityMode, WriteOptions};
+use crate::options::DurabilityMode::{Buffered, SyncAll, SyncData};
+use crate::options::{DbOptions, DurabilityMode, WriteOptions};
 use crate::simulation::history::{History, Moment, Write};
-use crate::simulation::{COPY, open};
+use crate::simulation::{COPY, HERE, open_with, options};
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +32,12 @@ pub(super) struct Run {
     pub(super) simulation: Simulation,
     pub(super) db: Option<Db>,
     pub(super) history: History,
+    /// For the next opening.
+    pub(super) options: DbOptions,
     /// How many changes had been made before this host was there.
     base: usize,
+    /// The power was lost since the last opening.
+    power_lost: bool,
 }
 
 impl Run {
@@ -41,18 +46,32 @@ impl Run {
             simulation,
             db: None,
             history: History::default(),
+            options: options(),
             base: 0,
+            power_lost: false,
         }
     }
 
     /// Goes on from what an opening of this host's disk has found.
     pub(super) fn recovered(simulation: Simulation, history: History, moment: Moment) -> Self {
         Self {
-            simulation,
-            db: None,
             history,
             base: moment.position,
+            ..Self::new(simulation)
         }
+    }
+
+    /// The process ends here, with the power or without; `simulation` has what is left of its disk.
+    pub(super) fn crash(&mut self, simulation: Simulation, power_lost: bool) {
+        self.base = self.position();
+        self.power_lost = power_lost;
+        let old = std::mem::replace(&mut self.simulation, simulation);
+        old.set_faults(Faults::Numbered {
+            first: 0,
+            count: u64::MAX,
+            failure: Failure::Dead,
+        });
+        self.db = None;
     }
 
     fn position(&self) -> usize {
@@ -137,9 +156,10 @@ impl Run {
 
     /// Opens, and compares what is found with what was asked for.
     fn open(&mut self) -> Result<Db> {
-        let db = open(&self.simulation)?;
+        let db = open_with(self.options.clone(), &self.simulation, HERE)?;
         let faults = self.simulation.set_faults(Faults::None);
-        let now = self.now(false);
+        let now = self.now(self.power_lost);
+        self.power_lost = false;
         let last = self.history.check(&db, now);
         let last = last.unwrap_or_else(|found| panic!("reopened: {found}"));
         self.history.resolve(&db, last, now);
@@ -171,25 +191,81 @@ const ALL_MODES: [DurabilityMode; 4] = [
     DurabilityMode::SyncAll,
 ];
 
+/// A test of each workload, by its name.
+macro_rules! test_each_workload {
+    ($check:ident) => {
+        crate::simulation::workload::test_each_workload!($check:
+            commits buffered buckets flushes compactions checkpoint rollover);
+    };
+    ($check:ident: $($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            $check(stringify!($name));
+        })*
+
+        #[test]
+        fn no_workload_is_left_out() {
+            let tested = [$(stringify!($name)),*];
+            let all = crate::simulation::workload::workloads();
+            assert!(all.iter().map(|(name, _)| *name).eq(tested));
+        }
+    };
+}
+pub(super) use test_each_workload;
+
+/// The workload of this name.
+pub(super) fn workload(name: &str) -> Vec<Act> {
+    let found = workloads().into_iter().find(|(known, _)| *known == name);
+    found.unwrap_or_else(|| panic!("no workload {name}")).1
+}
+
 /// The named workloads.
 pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
-    use DurabilityMode::{Buffered, SyncAll, SyncData};
-    let commit = |mode, writes: Vec<_>| Act::Commit(mode, writes);
-    let one = |mode, key, length| Act::Commit(mode, vec![put("default", key, length)]);
-    let create = |name: &str| Act::Create(name.to_owned());
-    let drop = |name: &str| Act::Drop(name.to_owned());
+    vec![
+        ("commits", commits()),
+        ("buffered", buffered()),
+        ("buckets", buckets()),
+        ("flushes", flushes()),
+        ("compactions", compactions()),
+        ("checkpoint", checkpoint()),
+        ("rollover", rollover()),
+    ]
+}
 
-    let mut commits = Vec::new();
+fn commit(mode: DurabilityMode, writes: Vec<(String, Write)>) -> Act {
+    Act::Commit(mode, writes)
+}
+
+fn one(mode: DurabilityMode, key: u8, length: usize) -> Act {
+    commit(mode, vec![put("default", key, length)])
+}
+
+fn create(name: &str) -> Act {
+    Act::Create(name.to_owned())
+}
+
+fn remove(name: &str) -> Act {
+    Act::Drop(name.to_owned())
+}
+
+/// Commits of every durability, small ones and ones that span sectors.
+fn commits() -> Vec<Act> {
+    let mut acts = Vec::new();
     for round in 0..2 {
         for mode in ALL_MODES {
-            commits.push(one(mode, round, 10));
-            commits.push(commit(
+            acts.push(one(mode, round, 10));
+            acts.push(commit(
                 mode,
                 vec![put("default", 7, 700), delete("default", round)],
             ));
         }
     }
-    let buffered = vec![
+    acts
+}
+
+/// Commits that nothing syncs for a while, and a reopening between.
+fn buffered() -> Vec<Act> {
+    vec![
         one(Buffered, 1, 40),
         one(Buffered, 2, 600),
         one(Buffered, 3, 1),
@@ -200,24 +276,32 @@ pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
         Act::Reopen,
         one(Buffered, 7, 20),
         one(SyncData, 8, 20),
-    ];
-    let buckets = vec![
+    ]
+}
+
+/// Buckets that come, go, and come again.
+fn buckets() -> Vec<Act> {
+    vec![
         create("a"),
         commit(SyncData, vec![put("a", 1, 30), put("default", 1, 30)]),
         create("b"),
         commit(Buffered, vec![put("b", 1, 30), delete("a", 1)]),
-        drop("a"),
+        remove("a"),
         commit(Buffered, vec![put("b", 2, 30)]),
         create("a"),
         commit(SyncAll, vec![put("a", 2, 30), put("b", 3, 30)]),
         Act::Flush,
-        drop("b"),
+        remove("b"),
         commit(Buffered, vec![put("a", 3, 300)]),
         Act::Reopen,
         create("b"),
         commit(SyncData, vec![put("a", 4, 30), put("b", 4, 30)]),
-    ];
-    let flushes = vec![
+    ]
+}
+
+/// Flushes of one bucket and of two, asked for and due.
+fn flushes() -> Vec<Act> {
+    vec![
         create("other"),
         commit(Buffered, vec![put("default", 1, 60), put("other", 1, 10)]),
         commit(
@@ -237,17 +321,21 @@ pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
             vec![delete_range("default", 0, 9), put("other", 6, 9)],
         ),
         Act::Flush,
-    ];
-    let mut compactions = Vec::new();
+    ]
+}
+
+/// Compactions, also of range deletes, and the removal of what they leave.
+fn compactions() -> Vec<Act> {
+    let mut acts = Vec::new();
     for round in 0..4 {
-        compactions.push(commit(
+        acts.push(commit(
             Buffered,
             vec![put("default", round, 250), delete("default", round / 2)],
         ));
-        compactions.push(commit(Buffered, vec![put("default", round + 3, 250)]));
-        compactions.push(Act::Flush);
+        acts.push(commit(Buffered, vec![put("default", round + 3, 250)]));
+        acts.push(Act::Flush);
     }
-    compactions.extend([
+    acts.extend([
         Act::Compact,
         commit(SyncData, vec![delete_range("default", 1, 5)]),
         Act::Flush,
@@ -257,7 +345,12 @@ pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
         Act::Maintain,
         one(SyncData, 9, 11),
     ]);
-    let checkpoint = vec![
+    acts
+}
+
+/// A checkpoint while the database is written to.
+fn checkpoint() -> Vec<Act> {
+    vec![
         create("other"),
         commit(Buffered, vec![put("default", 1, 60), put("other", 1, 10)]),
         Act::Flush,
@@ -266,23 +359,19 @@ pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
         commit(Buffered, vec![put("default", 3, 60)]),
         Act::Compact,
         one(SyncData, 4, 10),
-    ];
-    let long = |letter: &str| letter.repeat(900);
-    let mut rollover = vec![one(SyncData, 1, 10)];
-    for letter in ["a", "b", "c", "d", "e", "f"] {
-        rollover.push(create(&long(letter)));
-        rollover.push(commit(Buffered, vec![put(&long(letter), 1, 20)]));
-    }
-    rollover.extend([Act::Flush, drop(&long("a")), one(SyncData, 2, 10)]);
-    vec![
-        ("commits", commits),
-        ("buffered", buffered),
-        ("buckets", buckets),
-        ("flushes", flushes),
-        ("compactions", compactions),
-        ("checkpoint", checkpoint),
-        ("rollover", rollover),
     ]
+}
+
+/// Edits of the manifest that make it roll over, more than once.
+fn rollover() -> Vec<Act> {
+    let long = |letter: &str| letter.repeat(900);
+    let mut acts = vec![one(SyncData, 1, 10)];
+    for letter in ["a", "b", "c", "d", "e", "f"] {
+        acts.push(create(&long(letter)));
+        acts.push(commit(Buffered, vec![put(&long(letter), 1, 20)]));
+    }
+    acts.extend([Act::Flush, remove(&long("a")), one(SyncData, 2, 10)]);
+    acts
 }
 
 /// A workload of so many calls, chosen by the seed.

@@ -16,6 +16,8 @@ pub(crate) struct TableMeta {
     pub(crate) entries: u64,
     /// Point tombstones and range tombstones.
     pub(crate) tombstones: u64,
+    /// Range tombstones among them, one for each sequence of each fragment.
+    pub(crate) range_tombstones: u64,
     /// The least user key that the table says anything of.
     pub(crate) smallest: Vec<u8>,
     /// The greatest such key, or its bound.

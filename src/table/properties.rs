@@ -151,6 +151,7 @@ impl Properties {
             bytes,
             entries: self.entries,
             tombstones: self.point_tombstones.saturating_add(self.range_tombstones),
+            range_tombstones: self.range_tombstones,
             smallest: self.smallest.clone(),
             largest: self.largest.clone(),
             largest_exclusive: self.largest_exclusive,

@@ -56,12 +56,19 @@ impl Registry {
     }
 
     pub(crate) fn add(&self, tree: Arc<Tree>) {
+        self.extend(std::iter::once(tree));
+    }
+
+    /// Adds several at the cost of one.
+    pub(crate) fn extend(&self, trees: impl Iterator<Item = Arc<Tree>>) {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = Trees::clone(&current);
-        next.by_name
-            .insert(tree.name().to_owned(), Arc::clone(&tree));
-        next.next = next.next.max(tree.id().0.saturating_add(1));
-        next.by_id.insert(tree.id(), tree);
+        for tree in trees {
+            next.by_name
+                .insert(tree.name().to_owned(), Arc::clone(&tree));
+            next.next = next.next.max(tree.id().0.saturating_add(1));
+            next.by_id.insert(tree.id(), tree);
+        }
         *current = Arc::new(next);
     }
 }

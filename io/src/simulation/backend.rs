@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use trine_platform::LockError;
 
+use super::disk::SECTOR_BYTES;
 use super::{Failure, FileId, Host, Machine, Step};
 use crate::error::Attempt;
 use crate::file::Backend;
@@ -91,7 +92,14 @@ impl Machine {
             Some(Failure::Dead) => 0,
             Some(_) => {
                 let part = self.random.below(bytes.len() as u64);
-                usize::try_from(part).unwrap_or_default().min(fits)
+                let part = usize::try_from(part).unwrap_or_default().min(fits);
+                let old = self.disk.bytes(file).len().saturating_sub(offset);
+                // Over what is there already the host copies whole pages.
+                if part < old {
+                    part.saturating_sub((offset + part) % SECTOR_BYTES)
+                } else {
+                    part
+                }
             }
         };
         if written > 0 {

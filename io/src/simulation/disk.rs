@@ -226,12 +226,12 @@ impl Inode {
 
     fn sync(&mut self) {
         // Not simply what is cached: a sync that failed earlier left bytes there that count as clean.
-        self.durable = self.kept(|_| true);
+        self.durable = self.kept(&mut |_| true);
         self.unsynced.clear();
     }
 
     /// What is stored if of the unsynced parts only those survive.
-    fn kept(&self, mut survives: impl FnMut(Unsynced) -> bool) -> Arc<Vec<u8>> {
+    fn kept(&self, survives: &mut dyn FnMut(Unsynced) -> bool) -> Arc<Vec<u8>> {
         if self.unsynced.is_empty() {
             return Arc::clone(&self.durable);
         }
@@ -372,7 +372,7 @@ impl Disk {
             Step::FailSync { file, seed } => {
                 let mut random = Random::new(*seed);
                 let inode = self.inode_mut(*file);
-                inode.durable = inode.kept(|_| random.below(2) == 0);
+                inode.durable = inode.kept(&mut |_| random.below(2) == 0);
                 inode.unsynced.clear();
             }
             Step::Rot { file, offset, mask } => {
@@ -422,7 +422,7 @@ impl Disk {
     /// [`power_loss`](Self::power_loss) asks: entries by directory, then the parts of each file.
     pub fn unsynced(&self) -> Vec<Unsynced> {
         let mut found = Vec::new();
-        drop(self.power_loss(|part| {
+        drop(self.power_loss(&mut |part| {
             found.push(part);
             true
         }));
@@ -431,7 +431,7 @@ impl Disk {
 
     /// The disk after a power loss that keeps, of all that is not synced, only what `survives`.
     #[must_use]
-    pub fn power_loss(&self, mut survives: impl FnMut(Unsynced) -> bool) -> Self {
+    pub fn power_loss(&self, survives: &mut dyn FnMut(Unsynced) -> bool) -> Self {
         let mut after = Self::default();
         // Whatever becomes of the entries, the same questions are asked: about each file that has a
         // name, or may have one again.
@@ -454,7 +454,7 @@ impl Disk {
         }
         for (number, inode) in self.inodes.iter().enumerate() {
             let bytes = if asked.contains(&FileId(number)) {
-                inode.kept(&mut survives)
+                inode.kept(survives)
             } else {
                 Arc::default()
             };
