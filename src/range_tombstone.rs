@@ -103,6 +103,29 @@ impl Fragments {
         covering.get(above.checked_sub(1)?).copied()
     }
 
+    /// Whether fragments whose sequences `suffice` cover all of `[start, end)`; an empty end is no end.
+    pub(crate) fn covers(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        suffice: impl Fn(&[Sequence]) -> bool,
+    ) -> bool {
+        let first = self.0.partition_point(|fragment| {
+            !fragment.end.is_empty() && fragment.end.as_slice() <= start
+        });
+        let mut reached = start;
+        for fragment in &self.0[first..] {
+            if fragment.start.as_slice() > reached || !suffice(&fragment.sequences) {
+                return false;
+            }
+            if fragment.end.is_empty() || (!end.is_empty() && fragment.end.as_slice() >= end) {
+                return true;
+            }
+            reached = &fragment.end;
+        }
+        false
+    }
+
     /// The parts of the fragments that lie in `[start, end)`; `None` for an end means no end.
     pub(crate) fn clip(&self, start: &[u8], end: Option<&[u8]>) -> Self {
         let clipped = self.0.iter().filter_map(|fragment| {

@@ -267,59 +267,6 @@ fn both_ways_conflict_alike() {
 }
 
 #[test]
-fn empty_and_inverted_ranges_conflict_with_nothing() {
-    everywhere(|way, db| {
-        for (start, end) in [("d", "d"), ("e", "c")] {
-            let mut transaction = begin(db);
-            let range = KeyRange::half_open(start, end);
-            assert!(rows(way, &mut transaction, &range).is_empty());
-            call!(way, transaction, read_range / read_range_sync(range)).unwrap();
-            db.put_sync("d", "new").unwrap();
-            commit(way, transaction).unwrap();
-        }
-    });
-}
-
-#[test]
-fn a_transaction_reads_its_own_moment() {
-    everywhere(|way, db| {
-        let mut transaction = begin(db);
-        assert_eq!(transaction.read_sequence(), db.last_committed_sequence());
-        db.put_sync("d", "new").unwrap();
-        db.delete_range_sync(KeyRange::half_open("e", "z")).unwrap();
-        db.put_sync("c", "new").unwrap();
-        db.flush_sync().unwrap();
-        db.compact_range_sync(KeyRange::all()).unwrap();
-        assert_eq!(get(way, &mut transaction, "d").unwrap(), b"old");
-        assert_eq!(get(way, &mut transaction, "f").unwrap(), b"old");
-        assert_eq!(get(way, &mut transaction, "c"), None);
-        assert_eq!(
-            rows(way, &mut transaction, &KeyRange::all()),
-            ["b", "d", "f"]
-        );
-    });
-}
-
-#[test]
-fn plain_reads_do_not_see_staged_writes() {
-    everywhere(|way, db| {
-        let mut transaction = begin(db);
-        transaction.put("a", "new");
-        transaction.put("d", "new");
-        transaction.delete("f");
-        assert_eq!(get(way, &mut transaction, "a"), None);
-        assert_eq!(get(way, &mut transaction, "d").unwrap(), b"old");
-        assert_eq!(
-            rows(way, &mut transaction, &KeyRange::all()),
-            ["b", "d", "f"]
-        );
-        // Its own writes are no conflict.
-        commit(way, transaction).unwrap();
-        assert_eq!(db.get_sync(b"d").unwrap().unwrap(), b"new");
-    });
-}
-
-#[test]
 fn staged_reads_see_the_last_staged_write() {
     everywhere(|way, db| {
         let mut transaction = begin(db);
@@ -463,55 +410,6 @@ fn a_scan_outlives_its_transaction() {
         db.flush_sync().unwrap();
         db.compact_range_sync(KeyRange::all()).unwrap();
         assert_eq!(way.rows(iter).unwrap().len(), 3);
-    });
-}
-
-#[test]
-fn write_skew_is_refused() {
-    everywhere(|way, db| {
-        let (mut first, mut second) = (begin(db), begin(db));
-        get(way, &mut first, "b");
-        get(way, &mut second, "d");
-        first.put("d", "new");
-        second.put("b", "new");
-        commit(way, first).unwrap();
-        conflicts(commit(way, second), "point read conflict in bucket default");
-    });
-}
-
-#[test]
-fn blind_writes_never_conflict() {
-    everywhere(|way, db| {
-        let (mut first, mut second) = (begin(db), begin(db));
-        first.put("d", "first");
-        second.put("d", "second");
-        commit(way, second).unwrap();
-        commit(way, first).unwrap();
-        assert_eq!(db.get_sync(b"d").unwrap().unwrap(), b"first");
-    });
-}
-
-#[test]
-fn an_unknown_bucket_fails_the_read_or_the_commit() {
-    everywhere(|way, db| {
-        let before = db.last_committed_sequence();
-        let mut transaction = begin(db);
-        let read = call!(
-            way,
-            transaction,
-            get_bucket / get_bucket_sync("missing", b"k")
-        );
-        assert!(matches!(read, Err(Error::BucketMissing { name }) if name == "missing"));
-        transaction.put("d", "new");
-        transaction.put_bucket("missing", "k", "v").unwrap();
-        assert!(transaction.put_bucket("", "k", "v").is_err());
-        assert!(transaction.put_bucket("default", "k", "v").is_err());
-        assert!(matches!(
-            commit(way, transaction),
-            Err(Error::BucketMissing { .. })
-        ));
-        assert_eq!(db.last_committed_sequence(), before);
-        assert_eq!(db.get_sync(b"d").unwrap().unwrap(), b"old");
     });
 }
 

@@ -219,7 +219,7 @@ pub(crate) async fn drop_named(core: &Core, name: &BucketName, mode: Mode) -> Re
     };
     {
         // No job may install tables into a bucket that is going away.
-        let _compacting = persistent.compacting.take().await;
+        let _compacting = persistent.claims.pause().await;
         let _flushing = persistent.flushing.take().await;
         core.commits
             .run(Work::Drop(Arc::clone(&tree)), mode)

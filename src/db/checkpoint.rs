@@ -92,7 +92,7 @@ impl Core {
         mode: Mode,
     ) -> Result<(Sequence, ManifestState, Vec<View>)> {
         // Held before the freeze: nobody else flushes, so no bucket gets ahead of the others.
-        let _compacting = persistent.compacting.take().await;
+        let _compacting = persistent.claims.pause().await;
         let _flushing = persistent.flushing.take().await;
         let through = self.commits.run(Work::Freeze, mode).await?;
         let trees = self.trees.load();

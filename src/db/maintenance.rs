@@ -1,4 +1,4 @@
-//! Flush and compaction as jobs: what to do next, one bounded unit at a time.
+//! What to do next, one bounded unit at a time: flushes, then compactions.
 
 use std::sync::{Arc, PoisonError};
 
@@ -10,16 +10,14 @@ use crate::db::budget::{MaintenanceBudget, MaintenanceOutcome};
 use crate::db::{Core, Persistent};
 use crate::error::{Error, Result};
 use crate::file_name::wal_name;
-use crate::key::KeyRange;
 use crate::manifest::Change;
 use crate::options::DurabilityMode;
 use crate::table::Table;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::BuildContext;
-use crate::tree::compaction::compact;
 use crate::tree::flush::flush;
-use crate::tree::picker::{Compaction, pick, pick_range};
-use crate::tree::version::{Version, VersionChange};
+use crate::tree::picker::Goal;
+use crate::tree::version::VersionChange;
 use crate::tree::{Tree, Trees};
 
 /// What became of one unit of maintenance.
@@ -68,7 +66,7 @@ impl Persistent {
         }
     }
 
-    fn build_context(&self, mode: Mode) -> BuildContext<'_> {
+    pub(crate) fn build_context(&self, mode: Mode) -> BuildContext<'_> {
         BuildContext {
             storage: &self.storage,
             cache: &self.cache,
@@ -141,7 +139,7 @@ impl Core {
             self.commits.run(synced, mode).await?;
         }
         let context = persistent.build_context(mode);
-        let built = flush(tree, oldest, self.pins.sequences(), context).await?;
+        let built = flush(tree, oldest, self.readable(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
         // in it or in a later one.
         let (segments, last_sequence) = {
@@ -177,86 +175,6 @@ impl Core {
         Ok(())
     }
 
-    /// One compaction of the tree, if `choose` finds one.
-    pub(crate) async fn compact_once(
-        &self,
-        tree: &Tree,
-        choose: impl Fn(&Version) -> Option<Compaction>,
-        when: Turn,
-        mode: Mode,
-    ) -> Result<Unit> {
-        let Some(persistent) = &self.persistent else {
-            return Ok(Unit::Idle);
-        };
-        let Some(_turn) = turn(&persistent.compacting, when).await else {
-            return Ok(Unit::Busy);
-        };
-        self.check_open()?;
-        let view = tree.pin();
-        let Some(compaction) = choose(&view.version).filter(|_| tree.check_kept().is_ok()) else {
-            return Ok(Unit::Idle);
-        };
-        drop(view);
-        persistent.manifest.take().await.check()?;
-        let to = compaction.output_level;
-        let (built, changes) = if let Some(table) = compaction.trivial_move() {
-            let moved = Change::TableMoved {
-                bucket: tree.id(),
-                number: table.meta().number,
-                from: 0,
-                to: level_tag(to),
-            };
-            (vec![Arc::clone(table)], vec![moved])
-        } else {
-            let target = u64::try_from(self.options.target_table_bytes).unwrap_or(u64::MAX);
-            let context = persistent.build_context(mode);
-            let built = compact(tree, &compaction, target, self.pins.sequences(), context).await?;
-            let removed = compaction
-                .inputs
-                .iter()
-                .map(|(level, table)| Change::TableRemoved {
-                    bucket: tree.id(),
-                    level: level_tag(*level),
-                    number: table.meta().number,
-                });
-            let changes = removed.chain(added(tree, to, &built)).collect();
-            (built, changes)
-        };
-        let rewritten = compaction.trivial_move().is_none();
-        persistent
-            .install(changes, if rewritten { &built } else { &[] }, mode)
-            .await?;
-        let output_bytes = built.iter().map(|table| table.meta().bytes).sum();
-        self.counters
-            .compacted(&compaction, built.len(), output_bytes);
-        let removed = compaction
-            .inputs
-            .iter()
-            .map(|(_, table)| table.meta().number)
-            .collect();
-        let added = built.into_iter().map(|table| (to, table)).collect();
-        tree.install_compaction(&VersionChange { removed, added });
-        if rewritten {
-            persistent.retire(compaction.inputs.iter().map(|(_, table)| table));
-        }
-        drop(compaction);
-        self.remove_obsolete(mode).await;
-        Ok(Unit::Done)
-    }
-
-    /// Compacts what overlaps `range` in every bucket, up to `units` units.
-    pub(crate) async fn compact_range_in(
-        &self,
-        range: &KeyRange,
-        units: usize,
-        when: Turn,
-        mode: Mode,
-    ) -> Result<MaintenanceOutcome> {
-        self.check_writable()?;
-        self.compact_units(|version| pick_range(version, range), units, when, mode)
-            .await
-    }
-
     /// Flushes, then compacts what is due, within the budget.
     pub(crate) async fn maintain(
         &self,
@@ -280,9 +198,8 @@ impl Core {
                 }
             }
         }
-        let due = |version: &Version| pick(version, self.options.max_l0_files);
         let mut outcome = self
-            .compact_units(due, budget.max_compaction_inputs(), when, mode)
+            .compact_units(&Goal::Shape, budget.max_compaction_inputs(), when, mode)
             .await?;
         outcome.flushes = flushes;
         outcome.busy |= busy;
@@ -291,45 +208,15 @@ impl Core {
         Ok(outcome)
     }
 
-    async fn compact_units(
-        &self,
-        choose: impl Fn(&Version) -> Option<Compaction>,
-        units: usize,
-        when: Turn,
-        mode: Mode,
-    ) -> Result<MaintenanceOutcome> {
-        let mut outcome = MaintenanceOutcome::default();
-        let trees = self.trees.load();
-        for tree in trees.iter() {
-            if outcome.compactions == units {
-                outcome.budget_exhausted |= choose(&tree.pin().version).is_some();
-                continue;
-            }
-            match self.compact_once(tree, &choose, when, mode).await? {
-                Unit::Done => outcome.compactions += 1,
-                Unit::Idle => {}
-                Unit::Busy => outcome.busy = true,
-            }
-        }
-        Ok(outcome)
-    }
-
-    /// Everything that is due now, until `stop`. For the background workers.
-    pub(crate) async fn run_due_maintenance(
-        &self,
-        stop: &dyn Fn() -> bool,
-        mode: Mode,
-    ) -> Result<()> {
+    /// Flushes every immutable memtable, until `stop`. Whether there was any. For background workers.
+    pub(crate) async fn flush_due(&self, stop: &dyn Fn() -> bool, mode: Mode) -> Result<bool> {
+        let mut flushed = false;
         for tree in self.trees.load().iter() {
-            while !stop() && self.flush_oldest(tree, Turn::Wait, mode).await? == Unit::Done {}
-        }
-        for tree in self.trees.load().iter() {
-            if !stop() {
-                let due = |version: &Version| pick(version, self.options.max_l0_files);
-                self.compact_once(tree, due, Turn::Wait, mode).await?;
+            while !stop() && self.flush_oldest(tree, Turn::Wait, mode).await? == Unit::Done {
+                flushed = true;
             }
         }
-        Ok(())
+        Ok(flushed)
     }
 
     /// Before a write: makes room in a bucket that has as many immutable memtables as it may, or far
@@ -339,8 +226,10 @@ impl Core {
             self.flush_immutables(tree, mode).await?;
         }
         let stalled = self.options.max_l0_files.saturating_mul(L0_STALL_FACTOR);
-        self.compact_once(tree, |version| pick(version, stalled), Turn::Wait, mode)
-            .await?;
+        if tree.l0_tables() > stalled {
+            self.compact_once(tree, &Goal::Shape, Turn::Wait, mode)
+                .await?;
+        }
         Ok(())
     }
 
@@ -395,7 +284,7 @@ fn first_needed_segment(trees: &Trees, flushed: &Tree, last: u64) -> u64 {
     needed
 }
 
-fn added(tree: &Tree, level: usize, built: &[Arc<Table>]) -> Vec<Change> {
+pub(crate) fn added(tree: &Tree, level: usize, built: &[Arc<Table>]) -> Vec<Change> {
     built
         .iter()
         .map(|table| Change::TableAdded {
@@ -406,6 +295,6 @@ fn added(tree: &Tree, level: usize, built: &[Arc<Table>]) -> Vec<Change> {
         .collect()
 }
 
-fn level_tag(level: usize) -> u8 {
+pub(crate) fn level_tag(level: usize) -> u8 {
     u8::try_from(level).unwrap_or(u8::MAX)
 }

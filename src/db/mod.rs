@@ -3,7 +3,8 @@
 //! Locks, in the order in which they may be taken; none is held across I/O but the batons, which are
 //! made for it:
 //!
-//! 1. `Persistent::compacting`, `Persistent::flushing`, `Core::buckets` (batons: one job of each kind at a time)
+//! 1. `Core::buckets` (a baton: one creation or removal at a time), a claim or pause of
+//!    `Persistent::claims` (what compactions work on), `Persistent::flushing` (a baton: one flush at a time)
 //! 2. leadership of the commit path
 //! 3. the manifest (baton: edits are appended one by one)
 //! 4. the commit queue, a tree's view, the registry, pins (mutexes, held for a few instructions)
@@ -12,6 +13,7 @@ pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
 pub(crate) mod checkpoint;
+pub(crate) mod compaction;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
@@ -59,6 +61,7 @@ use crate::options::{BucketOptions, DbOptions};
 use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::tree::Registry;
+use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
 
 /// What every handle of one open database shares.
@@ -89,8 +92,8 @@ pub(crate) struct Persistent {
     pub(crate) numbers: Arc<FileNumbers>,
     /// One flush at a time, so that memtables reach level 0 in their order.
     pub(crate) flushing: Baton<()>,
-    /// One compaction at a time.
-    pub(crate) compacting: Baton<()>,
+    /// What the compactions that run have for themselves.
+    pub(crate) claims: Claims,
     /// Tables that no version names, until nobody can read them and their files are gone.
     pub(crate) obsolete: Mutex<Vec<(u64, Weak<Table>)>>,
     /// Why background maintenance failed last; the next write reports it.
@@ -134,7 +137,7 @@ impl Core {
             // Callers' jobs: those that run finish, those that come later see that it is closed. The
             // directory may belong to somebody else once the lock is released.
             let _buckets = self.buckets.take().await;
-            let _compacting = persistent.compacting.take().await;
+            let _compacting = persistent.claims.pause().await;
             let _flushing = persistent.flushing.take().await;
             if !self.options.read_only {
                 self.remove_obsolete(mode).await;

@@ -18,6 +18,7 @@ use crate::manifest::BucketId;
 use crate::options::{DbOptions, HostStorageBackend, StorageMode};
 use crate::runtime::RuntimeMode;
 use crate::sequence::Sequence;
+use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
 use crate::tree::{Registry, Tree, version::Version};
 
@@ -62,31 +63,29 @@ pub(crate) async fn open(options: DbOptions, mode: Mode) -> Result<Db> {
     }
 }
 
-/// The storage that valid options name; `None` in memory.
+/// The storage that valid options name; `None` in memory. Refusals come in one order: where, by which
+/// means, and only then how large.
 fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
-    options.validate()?;
+    let path = match &options.storage_mode {
+        StorageMode::InMemory => None,
+        StorageMode::Persistent { path } => Some(path),
+        StorageMode::HostPersistent { backend } => {
+            return Err(Error::unsupported_backend(match backend {
+                HostStorageBackend::Wasi { .. } => "WASI persistent storage backend",
+                HostStorageBackend::Browser => "browser persistent storage backend",
+            }));
+        }
+    };
     if options.runtime.mode == RuntimeMode::PlatformIo && !cfg!(platform_io) {
         return Err(Error::unsupported_backend(
             "platform async I/O runtime requires the platform-io feature",
         ));
     }
-    match &options.storage_mode {
-        StorageMode::InMemory => Ok(None),
-        StorageMode::Persistent { path } => Ok(Some(match options.runtime.mode {
-            RuntimeMode::Inline => Storage::portable_inline(path),
-            RuntimeMode::NativeThreads | RuntimeMode::PlatformIo => Storage::portable(path),
-        })),
-        StorageMode::HostPersistent {
-            backend: HostStorageBackend::Wasi { .. },
-        } => Err(Error::unsupported_backend(
-            "WASI persistent storage backend",
-        )),
-        StorageMode::HostPersistent {
-            backend: HostStorageBackend::Browser,
-        } => Err(Error::unsupported_backend(
-            "browser persistent storage backend",
-        )),
-    }
+    options.validate()?;
+    Ok(path.map(|path| match options.runtime.mode {
+        RuntimeMode::Inline => Storage::portable_inline(path),
+        RuntimeMode::NativeThreads | RuntimeMode::PlatformIo => Storage::portable(path),
+    }))
 }
 
 fn in_memory(options: DbOptions) -> Db {
@@ -151,7 +150,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         cache,
         numbers,
         flushing: Baton::new(()),
-        compacting: Baton::new(()),
+        claims: Claims::default(),
         obsolete: Mutex::default(),
         background_failure: Mutex::default(),
         workers: Workers::default(),

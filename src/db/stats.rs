@@ -1,6 +1,7 @@
 //! Counters of one open database, and the picture of it that they make with everything else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,6 +15,7 @@ use crate::stats::{
     BucketStats, DbStats, FilterStats, LevelStats, ReadPathStats, StorageOperationMetric,
     StorageOperationStats,
 };
+use crate::table::Table;
 use crate::tree::Tree;
 use crate::tree::picker::Compaction;
 
@@ -32,24 +34,21 @@ impl Counters {
     /// Counts a finished compaction; a table that only moved was neither read nor written.
     pub(crate) fn compacted(
         &self,
+        inputs: &[(usize, Arc<Table>)],
         compaction: &Compaction,
-        output_tables: usize,
-        output_bytes: u64,
+        outputs: &[Arc<Table>],
     ) {
         self.compaction_runs.fetch_add(1, Relaxed);
-        if compaction.trivial_move().is_some() {
+        if compaction.moves {
             return;
         }
-        let input_bytes = compaction
-            .inputs
-            .iter()
-            .map(|(_, table)| table.meta().bytes)
-            .sum();
+        let input_bytes = inputs.iter().map(|(_, table)| table.meta().bytes).sum();
+        let output_bytes = outputs.iter().map(|table| table.meta().bytes).sum();
         self.compaction_input_tables
-            .fetch_add(compaction.inputs.len() as u64, Relaxed);
+            .fetch_add(inputs.len() as u64, Relaxed);
         self.compaction_input_bytes.fetch_add(input_bytes, Relaxed);
         self.compaction_output_tables
-            .fetch_add(output_tables as u64, Relaxed);
+            .fetch_add(outputs.len() as u64, Relaxed);
         self.compaction_output_bytes
             .fetch_add(output_bytes, Relaxed);
     }

@@ -22,7 +22,9 @@ use crate::error::Error;
 use crate::file_name::table_name;
 use crate::key::KeyRange;
 use crate::options::{BucketOptions, CompressionProfile, DbOptions, DurabilityMode, WriteOptions};
+use crate::sequence::Sequence;
 use crate::table::Table;
+use crate::tree::picker::Goal;
 use crate::tree::scan::{Scan, ScanPlan};
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::view::View;
@@ -61,9 +63,11 @@ fn close_waits_for_jobs_and_none_begins_after_it() {
     let db = open(&storage);
     db.put_sync("k", "v").unwrap();
     let core = db.core();
-    let persistent = core.persistent.as_ref().unwrap();
     {
-        let job = block_on(persistent.compacting.take());
+        let trees = core.trees.load();
+        let tree = trees.by_name("default").unwrap();
+        assert_eq!(flush_one(core).unwrap(), Unit::Done);
+        let job = core.claim_for_test(tree, &Goal::Range(KeyRange::all(), Sequence::new(u64::MAX)));
         let mut close = pin!(core.close(MODE));
         let mut second = pin!(core.close(MODE));
         let mut context = Context::from_waker(Waker::noop());

@@ -109,11 +109,11 @@ pub struct DbOptions {
     pub target_table_bytes: usize,
     /// How many times larger a level is than the one above. Default 10, at least 2.
     pub level_size_multiplier: usize,
-    /// With more tables than this in level 0, compaction is due. Default 8. Not zero.
+    /// With more tables than this in a bucket's level 0, compaction is due. Default 8. Not zero.
     pub max_l0_files: usize,
     /// Memory for decompressed blocks, in bytes; zero keeps none. Default 256 MiB.
     pub block_cache_bytes: usize,
-    /// How many threads flush and compact in the background; zero leaves it to the caller.
+    /// How many threads compact in the background, beside one that flushes; zero leaves both to the caller.
     /// Default 1 in memory and for a native directory, 0 for a host's storage.
     pub background_worker_count: usize,
     /// Where background and storage work runs. Default: threads of its own; inline for a host's storage.
@@ -124,7 +124,7 @@ pub struct DbOptions {
     pub blob_gc_enabled: bool,
     /// A blob file with at least this share of discardable bytes is rewritten. Default one half.
     pub blob_gc_discardable_ratio: BlobGcRatio,
-    /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero.
+    /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero where blob files are collected.
     pub blob_gc_min_file_bytes: u64,
 }
 
@@ -245,6 +245,15 @@ impl DbOptions {
     pub(crate) fn validate(&self) -> Result<()> {
         let ratio = self.blob_gc_discardable_ratio.millionths();
         let persistent = self.storage_mode != StorageMode::InMemory;
+        if persistent
+            && self.background_worker_count > 0
+            && !self.runtime.capabilities().background_threads()
+        {
+            return Err(Error::invalid_options(
+                "background workers require runtime background threads",
+            ));
+        }
+        self.default_bucket_options.validate()?;
         let message = if self.write_buffer_bytes == 0 {
             "write buffer must be non-zero"
         } else if self.max_immutable_memtables == 0 {
@@ -257,15 +266,10 @@ impl DbOptions {
             "max L0 files must be non-zero"
         } else if ratio == 0 || ratio > BlobGcRatio::FULL.millionths() {
             "blob GC discardable ratio must be in (0.0, 1.0]"
-        } else if self.blob_gc_min_file_bytes == 0 {
+        } else if self.blob_gc_enabled && self.blob_gc_min_file_bytes == 0 {
             "blob GC minimum file size must be non-zero"
-        } else if persistent
-            && self.background_worker_count > 0
-            && !self.runtime.capabilities().background_threads()
-        {
-            "background workers require runtime background threads"
         } else {
-            return self.default_bucket_options.validate();
+            return Ok(());
         };
         Err(Error::invalid_options(message))
     }

@@ -12,21 +12,31 @@ use crate::tree::build::{BuildContext, build_tables};
 use crate::tree::level::LevelCursor;
 use crate::tree::merge::{Merge, Source};
 use crate::tree::picker::Compaction;
-use crate::tree::retention::Retention;
+use crate::tree::retention::{Beneath, Retention, is_deleted};
+use crate::tree::split::Split;
 
-/// Merges the inputs, dropping what no pinned sequence can see. The output level is the last one, and
-/// the inputs hold everything of it that they overlap: tombstones end here.
+/// Merges `inputs`, the tables that `compaction` names, in its order, and drops what no pinned sequence
+/// can see. Tables that are deleted as a whole are not read.
 pub(crate) async fn compact(
     tree: &Tree,
     compaction: &Compaction,
+    inputs: &[(usize, Arc<Table>)],
     target_bytes: u64,
     pinned: Vec<Sequence>,
     context: BuildContext<'_>,
 ) -> Result<Vec<Arc<Table>>> {
+    let tombstones = Fragments::build(
+        inputs
+            .iter()
+            .flat_map(|(_, table)| table.tombstones().tombstones()),
+    );
     let mut sources = Vec::new();
-    let mut sorted = Vec::new();
-    for (level, table) in &compaction.inputs {
-        if *level == compaction.output_level {
+    let mut sorted: Vec<Arc<Table>> = Vec::new();
+    let read = inputs
+        .iter()
+        .filter(|(_, table)| !is_deleted(table.meta(), &tombstones, &pinned));
+    for (level, table) in read {
+        if *level > 0 && *level == compaction.output_level {
             sorted.push(Arc::clone(table));
         } else {
             let cursor = TableCursor::new(Arc::clone(table), Counting::Nothing);
@@ -36,20 +46,16 @@ pub(crate) async fn compact(
     if !sorted.is_empty() {
         sources.push(Source::Level(LevelCursor::new(sorted, Counting::Nothing)));
     }
-    let tombstones = Fragments::build(
-        compaction
-            .inputs
-            .iter()
-            .flat_map(|(_, table)| table.tombstones().tombstones()),
-    );
-    let retention = Retention::new(pinned, true, tombstones);
+    // Within level 0 older tables stay where they are.
+    let (split, beneath) = if compaction.output_level == 0 {
+        (Split::never(), Beneath::Anything)
+    } else {
+        (
+            Split::new(target_bytes, compaction.neighbours.clone()),
+            Beneath::Spans(compaction.beneath.clone()),
+        )
+    };
+    let retention = Retention::new(pinned, beneath, tombstones);
     let merge = Merge::new(sources, Direction::Forward);
-    build_tables(
-        context,
-        &tree.table_options(),
-        target_bytes,
-        merge,
-        retention,
-    )
-    .await
+    build_tables(context, &tree.table_options(), split, merge, retention).await
 }

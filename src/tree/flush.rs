@@ -11,7 +11,8 @@ use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, build_tables};
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
-use crate::tree::retention::Retention;
+use crate::tree::retention::{Beneath, Retention};
+use crate::tree::split::Split;
 
 /// Writes `buffer` to at most one table, dropping versions that no pinned sequence can see.
 pub(crate) async fn flush(
@@ -22,7 +23,15 @@ pub(crate) async fn flush(
 ) -> Result<Vec<Arc<Table>>> {
     let memtable = buffer.memtable();
     let source = Source::Memtable(MemtableCursor::new(Arc::clone(memtable)));
-    let retention = Retention::new(pinned, false, memtable.tombstones().as_ref().clone());
+    let tombstones = memtable.tombstones().as_ref().clone();
+    let retention = Retention::new(pinned, Beneath::Anything, tombstones);
     let merge = Merge::new(vec![source], Direction::Forward);
-    build_tables(context, &tree.table_options(), u64::MAX, merge, retention).await
+    build_tables(
+        context,
+        &tree.table_options(),
+        Split::never(),
+        merge,
+        retention,
+    )
+    .await
 }

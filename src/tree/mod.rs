@@ -11,6 +11,7 @@
 mod arena;
 pub(crate) mod buffer;
 pub(crate) mod build;
+pub(crate) mod claims;
 pub(crate) mod compaction;
 pub(crate) mod flush;
 pub(crate) mod level;
@@ -22,6 +23,8 @@ pub(crate) mod pins;
 pub(crate) mod registry;
 pub(crate) mod retention;
 pub(crate) mod scan;
+pub(crate) mod span;
+pub(crate) mod split;
 pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;

@@ -28,9 +28,21 @@ impl Pins {
         }
     }
 
-    /// The pinned sequences, ascending.
-    pub(crate) fn sequences(&self) -> Vec<Sequence> {
-        self.lock().keys().copied().collect()
+    /// The pinned sequences and the one that `newest` gives, at which somebody may begin to read at any
+    /// moment; ascending.
+    pub(crate) fn sequences(&self, newest: impl FnOnce() -> Sequence) -> Vec<Sequence> {
+        let pinned = self.lock();
+        let newest = newest();
+        let mut sequences: Vec<_> = pinned.keys().copied().collect();
+        if let Err(at) = sequences.binary_search(&newest) {
+            sequences.insert(at, newest);
+        }
+        sequences
+    }
+
+    /// The oldest pinned sequence.
+    pub(crate) fn oldest(&self) -> Option<Sequence> {
+        self.lock().keys().next().copied()
     }
 
     /// How many pins there are.

@@ -11,20 +11,70 @@
 //!
 //! - Of each key, the newest version in each stripe stays.
 //! - A version under a range tombstone of its own stripe goes.
-//! - A tombstone goes too where nothing older can be left for it to hide: in the oldest stripe, at
-//!   the last level that holds its key.
+//! - A tombstone goes too where nothing older can be left for it to hide: in the oldest stripe, where
+//!   nothing beneath the output may hold its keys.
+//! - A table goes as a whole where a range tombstone of the stripe of all its entries covers it.
 
 use crate::internal_key::{Entry, Kind};
 use crate::range_tombstone::{Fragment, Fragments};
 use crate::sequence::Sequence;
+use crate::table::TableMeta;
+use crate::tree::span::Span;
+
+/// Where there may be data older than what is being written.
+#[derive(Clone, Debug)]
+pub(crate) enum Beneath {
+    Anything,
+    /// In these spans only: ascending, apart from each other.
+    Spans(Vec<Span>),
+}
+
+impl Beneath {
+    /// Whether something may be in `[start, end)`; an empty end is no end.
+    fn meets(&self, start: &[u8], end: &[u8]) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Spans(spans) => {
+                let next = spans.partition_point(|span| span.ends_before(start));
+                spans
+                    .get(next)
+                    .is_some_and(|span| span.meets_half_open(start, end))
+            }
+        }
+    }
+
+    fn holds(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Spans(spans) => {
+                let next = spans.partition_point(|span| span.ends_before(key));
+                spans.get(next).is_some_and(|span| span.contains(key))
+            }
+        }
+    }
+}
+
+/// Whether no reader, at any of the pinned sequences (ascending) or later, can tell if the table is
+/// there, given range tombstones that are.
+pub(crate) fn is_deleted(table: &TableMeta, tombstones: &Fragments, pinned: &[Sequence]) -> bool {
+    let stripe = |sequence| pinned.partition_point(|pinned| *pinned < sequence);
+    let oldest = stripe(table.smallest_sequence);
+    let end = (!table.largest_exclusive).then(|| crate::key::successor(&table.largest));
+    let end = end.as_deref().unwrap_or(&table.largest);
+    tombstones.covers(&table.smallest, end, |sequences| {
+        let newer = sequences.partition_point(|sequence| *sequence > table.largest_sequence);
+        sequences
+            .get(newer.wrapping_sub(1))
+            .is_some_and(|covering| stripe(*covering) == oldest)
+    })
+}
 
 /// Decides, entry by entry, in the engine's order.
 #[derive(Debug)]
 pub(crate) struct Retention {
     /// Ascending.
     pinned: Vec<Sequence>,
-    /// Nothing below the output holds any of its keys.
-    last_level: bool,
+    beneath: Beneath,
     /// All range tombstones of the inputs.
     tombstones: Fragments,
     key: Vec<u8>,
@@ -33,11 +83,11 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
-    pub(crate) fn new(pinned: Vec<Sequence>, last_level: bool, tombstones: Fragments) -> Self {
+    pub(crate) fn new(pinned: Vec<Sequence>, beneath: Beneath, tombstones: Fragments) -> Self {
         debug_assert!(pinned.is_sorted(), "pinned sequences ascend");
         Self {
             pinned,
-            last_level,
+            beneath,
             tombstones,
             key: Vec::new(),
             stripe: None,
@@ -59,7 +109,7 @@ impl Retention {
             .tombstones
             .oldest_above(entry.key, entry.sequence)
             .is_some_and(|covering| self.stripe_of(covering) == stripe);
-        let spent = entry.kind == Kind::Tombstone && self.last_level && stripe == 0;
+        let spent = entry.kind == Kind::Tombstone && stripe == 0 && !self.beneath.holds(entry.key);
         !(shadowed || covered || spent)
     }
 
@@ -69,7 +119,7 @@ impl Retention {
             let mut sequences = fragment.sequences.clone();
             // Newest first: the first of each stripe is the newest of it.
             sequences.dedup_by_key(|sequence| self.stripe_of(*sequence));
-            if self.last_level {
+            if !self.beneath.meets(&fragment.start, &fragment.end) {
                 sequences.retain(|sequence| self.stripe_of(*sequence) > 0);
             }
             (!sequences.is_empty()).then(|| Fragment {
@@ -95,8 +145,17 @@ mod tests {
         sequences.iter().copied().map(Sequence::new).collect()
     }
 
+    fn beneath(last_level: bool) -> Beneath {
+        if last_level {
+            Beneath::Spans(Vec::new())
+        } else {
+            Beneath::Anything
+        }
+    }
+
     fn kept(pinned: &[u64], last_level: bool, versions: &[(u64, Kind)]) -> Vec<u64> {
-        let mut retention = Retention::new(pins(pinned), last_level, Fragments::default());
+        let beneath = beneath(last_level);
+        let mut retention = Retention::new(pins(pinned), beneath, Fragments::default());
         versions
             .iter()
             .filter(|(sequence, kind)| {
@@ -145,7 +204,7 @@ mod tests {
             let fragments = Fragments::build(ranges.iter().map(|sequence| RangeTombstone {
                 start: b"a".to_vec(), end: b"z".to_vec(), sequence: Sequence::new(*sequence),
             }));
-            let mut retention = Retention::new(pins(&pinned), last_level, fragments.clone());
+            let mut retention = Retention::new(pins(&pinned), beneath(last_level), fragments.clone());
             let after_ranges = retention.kept_tombstones();
             let kind = |value: &bool| if *value { Kind::Value } else { Kind::Tombstone };
             let after: Vec<_> = versions.iter().rev().filter(|(sequence, value)| {

@@ -93,6 +93,12 @@ impl Version {
         self.levels.iter().flatten()
     }
 
+    /// The table of this number in `level`.
+    pub(crate) fn table(&self, level: usize, number: u64) -> Option<&Arc<Table>> {
+        let tables = self.levels.get(level)?;
+        tables.iter().find(|table| table.meta().number == number)
+    }
+
     /// The one table of a sorted level that may hold `key`.
     pub(crate) fn find<'a>(&'a self, level: usize, key: &[u8]) -> Option<&'a Arc<Table>> {
         let tables = &self.levels[level];

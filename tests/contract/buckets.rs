@@ -1,11 +1,9 @@
 //! Names, options and life of buckets.
 
-use trine_kv::{BucketOptions, CompressionProfile, Db, DbOptions, WriteBatch};
+use trine_kv::{BucketOptions, CompressionProfile, Db};
 
 use crate::common::way::call;
-use crate::fixture::{
-    BOTH_WAYS, Place, everywhere_both_ways, invalid_options, names, refused_as_read_only,
-};
+use crate::fixture::{BOTH_WAYS, Place, everywhere_both_ways, names, refused_as_read_only};
 
 fn other_options() -> BucketOptions {
     BucketOptions {
@@ -13,21 +11,6 @@ fn other_options() -> BucketOptions {
         compression: CompressionProfile::None,
         ..BucketOptions::default()
     }
-}
-
-#[test]
-fn the_empty_name_and_the_default_name_are_refused() {
-    everywhere_both_ways(|way, db| {
-        for name in ["", "default"] {
-            invalid_options(call!(way, db, bucket / bucket_sync(name)));
-            let options = BucketOptions::default();
-            invalid_options(call!(
-                way,
-                db,
-                bucket_with_options / bucket_with_options_sync(name, options)
-            ));
-        }
-    });
 }
 
 #[test]
@@ -89,39 +72,6 @@ fn the_default_bucket_is_the_one_that_db_helpers_write() {
 }
 
 #[test]
-fn other_options_for_an_existing_bucket_are_refused() {
-    for way in BOTH_WAYS {
-        let place = Place::new();
-        let db = way.open(place.options()).unwrap();
-        call!(way, db, bucket / bucket_sync("plain")).unwrap();
-        call!(
-            way,
-            db,
-            bucket_with_options / bucket_with_options_sync("special", other_options())
-        )
-        .unwrap();
-        let check = |db: &Db| {
-            let name = "plain";
-            invalid_options(call!(
-                way,
-                db,
-                bucket_with_options / bucket_with_options_sync(name, other_options())
-            ));
-            invalid_options(call!(way, db, bucket / bucket_sync("special")));
-            let special = call!(
-                way,
-                db,
-                bucket_with_options / bucket_with_options_sync("special", other_options())
-            );
-            assert_eq!(special.unwrap().options(), &other_options());
-        };
-        check(&db);
-        way.close(&db).unwrap();
-        check(&way.open(place.options()).unwrap());
-    }
-}
-
-#[test]
 fn creating_a_bucket_is_durable_before_the_call_returns() {
     let place = Place::new();
     let db = place.open();
@@ -151,46 +101,4 @@ fn options_stored_at_creation_rule_the_default_bucket() {
         db.default_bucket_sync().unwrap().options(),
         &other_options()
     );
-}
-
-#[test]
-fn invalid_bucket_options_are_refused_at_creation() {
-    use trine_kv::{FilterPolicy, PrefixFilterPolicy};
-    let db = Db::open_sync(DbOptions::memory()).unwrap();
-    let cases = [
-        BucketOptions {
-            block_bytes: 0,
-            ..BucketOptions::default()
-        },
-        BucketOptions {
-            blob_threshold_bytes: 0,
-            ..BucketOptions::default()
-        },
-        BucketOptions {
-            filter_policy: FilterPolicy::Bloom { bits_per_key: 0 },
-            ..BucketOptions::default()
-        },
-        BucketOptions {
-            prefix_filter_policy: PrefixFilterPolicy::Bloom { bits_per_prefix: 0 },
-            ..BucketOptions::default()
-        },
-    ];
-    for options in cases {
-        invalid_options(db.bucket_with_options_sync("b", options.clone()));
-        invalid_options(Db::open_sync(
-            DbOptions::memory().with_default_bucket_options(options),
-        ));
-    }
-    assert_eq!(db.stats().live_buckets, 1);
-}
-
-#[test]
-fn staging_checks_names_and_leaves_the_batch_alone() {
-    let mut batch = WriteBatch::new();
-    for name in ["", "default"] {
-        invalid_options(batch.put_bucket(name, "key", "value"));
-        invalid_options(batch.delete_bucket(name, "key"));
-        invalid_options(batch.delete_range_bucket(name, trine_kv::KeyRange::all()));
-    }
-    assert!(batch.is_empty());
 }

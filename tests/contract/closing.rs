@@ -3,18 +3,7 @@
 use trine_kv::{Db, DurabilityMode, KeyRange, WriteBatch, WriteOptions};
 
 use crate::common::way::call;
-use crate::fixture::{
-    BOTH_WAYS, Place, all_keys, closed, everywhere_both_ways, keys, put_all, sequence,
-};
-
-#[test]
-fn closing_twice_is_closing_once() {
-    everywhere_both_ways(|way, db| {
-        way.close(db).unwrap();
-        way.close(db).unwrap();
-        way.close(&db.clone()).unwrap();
-    });
-}
+use crate::fixture::{Place, all_keys, closed, everywhere_both_ways, put_all, sequence};
 
 #[test]
 fn every_call_after_close_says_so() {
@@ -70,34 +59,6 @@ fn what_needs_no_storage_still_answers_after_close() {
         assert_eq!(db.stats().live_buckets, 1);
         assert!(db.options().create_if_missing);
     });
-}
-
-#[test]
-fn an_iterator_made_before_close_gives_its_rows() {
-    everywhere_both_ways(|way, db| {
-        put_all(db, &[b"a", b"b"]);
-        db.flush_sync().unwrap();
-        put_all(db, &[b"c"]);
-        let iter = db.range_sync(&KeyRange::all()).unwrap();
-        way.close(db).unwrap();
-        assert_eq!(keys(iter), [b"a", b"b", b"c"]);
-    });
-}
-
-#[test]
-fn what_was_committed_before_close_is_there_after_reopening() {
-    for way in BOTH_WAYS {
-        for mode in [DurabilityMode::Buffered, DurabilityMode::SyncAll] {
-            let place = Place::new();
-            let db = way.open(place.options().with_durability(mode)).unwrap();
-            put_all(&db, &[b"a", b"b"]);
-            way.close(&db).unwrap();
-            // The old handle lives and is useless; the directory opens all the same.
-            let again = way.open(place.options()).unwrap();
-            assert_eq!(all_keys(&again), [b"a", b"b"]);
-            closed(db.get_sync(b"a"));
-        }
-    }
 }
 
 #[test]

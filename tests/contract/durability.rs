@@ -58,14 +58,3 @@ fn a_returned_commit_of_any_mode_is_in_the_files() {
         }
     }
 }
-
-#[test]
-fn persist_neither_flushes_nor_compacts() {
-    let place = Place::new();
-    let db = place.open();
-    db.put_sync("key", "value").unwrap();
-    db.persist_sync(DurabilityMode::SyncAll).unwrap();
-    let stats = db.stats();
-    assert_eq!((stats.total_tables, stats.immutable_memtables), (0, 0));
-    assert!(stats.memtable_bytes > 0);
-}

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use trine_kv::{Bucket, Db, DbOptions, Error, Iter, KeyRange};
+use trine_kv::{Db, DbOptions, Error, Iter, KeyRange};
 
 use crate::common::way::Way;
 
@@ -84,10 +84,6 @@ pub(crate) fn keys(iter: Iter) -> Vec<Vec<u8>> {
 
 pub(crate) fn all_keys(db: &Db) -> Vec<Vec<u8>> {
     keys(db.range_sync(&KeyRange::all()).expect("a scan"))
-}
-
-pub(crate) fn all_keys_of(bucket: &Bucket) -> Vec<Vec<u8>> {
-    keys(bucket.range_sync(&KeyRange::all()).expect("a scan"))
 }
 
 pub(crate) fn put_all(db: &Db, keys: &[&[u8]]) {

@@ -50,20 +50,6 @@ fn scans_know_their_direction() {
 }
 
 #[test]
-fn after_the_end_there_is_nothing_more() {
-    everywhere(|db| {
-        put_all(db, &[b"a"]);
-        let mut iter = db.range_sync(&KeyRange::all()).unwrap();
-        assert!(iter.next_sync().is_some());
-        for _ in 0..3 {
-            assert!(iter.next_sync().is_none());
-            assert!(block_on(iter.next()).unwrap().is_none());
-            assert!(Iterator::next(&mut iter).is_none());
-        }
-    });
-}
-
-#[test]
 fn all_three_ways_to_step_share_one_position() {
     everywhere(|db| {
         put_all(db, &[b"a", b"b", b"c", b"d"]);

@@ -1,37 +1,8 @@
 //! Which keys and values there are.
 
-use trine_kv::{BucketOptions, Db, DbOptions, KeyRange, WriteBatch, WriteOptions};
+use trine_kv::Db;
 
-use crate::common::way::call;
-use crate::fixture::{BOTH_WAYS, Place, invalid_options, sequence, wherever_rows_lie};
-
-#[test]
-fn the_empty_key_is_a_key_and_the_smallest() {
-    wherever_rows_lie(
-        |db| {
-            db.put_sync("", "empty").unwrap();
-            db.put_sync("\0", "zero").unwrap();
-        },
-        |db| {
-            assert_eq!(db.get_sync(b"").unwrap(), Some(b"empty".to_vec()));
-            let first = db
-                .range_sync(&KeyRange::all())
-                .unwrap()
-                .next_sync()
-                .unwrap()
-                .unwrap();
-            assert_eq!(first.key, b"");
-        },
-    );
-}
-
-#[test]
-fn an_empty_value_is_a_value() {
-    wherever_rows_lie(
-        |db| db.put_sync("key", "").unwrap(),
-        |db| assert_eq!(db.get_sync(b"key").unwrap(), Some(Vec::new())),
-    );
-}
+use crate::fixture::{Place, wherever_rows_lie};
 
 #[test]
 fn values_of_every_small_length_come_back() {
@@ -74,42 +45,4 @@ fn a_huge_key_and_a_huge_value_survive_flush_and_reopen() {
     check(&db);
     db.close_sync();
     check(&place.open());
-}
-
-#[test]
-fn a_bucket_can_refuse_empty_keys() {
-    for way in BOTH_WAYS {
-        let strict = BucketOptions {
-            allow_empty_keys: false,
-            ..BucketOptions::default()
-        };
-        let db =
-            Db::open_sync(DbOptions::memory().with_default_bucket_options(strict.clone())).unwrap();
-        let bucket = db.bucket_with_options_sync("strict", strict).unwrap();
-        db.bucket_sync("lenient").unwrap();
-        invalid_options(call!(way, db, put / put_sync("", "value")));
-        invalid_options(call!(way, db, delete / delete_sync("")));
-        invalid_options(call!(way, bucket, put / put_sync("", "value")));
-        let mut batch = WriteBatch::new();
-        batch.put("key", "value");
-        batch.put_bucket("strict", "", "value").unwrap();
-        invalid_options(call!(
-            way,
-            db,
-            write / write_sync(batch, WriteOptions::buffered())
-        ));
-        // Nothing of a refused batch is applied, reads answer, ranges are not affected.
-        assert_eq!(sequence(&db), 0);
-        assert_eq!(call!(way, db, get / get_sync(b"key")).unwrap(), None);
-        assert_eq!(call!(way, db, get / get_sync(b"")).unwrap(), None);
-        call!(
-            way,
-            db,
-            delete_range / delete_range_sync(KeyRange::half_open("", "z"))
-        )
-        .unwrap();
-        let mut batch = WriteBatch::new();
-        batch.put_bucket("lenient", "", "value").unwrap();
-        call!(way, db, write / write_sync(batch, WriteOptions::buffered())).unwrap();
-    }
 }

@@ -83,22 +83,6 @@ fn a_lock_file_of_somebody_else_is_respected_and_untouched() {
 }
 
 #[test]
-fn the_lock_exists_while_a_writer_is_open_and_is_gone_after_close() {
-    for way in BOTH_WAYS {
-        let place = Place::new();
-        let db = way.open(place.options()).unwrap();
-        assert!(place.path().join("LOCK").exists());
-        way.close(&db).unwrap();
-        assert!(
-            !place.path().join("LOCK").exists(),
-            "with a handle still alive"
-        );
-        drop(db);
-        assert!(!place.path().join("LOCK").exists());
-    }
-}
-
-#[test]
 fn dropping_the_last_handle_releases_the_lock() {
     let place = Place::new();
     let db = place.open();

@@ -32,7 +32,6 @@ mod options;
 mod order;
 mod ranges;
 mod read_only;
-mod sequences;
 mod snapshots;
 mod threads;
 mod types;

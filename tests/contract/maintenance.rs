@@ -4,49 +4,6 @@ use trine_kv::{BucketOptions, CompressionProfile, Db, DbOptions, KeyRange};
 
 use crate::fixture::{Place, all_keys, put_all};
 
-fn open_with_buffer(place: &Place, write_buffer_bytes: usize) -> Db {
-    Db::open_sync(DbOptions {
-        write_buffer_bytes,
-        ..place.options()
-    })
-    .unwrap()
-}
-
-#[test]
-fn a_write_that_fills_the_buffer_freezes_its_bucket_only() {
-    let place = Place::new();
-    let db = open_with_buffer(&place, 40);
-    let other = db.bucket_sync("other").unwrap();
-    other.put_sync("k", "v").unwrap();
-    db.put_sync("k", "v").unwrap();
-    assert_eq!(
-        db.stats().immutable_memtables,
-        0,
-        "a byte of key and a byte of value are small"
-    );
-    db.put_sync("k", vec![0; 80]).unwrap();
-    let stats = db.stats();
-    assert_eq!((stats.immutable_memtables, stats.total_tables), (1, 0));
-    assert!(
-        stats.memtable_bytes > 0,
-        "the other bucket's memtable is still active"
-    );
-}
-
-#[test]
-fn a_buffer_of_one_byte_freezes_at_every_write() {
-    let place = Place::new();
-    let db = open_with_buffer(&place, 1);
-    for count in 1..=4_u8 {
-        db.put_sync([count], "v").unwrap();
-        assert_eq!(db.stats().immutable_memtables, usize::from(count));
-    }
-    // The limit is four: the next write flushes them first.
-    db.put_sync("next", "v").unwrap();
-    assert_eq!(db.stats().immutable_memtables, 1);
-    assert_eq!(all_keys(&db).len(), 5);
-}
-
 #[test]
 fn a_flush_leaves_nothing_in_memtables_and_one_table_for_each() {
     let place = Place::new();
@@ -83,26 +40,6 @@ fn compacting_one_table_moves_it_to_level_one() {
         .collect();
     assert_eq!(levels, [(1, 1)]);
     assert_eq!(all_keys(&db), [b"a", b"b"]);
-}
-
-#[test]
-fn compaction_does_not_flush() {
-    let place = Place::new();
-    let db = place.open();
-    put_all(&db, &[b"a"]);
-    db.compact_range_sync(KeyRange::all()).unwrap();
-    assert_eq!(db.stats().total_tables, 0);
-}
-
-#[test]
-fn compaction_outside_the_range_leaves_tables_alone() {
-    let place = Place::new();
-    let db = place.open();
-    put_all(&db, &[b"a", b"b"]);
-    db.flush_sync().unwrap();
-    db.compact_range_sync(KeyRange::half_open("x", "y"))
-        .unwrap();
-    assert_eq!(db.stats().l0_tables, 1);
 }
 
 #[test]

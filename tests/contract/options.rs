@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use trine_kv::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions,
-    DurabilityMode, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy,
-    PrefixExtractor, PrefixFilterPolicy, RuntimeOptions, StorageMode, WriteOptions,
+    DurabilityMode, Error, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend,
+    IndexSearchPolicy, PrefixExtractor, PrefixFilterPolicy, RuntimeOptions, StorageMode,
+    WriteOptions,
 };
 
 use crate::fixture::{Place, invalid_options};
@@ -179,6 +180,37 @@ fn wrong_options_are_refused_in_every_storage_mode_before_anything_is_created() 
     assert!(!place.path().exists());
 }
 
+/// A caller that gets several things wrong meets them in this order.
+#[test]
+fn refusals_come_in_one_order_backend_runtime_bucket_database() {
+    let place = Place::new();
+    let mut options = DbOptions {
+        runtime: RuntimeOptions::inline(),
+        background_worker_count: 1,
+        write_buffer_bytes: 0,
+        ..place.options()
+    };
+    options.default_bucket_options.blob_threshold_bytes = 0;
+    let elsewhere = DbOptions {
+        storage_mode: DbOptions::browser_persistent().storage_mode,
+        ..options.clone()
+    };
+    let refused = Db::open_sync(elsewhere);
+    assert!(matches!(refused, Err(Error::UnsupportedBackend { .. })));
+    let next = |options: &DbOptions, phrase: &str| {
+        let message = invalid_options(Db::open_sync(options.clone()));
+        assert!(message.contains(phrase), "{message}");
+    };
+    next(&options, "background workers");
+    options.background_worker_count = 0;
+    next(&options, "blob threshold");
+    options.default_bucket_options.blob_threshold_bytes = 1;
+    next(&options, "write buffer");
+    options.write_buffer_bytes = 1;
+    options.create_if_missing = false;
+    next(&options, "does not exist");
+}
+
 #[test]
 fn odd_options_are_accepted() {
     let place = Place::new();
@@ -190,6 +222,12 @@ fn odd_options_are_accepted() {
     let odd = [
         DbOptions {
             block_cache_bytes: 0,
+            ..place.options()
+        },
+        // What blob garbage collection would need, where there is none.
+        DbOptions {
+            blob_gc_enabled: false,
+            blob_gc_min_file_bytes: 0,
             ..place.options()
         },
         DbOptions {
@@ -210,5 +248,35 @@ fn odd_options_are_accepted() {
         let db = Db::open_sync(options.clone()).unwrap();
         db.put_sync("key", "value").unwrap();
         assert_eq!(db.options(), &options);
+    }
+}
+
+/// Tables have a fence index for which one search is best at any size, so the policy is kept and no more.
+#[test]
+fn every_index_search_policy_answers_alike() {
+    for index_search_policy in [
+        IndexSearchPolicy::Linear,
+        IndexSearchPolicy::Binary,
+        IndexSearchPolicy::Auto,
+    ] {
+        let place = Place::new();
+        let options = BucketOptions {
+            index_search_policy,
+            block_bytes: 64,
+            ..BucketOptions::default()
+        };
+        let db = Db::open_sync(place.options()).unwrap();
+        let bucket = db
+            .bucket_with_options_sync("bucket", options.clone())
+            .unwrap();
+        for number in 0..200_u8 {
+            bucket.put_sync([number], [number]).unwrap();
+        }
+        db.flush_sync().unwrap();
+        for number in 0..=255_u8 {
+            let expected = (number < 200).then(|| vec![number]);
+            assert_eq!(bucket.get_sync(&[number]).unwrap(), expected);
+        }
+        assert_eq!(bucket.options(), &options);
     }
 }

@@ -75,35 +75,6 @@ fn a_scan_holds_to_its_bounds_and_inverted_ranges_are_empty() {
 }
 
 #[test]
-fn prefix_scans_are_right_for_any_prefix() {
-    wherever_rows_lie(
-        |db| put_all(db, &ROWS),
-        |db| {
-            let prefixes: [&[u8]; 7] = [
-                b"",
-                b"a",
-                b"b",
-                b"bab",
-                b"\xff",
-                b"\xff\xff",
-                b"\xff\xff\xff",
-            ];
-            for prefix in prefixes {
-                let mut expected = expected(|key| key.starts_with(prefix));
-                assert_eq!(
-                    keys(db.prefix_sync(prefix).unwrap()),
-                    expected,
-                    "{prefix:?}"
-                );
-                expected.reverse();
-                let reverse = keys(db.prefix_reverse_sync(prefix).unwrap());
-                assert_eq!(reverse, expected, "reverse {prefix:?}");
-            }
-        },
-    );
-}
-
-#[test]
 fn asynchronous_scans_give_the_same_rows() {
     let place = Place::new();
     let db = place.open();
@@ -178,16 +149,4 @@ fn a_range_delete_holds_across_flush_compaction_and_reopen() {
         db.close_sync();
         assert_eq!(all_keys(&place.open()), expected, "reopened, {range:?}");
     }
-}
-
-#[test]
-fn a_put_after_a_range_delete_is_there() {
-    wherever_rows_lie(
-        |db| {
-            db.put_sync("b", "old").unwrap();
-            db.delete_range_sync(KeyRange::half_open("a", "c")).unwrap();
-            db.put_sync("b", "new").unwrap();
-        },
-        |db| assert_eq!(db.get_sync(b"b").unwrap(), Some(b"new".to_vec())),
-    );
 }

@@ -2,69 +2,7 @@
 
 use trine_kv::{Db, DbOptions, KeyRange, Sequence, Snapshot};
 
-use crate::common::way::call;
-use crate::fixture::{BOTH_WAYS, Place, everywhere, keys, sequence};
-
-#[test]
-fn a_pinned_version_survives_whatever_follows() {
-    for way in BOTH_WAYS {
-        let place = Place::new();
-        let db = way.open(place.options()).unwrap();
-        let bucket = db.default_bucket_sync().unwrap();
-        for key in ["overwritten", "deleted", "range-deleted"] {
-            db.put_sync(key, "old").unwrap();
-        }
-        let snapshot = db.snapshot();
-        db.put_sync("overwritten", "new").unwrap();
-        db.delete_sync("deleted").unwrap();
-        db.delete_range_sync(KeyRange::half_open("range", "rangf"))
-            .unwrap();
-        db.put_sync("added", "new").unwrap();
-        let check = || {
-            for key in ["overwritten", "deleted", "range-deleted"] {
-                let through_db = call!(way, db, get_at / get_at_sync(&snapshot, key.as_bytes()));
-                assert_eq!(through_db.unwrap(), Some(b"old".to_vec()), "{key}");
-                let through_snapshot =
-                    call!(way, snapshot, get / get_sync(&bucket, key.as_bytes()));
-                assert_eq!(through_snapshot.unwrap(), Some(b"old".to_vec()), "{key}");
-            }
-            assert_eq!(
-                call!(way, db, get_at / get_at_sync(&snapshot, b"added")).unwrap(),
-                None
-            );
-            let all = KeyRange::all();
-            let forward = call!(way, snapshot, range / range_sync(&bucket, &all)).unwrap();
-            assert_eq!(way.rows(forward).unwrap().len(), 3);
-            let reverse = call!(
-                way,
-                snapshot,
-                range_reverse / range_reverse_sync(&bucket, &all)
-            )
-            .unwrap();
-            assert_eq!(way.rows(reverse).unwrap()[0].0, b"range-deleted");
-            let prefix = call!(way, snapshot, prefix / prefix_sync(&bucket, "d")).unwrap();
-            assert_eq!(way.rows(prefix).unwrap().len(), 1);
-            let prefix = call!(
-                way,
-                snapshot,
-                prefix_reverse / prefix_reverse_sync(&bucket, "a")
-            )
-            .unwrap();
-            assert_eq!(way.rows(prefix).unwrap().len(), 0);
-        };
-        check();
-        db.flush_sync().unwrap();
-        check();
-        db.compact_range_sync(KeyRange::all()).unwrap();
-        check();
-        for index in 0..100_u8 {
-            db.put_sync("overwritten", [index]).unwrap();
-        }
-        db.flush_sync().unwrap();
-        db.compact_range_sync(KeyRange::all()).unwrap();
-        check();
-    }
-}
+use crate::fixture::{Place, everywhere, keys, sequence};
 
 #[test]
 fn snapshots_of_every_commit_show_every_state() {

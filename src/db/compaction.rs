@@ -1,0 +1,248 @@
+//! Compaction as jobs: one unit is one pick, claimed, merged or moved, and installed.
+
+use std::sync::Arc;
+
+use trine_io::Mode;
+
+use crate::db::budget::MaintenanceOutcome;
+use crate::db::maintenance::{Turn, Unit, added, level_tag};
+use crate::db::{Core, Persistent};
+use crate::error::{Error, Result};
+use crate::key::KeyRange;
+use crate::manifest::Change;
+use crate::sequence::Sequence;
+use crate::table::Table;
+use crate::tree::Tree;
+use crate::tree::claims::{ClaimGuard, Claimed};
+use crate::tree::compaction::compact;
+use crate::tree::picker::{Compaction, Goal, Pick, Picker, Shape};
+use crate::tree::version::{Version, VersionChange};
+
+/// A compaction with its tables, which nobody else works on.
+struct Job<'a> {
+    compaction: Compaction,
+    inputs: Vec<(usize, Arc<Table>)>,
+    claim: ClaimGuard<'a>,
+}
+
+impl Job<'_> {
+    fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.inputs.iter().map(|(_, table)| table)
+    }
+}
+
+impl Core {
+    /// One compaction of the tree towards `goal`, if there is anything to do.
+    pub(crate) async fn compact_once(
+        &self,
+        tree: &Tree,
+        goal: &Goal,
+        when: Turn,
+        mode: Mode,
+    ) -> Result<Unit> {
+        let Some(persistent) = &self.persistent else {
+            return Ok(Unit::Idle);
+        };
+        let mut freed = None;
+        loop {
+            self.check_open()?;
+            if tree.check_kept().is_err() {
+                return Ok(Unit::Idle);
+            }
+            let (pick, job) = self.claim(persistent, tree, goal)?;
+            if let Some(job) = job {
+                self.carry_out(persistent, tree, job, mode).await?;
+                self.remove_obsolete(mode).await;
+                return Ok(Unit::Done);
+            }
+            match (pick, when) {
+                (Pick::Blocked, Turn::Try) => return Ok(Unit::Busy),
+                // Looked at once more after it began to listen: what it waits for may just have come.
+                (Pick::Blocked, Turn::Wait) => match freed.take() {
+                    None => freed = Some(persistent.claims.freed()),
+                    Some(freed) => {
+                        freed.await;
+                    }
+                },
+                _ => return Ok(Unit::Idle),
+            }
+        }
+    }
+
+    /// Compacts towards `goal` in every bucket, up to `units` units.
+    pub(crate) async fn compact_units(
+        &self,
+        goal: &Goal,
+        units: usize,
+        when: Turn,
+        mode: Mode,
+    ) -> Result<MaintenanceOutcome> {
+        let mut outcome = MaintenanceOutcome::default();
+        let trees = self.trees.load();
+        for tree in trees.iter() {
+            while outcome.compactions < units {
+                match self.compact_once(tree, goal, when, mode).await? {
+                    Unit::Done => outcome.compactions += 1,
+                    Unit::Idle => break,
+                    Unit::Busy => {
+                        outcome.busy = true;
+                        break;
+                    }
+                }
+            }
+            if outcome.compactions == units && !outcome.budget_exhausted {
+                outcome.budget_exhausted = self.is_due(tree, goal);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Compacts towards `goal` in every bucket, until `stop`. Whether there was anything to do. For
+    /// background workers.
+    pub(crate) async fn compact_due(
+        &self,
+        goal: &Goal,
+        stop: &dyn Fn() -> bool,
+        mode: Mode,
+    ) -> Result<bool> {
+        let mut compacted = false;
+        for tree in self.trees.load().iter() {
+            while !stop() && self.compact_once(tree, goal, Turn::Try, mode).await? == Unit::Done {
+                compacted = true;
+            }
+        }
+        Ok(compacted)
+    }
+
+    /// Compacts what overlaps `range` in every bucket down to its last level, up to `units` units.
+    pub(crate) async fn compact_range_in(
+        &self,
+        range: &KeyRange,
+        units: usize,
+        when: Turn,
+        mode: Mode,
+    ) -> Result<MaintenanceOutcome> {
+        self.check_writable()?;
+        // What is written meanwhile does not keep the call from ending.
+        let goal = Goal::Range(range.clone(), self.commits.visible());
+        self.compact_units(&goal, units, when, mode).await
+    }
+
+    /// Whether something waits to be done towards `goal`.
+    fn is_due(&self, tree: &Tree, goal: &Goal) -> bool {
+        self.persistent.as_ref().is_some_and(|persistent| {
+            let pick = persistent.claims.look(tree.id(), |claimed| {
+                self.picker(&tree.pin().version, claimed).pick(goal)
+            });
+            pick != Pick::Nothing
+        })
+    }
+
+    fn claim<'a>(
+        &self,
+        persistent: &'a Persistent,
+        tree: &Tree,
+        goal: &Goal,
+    ) -> Result<(Pick, Option<Job<'a>>)> {
+        let mut version = None;
+        let (pick, claim) = persistent.claims.claim(tree.id(), |claimed| {
+            let now = version.insert(tree.pin().version);
+            self.picker(now, claimed).pick(goal)
+        });
+        let (Pick::Job(compaction), Some(claim), Some(version)) = (&pick, claim, version) else {
+            return Ok((pick, None));
+        };
+        let inputs: Option<Vec<_>> = compaction
+            .inputs
+            .iter()
+            .map(|(level, number)| Some((*level, Arc::clone(version.table(*level, *number)?))))
+            .collect();
+        let job = inputs.map(|inputs| Job {
+            compaction: compaction.clone(),
+            inputs,
+            claim,
+        });
+        match job {
+            Some(job) => Ok((pick, Some(job))),
+            None => Err(Error::Corruption {
+                message: "a compaction names a table that is not there".to_owned(),
+            }),
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        persistent: &Persistent,
+        tree: &Tree,
+        job: Job<'_>,
+        mode: Mode,
+    ) -> Result<()> {
+        persistent.manifest.take().await.check()?;
+        let to = job.compaction.output_level;
+        let (built, outputs, changes) = if job.compaction.moves {
+            let moved = job.inputs.iter().map(|(from, table)| Change::TableMoved {
+                bucket: tree.id(),
+                number: table.meta().number,
+                from: level_tag(*from),
+                to: level_tag(to),
+            });
+            let tables = job.tables().map(Arc::clone).collect();
+            (Vec::new(), tables, moved.collect())
+        } else {
+            let built = compact(
+                tree,
+                &job.compaction,
+                &job.inputs,
+                self.shape().table_bytes,
+                self.readable(),
+                persistent.build_context(mode),
+            )
+            .await?;
+            let removed = job
+                .inputs
+                .iter()
+                .map(|(level, table)| Change::TableRemoved {
+                    bucket: tree.id(),
+                    level: level_tag(*level),
+                    number: table.meta().number,
+                });
+            let changes: Vec<_> = removed.chain(added(tree, to, &built)).collect();
+            (built.clone(), built, changes)
+        };
+        persistent.install(changes, &built, mode).await?;
+        self.counters
+            .compacted(&job.inputs, &job.compaction, &built);
+        let removed = job.tables().map(|table| table.meta().number).collect();
+        let added = outputs.into_iter().map(|table| (to, table)).collect();
+        tree.install_compaction(&VersionChange { removed, added });
+        if !job.compaction.moves {
+            persistent.retire(job.tables());
+        }
+        let Job { inputs, claim, .. } = job;
+        drop(inputs);
+        // Last: whoever claims next must find the result.
+        drop(claim);
+        Ok(())
+    }
+
+    fn picker<'a>(&self, version: &'a Version, claimed: Claimed<'a>) -> Picker<'a> {
+        Picker::new(version, self.shape(), claimed, self.pins.oldest())
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        Shape::of(&self.options)
+    }
+
+    /// The sequences at which somebody reads, or may begin to.
+    pub(crate) fn readable(&self) -> Vec<Sequence> {
+        self.pins.sequences(|| self.commits.visible())
+    }
+
+    /// A compaction that runs for as long as the guard lives.
+    #[cfg(test)]
+    pub(crate) fn claim_for_test<'a>(&'a self, tree: &Tree, goal: &Goal) -> ClaimGuard<'a> {
+        let persistent = self.persistent.as_ref().expect("storage");
+        let (_, job) = self.claim(persistent, tree, goal).expect("a version");
+        job.expect("something to do").claim
+    }
+}

@@ -1,0 +1,161 @@
+//! Level 0: tables that may overlap each other, the newest first.
+//!
+//! Tables that overlap, directly or through others, make a *group*. Groups share no key, so each is a
+//! job of its own, and one that is a single table over empty space only changes its level.
+
+use crate::table::TableMeta;
+use crate::tree::picker::{Compaction, Pick, Picker, bytes_of};
+use crate::tree::span::Span;
+use crate::tree::version::LEVELS_MAX;
+
+/// At rest level 0 may hold this part of what is below.
+const REST_DIVISOR: u64 = 10;
+
+/// Less than this in level 0 is left alone at rest: a small database would be rewritten for nothing.
+const REST_BYTES: u64 = 4 << 20;
+
+/// Fewer tables than this are not merged within level 0.
+const WITHIN_TABLES: usize = 4;
+
+impl<'a> Picker<'a> {
+    /// A group of level 0 that has a wanted table in it, or all single wanted tables that can be moved.
+    pub(super) fn level_zero(&self, wanted: impl Fn(&TableMeta) -> bool) -> Pick {
+        let to = (1..self.targets.base)
+            .find(|level| !self.levels[*level].is_empty())
+            .unwrap_or(self.targets.base);
+        let mut moves: Option<Compaction> = None;
+        let mut best: Option<(u64, Compaction)> = None;
+        let mut blocked = false;
+        for group in self.groups() {
+            if !group.iter().any(|table| wanted(table)) {
+                continue;
+            }
+            let Some(hull) = Span::hull(group.iter().copied()) else {
+                continue;
+            };
+            let bytes = bytes_of(&group);
+            let lower = self.overlapping(to, &hull);
+            let compaction = self.merge(&[(0, &group), (to, lower)], to);
+            if self.claimed.meets(&compaction) {
+                blocked = true;
+            } else if compaction.moves {
+                // Together they are one edit, unless another compaction is between them.
+                moves = Some(match moves {
+                    Some(others) => {
+                        let all = others.clone().and(compaction);
+                        if self.claimed.meets(&all) {
+                            others
+                        } else {
+                            all
+                        }
+                    }
+                    None => compaction,
+                });
+            } else if best.as_ref().is_none_or(|(most, _)| *most < bytes) {
+                best = Some((bytes, compaction));
+            }
+        }
+        match moves.or(best.map(|(_, compaction)| compaction)) {
+            Some(compaction) => Pick::Job(compaction),
+            None if blocked => Pick::Blocked,
+            None => Pick::Nothing,
+        }
+    }
+
+    /// A table of nothing but range tombstones, if that frees more than it costs: whole tables below go
+    /// unread, those at its ends are rewritten.
+    pub(super) fn ranges_to_free(&self) -> Pick {
+        let frees = |table: &TableMeta| {
+            let is_read = self
+                .oldest_pin
+                .is_some_and(|pin| pin < table.largest_sequence);
+            if table.entries > 0 || is_read {
+                return false;
+            }
+            let span = Span::of(table);
+            let (mut freed, mut rewritten) = (0_u64, 0_u64);
+            for level in 1..LEVELS_MAX {
+                for below in self.overlapping(level, &span) {
+                    if span.holds(&Span::of(below)) {
+                        freed += below.bytes;
+                    } else {
+                        rewritten += below.bytes;
+                    }
+                }
+            }
+            freed > rewritten
+        };
+        if self.levels[0].iter().any(|table| frees(table)) {
+            self.level_zero(frees)
+        } else {
+            Pick::Nothing
+        }
+    }
+
+    /// For rest: level 0, if it is a burden beside what is below and holds something that overlaps.
+    pub(super) fn for_rest(&self) -> Pick {
+        let level_0 = bytes_of(&self.levels[0]);
+        let below: u64 = self.levels[1..].iter().map(|tables| bytes_of(tables)).sum();
+        if level_0 < REST_BYTES || level_0 <= below / REST_DIVISOR {
+            return Pick::Nothing;
+        }
+        match self.level_zero(|_| true) {
+            Pick::Job(compaction) if compaction.moves => Pick::Nothing,
+            pick => pick,
+        }
+    }
+
+    /// While what is older is on its way down: the newest tables of level 0 to one, so that reads ask
+    /// fewer. Each next older one is taken only if it is not larger than all before it together, so no
+    /// entry is rewritten more often than the logarithm of the tables.
+    pub(super) fn merge_within_level_zero(&self) -> Pick {
+        let mut run: Vec<&TableMeta> = Vec::new();
+        for table in &self.levels[0] {
+            if !self.is_free(table) || (run.len() >= 2 && table.bytes > bytes_of(&run)) {
+                break;
+            }
+            run.push(table);
+        }
+        if run.len() < WITHIN_TABLES.max(self.shape.l0_tables_max / 2) {
+            return Pick::Nothing;
+        }
+        let mut compaction = self.merge(&[(0, &run)], 0);
+        compaction.moves = false;
+        if self.claimed.meets(&compaction) {
+            return Pick::Blocked;
+        }
+        Pick::Job(compaction)
+    }
+
+    /// The groups, ascending; each newest first.
+    fn groups(&self) -> Vec<Vec<&'a TableMeta>> {
+        let mut tables: Vec<(usize, &'a TableMeta)> =
+            self.levels[0].iter().copied().enumerate().collect();
+        tables.sort_by(|(_, left), (_, right)| left.smallest.cmp(&right.smallest));
+        let mut groups: Vec<(Span, Vec<(usize, &'a TableMeta)>)> = Vec::new();
+        for (age, table) in tables {
+            let span = Span::of(table);
+            match groups.pop_if(|(hull, _)| hull.meets(&span)) {
+                Some((hull, mut group)) => {
+                    group.push((age, table));
+                    groups.push((hull.join(span), group));
+                }
+                None => groups.push((span, vec![(age, table)])),
+            }
+        }
+        let by_age = |(_, mut group): (Span, Vec<(usize, &'a TableMeta)>)| {
+            group.sort_by_key(|(age, _)| *age);
+            group.into_iter().map(|(_, table)| table).collect()
+        };
+        groups.into_iter().map(by_age).collect()
+    }
+}
+
+impl Compaction {
+    /// Two moves as one. The tables between them stay where they are.
+    fn and(mut self, other: Self) -> Self {
+        self.inputs.extend(other.inputs);
+        self.span = self.span.join(other.span);
+        self
+    }
+}

@@ -1,0 +1,370 @@
+//! What to compact next: a pure function of what is known of the tables of one tree without opening
+//! them, of the form that the tree should have, and of what other compactions have claimed.
+//!
+//! In the order of urgency:
+//! 1. Level 0 when it holds too many tables, and sorted levels that hold too much for their place, the
+//!    most overdue first. What waits for another compaction keeps its levels from less urgent ones.
+//! 2. Tables that are mostly deletions, or whose deletions have nothing left to delete.
+//!
+//! Every choice makes the tree better by a measure that nothing else worsens (tables move down, or
+//! garbage goes), so picking and compacting by turns ends.
+
+mod level_zero;
+mod shape;
+
+pub(crate) use shape::{Shape, Targets};
+
+use crate::key::KeyRange;
+use crate::sequence::Sequence;
+use crate::table::TableMeta;
+use crate::tree::claims::Claimed;
+use crate::tree::span::Span;
+use crate::tree::version::{LEVELS_MAX, Version};
+
+/// A table of the last level is rewritten when at least this part of its entries is of no use.
+const GARBAGE_DIVISOR: u64 = 4;
+
+/// A table of an upper level moves down when at least this part of its entries deletes.
+const DELETIONS_DIVISOR: u64 = 2;
+
+/// A chosen compaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Compaction {
+    /// Levels and numbers.
+    pub(crate) inputs: Vec<(usize, u64)>,
+    pub(crate) output_level: usize,
+    /// The inputs overlap nothing where they go: they change their level and are not rewritten.
+    pub(crate) moves: bool,
+    /// Of all inputs.
+    pub(crate) span: Span,
+    /// Where older data may be than that of the inputs; ascending, apart from each other.
+    pub(crate) beneath: Vec<Span>,
+    /// The tables of the level below the output that the inputs overlap, ascending.
+    pub(crate) neighbours: Vec<Neighbour>,
+}
+
+/// A table of the level below an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    pub(crate) start: Vec<u8>,
+    pub(crate) bytes: u64,
+}
+
+/// What there is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pick {
+    Job(Compaction),
+    /// Something, once another compaction is through.
+    Blocked,
+    Nothing,
+}
+
+/// What a compaction is for.
+#[derive(Clone, Debug)]
+pub(crate) enum Goal {
+    /// A tree in its proper form.
+    Shape,
+    /// Besides, no level 0 that holds much that is superseded. For when nobody writes.
+    Rest,
+    /// All of a range, as far as it was there when the sequence was the newest, in the deepest level.
+    Range(KeyRange, Sequence),
+}
+
+/// What is known of one tree.
+#[derive(Debug)]
+pub(crate) struct Picker<'a> {
+    /// Level 0 newest first, the others ascending.
+    levels: [Vec<&'a TableMeta>; LEVELS_MAX],
+    shape: Shape,
+    targets: Targets,
+    claimed: Claimed<'a>,
+    /// The oldest sequence that somebody reads at, if it is not the newest.
+    oldest_pin: Option<Sequence>,
+}
+
+fn bytes_of(tables: &[&TableMeta]) -> u64 {
+    tables.iter().map(|table| table.bytes).sum()
+}
+
+/// How many times `whole` goes into `part`, in thousandths, rounded up.
+fn permille(part: u64, whole: u64) -> u64 {
+    let ratio = (u128::from(part) * 1000).div_ceil(u128::from(whole.max(1)));
+    u64::try_from(ratio).unwrap_or(u64::MAX)
+}
+
+impl<'a> Picker<'a> {
+    pub(crate) fn new(
+        version: &'a Version,
+        shape: Shape,
+        claimed: Claimed<'a>,
+        oldest_pin: Option<Sequence>,
+    ) -> Self {
+        let tables = |level| version.level(level).iter().map(|table| table.meta());
+        Self::of(
+            std::array::from_fn(|level| tables(level).collect()),
+            shape,
+            claimed,
+            oldest_pin,
+        )
+    }
+
+    fn of(
+        levels: [Vec<&'a TableMeta>; LEVELS_MAX],
+        shape: Shape,
+        claimed: Claimed<'a>,
+        oldest_pin: Option<Sequence>,
+    ) -> Self {
+        let sizes = std::array::from_fn(|level: usize| bytes_of(&levels[level]));
+        Self {
+            targets: Targets::of(&shape, &sizes),
+            levels,
+            shape,
+            claimed,
+            oldest_pin,
+        }
+    }
+
+    pub(crate) fn pick(&self, goal: &Goal) -> Pick {
+        match goal {
+            Goal::Shape => self.for_shape(),
+            Goal::Rest => self.for_shape().or_else(|| self.for_rest()),
+            Goal::Range(range, through) => self.for_range(range, *through),
+        }
+    }
+
+    fn for_shape(&self) -> Pick {
+        let mut due: Vec<(u64, usize)> = (0..self.targets.last)
+            .map(|level| (self.score(level), level))
+            .filter(|(score, _)| *score > 1000)
+            .collect();
+        due.sort_by_key(|(score, level)| (std::cmp::Reverse(*score), *level));
+        let mut kept: Vec<usize> = Vec::new();
+        for (_, level) in due {
+            let below = if level == 0 {
+                self.targets.base
+            } else {
+                level + 1
+            };
+            if kept.contains(&level) || kept.contains(&below) {
+                continue;
+            }
+            let pick = if level == 0 {
+                self.level_zero(|_| true)
+                    .or_else(|| self.merge_within_level_zero())
+            } else {
+                self.down(level, |_| true)
+            };
+            match pick {
+                Pick::Job(_) => return pick,
+                Pick::Blocked => kept.extend([level, below]),
+                Pick::Nothing => {}
+            }
+        }
+        if kept.is_empty() {
+            self.ranges_to_free().or_else(|| self.garbage())
+        } else {
+            Pick::Blocked
+        }
+    }
+
+    /// How overdue a level is: above a thousand, it must be worked on.
+    fn score(&self, level: usize) -> u64 {
+        let free = || {
+            self.levels[level]
+                .iter()
+                .filter(|table| self.is_free(table))
+        };
+        if level == 0 {
+            let (tables, max) = (free().count(), self.shape.l0_tables_max);
+            return permille(tables as u64, max as u64);
+        }
+        let bytes: u64 = free().map(|table| table.bytes).sum();
+        match self.targets.bytes(level) {
+            0 if bytes > 0 => u64::MAX,
+            target => permille(bytes, target),
+        }
+    }
+
+    /// One table of a sorted level, with what it overlaps in the next: the one that costs least for
+    /// what it brings down.
+    fn down(&self, level: usize, wanted: impl Fn(&TableMeta) -> bool) -> Pick {
+        let mut best: Option<(u64, Compaction)> = None;
+        let mut blocked = false;
+        for table in self.levels[level].iter().filter(|table| wanted(table)) {
+            let lower = self.overlapping(level + 1, &Span::of(table));
+            let cost = permille(bytes_of(lower), table.bytes);
+            if best.as_ref().is_some_and(|(least, _)| *least <= cost) {
+                continue;
+            }
+            let compaction = self.merge(&[(level, &[*table]), (level + 1, lower)], level + 1);
+            if self.claimed.meets(&compaction) {
+                blocked = true;
+            } else {
+                best = Some((cost, compaction));
+            }
+        }
+        match best {
+            Some((_, compaction)) => Pick::Job(compaction),
+            None if blocked => Pick::Blocked,
+            None => Pick::Nothing,
+        }
+    }
+
+    /// A table that is mostly deletions moves down to what it deletes; in the last place, where there
+    /// is nothing, it is rewritten without them.
+    fn garbage(&self) -> Pick {
+        let mut blocked = false;
+        for level in 1..=self.targets.last {
+            let tables = self.levels[level].iter();
+            for table in tables.filter(|table| table.tombstones > 0) {
+                let useless = self.useless(level, table);
+                let deletes = table.tombstones >= table.entries.div_ceil(DELETIONS_DIVISOR);
+                let pick = if useless > 0 && useless >= table.entries.div_ceil(GARBAGE_DIVISOR) {
+                    self.rewrite(level, table)
+                } else if deletes && !self.is_last_place(level, table) {
+                    self.down(level, |other| other.number == table.number)
+                } else {
+                    Pick::Nothing
+                };
+                match pick {
+                    Pick::Job(_) => return pick,
+                    Pick::Blocked => blocked = true,
+                    Pick::Nothing => {}
+                }
+            }
+        }
+        if blocked {
+            Pick::Blocked
+        } else {
+            Pick::Nothing
+        }
+    }
+
+    fn for_range(&self, range: &KeyRange, through: Sequence) -> Pick {
+        let within = |table: &TableMeta| table.overlaps(range);
+        let old = |table: &TableMeta| within(table) && table.smallest_sequence <= through;
+        let last = (1..LEVELS_MAX)
+            .rfind(|level| !self.levels[*level].is_empty())
+            .unwrap_or(1);
+        let mut pick = self.level_zero(|table| within(table) && table.largest_sequence <= through);
+        for level in 1..last {
+            pick = pick.or_else(|| self.down(level, old));
+        }
+        let spent = |table: &&&TableMeta| old(table) && self.useless(last, table) > 0;
+        pick.or_else(|| match self.levels[last].iter().find(spent) {
+            Some(table) => self.rewrite(last, table),
+            None => Pick::Nothing,
+        })
+    }
+
+    /// One table of the last place alone.
+    fn rewrite(&self, level: usize, table: &TableMeta) -> Pick {
+        let mut compaction = self.merge(&[(level, &[table])], level);
+        compaction.moves = false;
+        if self.claimed.meets(&compaction) {
+            Pick::Blocked
+        } else {
+            Pick::Job(compaction)
+        }
+    }
+
+    /// The compaction of these tables, at least one; a move, if that is enough.
+    fn merge(&self, inputs: &[(usize, &[&TableMeta])], output_level: usize) -> Compaction {
+        let tables = || {
+            inputs
+                .iter()
+                .flat_map(|(level, tables)| tables.iter().map(|table| (*level, *table)))
+        };
+        let span = Span::hull(tables().map(|(_, table)| table))
+            .unwrap_or_else(|| unreachable!("a compaction has inputs"));
+        let neighbours = if output_level > 0 && output_level + 1 < LEVELS_MAX {
+            self.overlapping(output_level + 1, &span)
+        } else {
+            &[]
+        };
+        let neighbours = neighbours.iter().map(|table| Neighbour {
+            start: table.smallest.clone(),
+            bytes: table.bytes,
+        });
+        let moves = tables().count() == 1
+            && tables().all(|(level, table)| {
+                level != output_level && self.useless(output_level, table) == 0
+            });
+        Compaction {
+            inputs: tables()
+                .map(|(level, table)| (level, table.number))
+                .collect(),
+            output_level,
+            moves,
+            beneath: self.beneath(output_level, &span),
+            neighbours: neighbours.collect(),
+            span,
+        }
+    }
+
+    /// Where the levels below `level` may hold something in `span`. Nothing is in level 0 that is older:
+    /// what overlaps there is merged together.
+    fn beneath(&self, level: usize, span: &Span) -> Vec<Span> {
+        let mut tables: Vec<_> = (level + 1..LEVELS_MAX)
+            .flat_map(|below| self.overlapping(below, span))
+            .collect();
+        tables.sort_by(|left, right| left.smallest.cmp(&right.smallest));
+        let mut spans: Vec<Span> = Vec::new();
+        for table in tables {
+            let next = Span::of(table);
+            match spans.pop_if(|last| last.meets(&next)) {
+                Some(last) => spans.push(last.join(next)),
+                None => spans.push(next),
+            }
+        }
+        spans
+    }
+
+    /// The tables of a sorted level that overlap `span`.
+    fn overlapping(&self, level: usize, span: &Span) -> &[&'a TableMeta] {
+        let tables = &self.levels[level];
+        let first = tables.partition_point(|table| table.ends_before(span.start()));
+        let end = tables.partition_point(|table| !span.ends_before(&table.smallest));
+        &tables[first..end.max(first)]
+    }
+
+    fn is_free(&self, table: &TableMeta) -> bool {
+        !self.claimed.has_table(table.number)
+    }
+
+    /// Whether nothing older than the table can be anywhere, if it lies in `level`.
+    fn is_last_place(&self, level: usize, table: &TableMeta) -> bool {
+        let span = Span::of(table);
+        (level + 1..LEVELS_MAX).all(|below| self.overlapping(below, &span).is_empty())
+    }
+
+    /// How many of the table's entries a rewriting would drop if it lay in `level`: all of these, so
+    /// that it is not picked again.
+    fn useless(&self, level: usize, table: &TableMeta) -> u64 {
+        let is_read = self
+            .oldest_pin
+            .is_some_and(|pin| pin < table.largest_sequence);
+        if is_read || !self.is_last_place(level, table) {
+            0
+        } else {
+            table.tombstones
+        }
+    }
+}
+
+impl Pick {
+    /// Itself, unless it is `Nothing`.
+    fn or_else(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Job(_) => self,
+            Self::Blocked => match other() {
+                job @ Self::Job(_) => job,
+                _ => Self::Blocked,
+            },
+            Self::Nothing => other(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
