@@ -3,6 +3,7 @@
 //! - `codec_zstd`: the zstd codec is compiled in (its feature is on and the target has a C toolchain).
 //! - `platform_io`: `RuntimeOptions::platform_io()` may be opened.
 //! - `stream`: iterators can become streams.
+//! - `wasi_storage`: `DbOptions::wasi_persistent` may be opened.
 //! - `prefetch_x86`: the processor's prefetch instruction can be named.
 
 fn main() {
@@ -15,6 +16,7 @@ fn main() {
     set("codec_zstd", native && has("CARGO_FEATURE_ZSTD"));
     set("platform_io", has("CARGO_FEATURE_PLATFORM_IO"));
     set("stream", has("CARGO_FEATURE_STREAM"));
+    set("wasi_storage", is("CARGO_CFG_TARGET_OS", "wasi"));
     set("prefetch_x86", is("CARGO_CFG_TARGET_ARCH", "x86_64"));
 }
 

@@ -53,7 +53,8 @@ impl RuntimeOptions {
     #[must_use]
     pub const fn capabilities(self) -> RuntimeCapabilities {
         RuntimeCapabilities {
-            threads: !matches!(self.mode, RuntimeMode::Inline),
+            threads: !matches!(self.mode, RuntimeMode::Inline)
+                && trine_platform::thread::available(),
         }
     }
 }
@@ -130,6 +131,7 @@ impl CancellationToken {
 mod tests {
     use super::*;
 
+    #[cfg(not(target_family = "wasm"))]
     fn row(options: RuntimeOptions) -> [bool; 6] {
         let can = options.capabilities();
         [
@@ -142,6 +144,7 @@ mod tests {
         ]
     }
 
+    #[cfg(not(target_family = "wasm"))]
     #[test]
     fn capabilities_are_as_documented() {
         assert_eq!(

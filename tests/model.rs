@@ -18,12 +18,16 @@ use trine_kv::{
 
 mod common {
     pub(crate) mod executor;
+    pub(crate) mod place;
     pub(crate) mod random;
     pub(crate) mod way;
 }
+use common::place;
 use common::random::{Random, seed};
 use common::way::{Way, call};
 
+/// Whether there are threads, and promises that outlive a power loss.
+const NATIVE: bool = cfg!(not(target_family = "wasm"));
 const CASES: u32 = 16;
 const OPERATIONS_PER_CASE: usize = 120;
 const BUCKETS: [&str; 3] = ["default", "second", "../third\0"];
@@ -86,6 +90,15 @@ enum Operation {
     Reopen,
 }
 
+/// `wanted`, or the strongest that is honoured here.
+fn synced(wanted: WriteOptions) -> WriteOptions {
+    if NATIVE {
+        wanted
+    } else {
+        WriteOptions::flush()
+    }
+}
+
 fn key() -> impl Strategy<Value = Vec<u8>> {
     // Few bytes, short keys: histories meet on the same keys, and prefixes of keys are keys.
     vec(
@@ -125,8 +138,8 @@ fn write_options() -> impl Strategy<Value = WriteOptions> {
     prop_oneof![
         8 => Just(WriteOptions::buffered()),
         1 => Just(WriteOptions::flush()),
-        1 => Just(WriteOptions::sync_data()),
-        1 => Just(WriteOptions::sync_all()),
+        1 => Just(synced(WriteOptions::sync_data())),
+        1 => Just(synced(WriteOptions::sync_all())),
     ]
 }
 
@@ -223,7 +236,7 @@ impl<'setting> Run<'setting> {
     fn open(setting: &Setting, path: &Path, way: Way) -> trine_kv::Result<(Db, Vec<Bucket>)> {
         let mut options = setting.options.clone();
         if setting.persistent {
-            options.storage_mode = DbOptions::new(path).storage_mode;
+            options.storage_mode = place::options(path).storage_mode;
         }
         options.default_bucket_options = setting.bucket_options.clone();
         let db = way.open(options)?;
@@ -543,7 +556,7 @@ fn agrees_with_the_model(setting: &Setting) {
     // Half of the operations through the async interface, mixed.
     let histories = vec((any::<bool>(), operation()), 1..2 * OPERATIONS_PER_CASE);
     let outcome = runner.run(&histories, |history| {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = place::directory();
         let mut run = Run::new(setting, directory.path()).map_err(failed)?;
         for (cooperative, operation) in history {
             run.way = if cooperative { Way::Async } else { Way::Sync };
@@ -572,9 +585,9 @@ fn persistent(name: &'static str, write_buffer_bytes: usize, workers: usize) -> 
         name,
         options: DbOptions {
             write_buffer_bytes,
-            background_worker_count: workers,
+            background_worker_count: if NATIVE { workers } else { 0 },
             durability: DurabilityMode::Buffered,
-            ..DbOptions::new("set by each case")
+            ..place::options(Path::new("set by each case"))
         },
         bucket_options: BucketOptions::default(),
         persistent: true,
@@ -627,7 +640,7 @@ fn small_blocks_compressed() {
     agrees_with_the_model(&setting.blocks(64, CompressionProfile::Fast));
 }
 
-#[cfg(feature = "zstd")]
+#[cfg(all(feature = "zstd", not(target_family = "wasm")))]
 #[test]
 fn small_blocks_compressed_with_zstd() {
     let setting = persistent("small blocks, compressed with zstd", 2000, 1);

@@ -136,7 +136,7 @@ impl Storage {
                 cooperative: true,
             },
             Backend::Portable(directory) => Capabilities {
-                durable_sync: target::FILES,
+                durable_sync: target::DURABLE_SYNC,
                 map: mapped::AVAILABLE,
                 cooperative: directory.host.is_cooperative(),
             },

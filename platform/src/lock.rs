@@ -156,7 +156,7 @@ fn take_over(file: &File) -> Result<(), LockError> {
     }
     // Emptied first, so that a crash in between leaves a prefix of one identity, never a mixture.
     file.set_len(0)?;
-    let identity = format!("{IDENTITY}{}\n", std::process::id());
+    let identity = format!("{IDENTITY}{}\n", target::process_id());
     target::write_all_at(file, identity.as_bytes(), 0)?;
     Ok(())
 }

@@ -45,7 +45,7 @@ pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
     let Some(storage) = checked_storage(&options)? else {
         return open(options, Mode::Cooperative).await;
     };
-    if options.runtime.mode == RuntimeMode::Inline {
+    if options.runtime.mode == RuntimeMode::Inline && !cfg!(wasi_storage) {
         return Err(Error::unsupported("runtime sync adapter"));
     }
     storage
@@ -69,6 +69,9 @@ fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
     let path = match &options.storage_mode {
         StorageMode::InMemory => None,
         StorageMode::Persistent { path } => Some(path),
+        StorageMode::HostPersistent {
+            backend: HostStorageBackend::Wasi { path },
+        } if cfg!(wasi_storage) => Some(path),
         StorageMode::HostPersistent { backend } => {
             return Err(Error::unsupported_backend(match backend {
                 HostStorageBackend::Wasi { .. } => "WASI persistent storage backend",

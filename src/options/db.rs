@@ -425,6 +425,7 @@ mod tests {
         }
     }
 
+    #[cfg(not(target_family = "wasm"))]
     #[test]
     fn odd_options_are_accepted() {
         assert_eq!(

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Access;
 
 /// There are no files here.
-pub const FILES: bool = false;
+pub const DURABLE_SYNC: bool = false;
 /// There is nothing to lock.
 pub(crate) const OS_LOCKS: bool = true;
 

@@ -37,8 +37,8 @@ mod fallback;
 use fallback as host;
 
 pub use host::{
-    FILES, create_new_regular, open_regular, read_exact_at, sync_all, sync_data, sync_directory,
-    write_all_at,
+    DURABLE_SYNC, create_new_regular, open_regular, read_exact_at, sync_all, sync_data,
+    sync_directory, write_all_at,
 };
 pub(crate) use host::{OS_LOCKS, is_sharing_refused, open_for_lock, same_file};
 
@@ -103,6 +103,15 @@ mod regular {
             Ok(metadata) if !metadata.is_file() => Err(refusal()),
             _ => Ok(()),
         }
+    }
+}
+
+/// This process, for people who read a lock file; 0 where there are no processes (asking panics there).
+pub(crate) fn process_id() -> u32 {
+    if cfg!(target_family = "wasm") {
+        0
+    } else {
+        std::process::id()
     }
 }
 

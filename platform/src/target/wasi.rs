@@ -21,8 +21,8 @@ use std::path::Path;
 
 use super::{Access, regular};
 
-/// Files exist here, and syncing them reaches the host.
-pub const FILES: bool = true;
+/// Preview 1 says nothing about power loss: a sync is passed on to the host, whatever that does with it.
+pub const DURABLE_SYNC: bool = false;
 /// The system has no locks: see [`lock`](crate::lock).
 pub(crate) const OS_LOCKS: bool = false;
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use super::{Access, regular};
 
 /// Files exist here, and syncing them reaches the device.
-pub const FILES: bool = true;
+pub const DURABLE_SYNC: bool = true;
 /// The system's locks exclude other processes and die with theirs.
 pub(crate) const OS_LOCKS: bool = true;
 
