@@ -19,7 +19,7 @@ work() {
             cat "$logs/$1.out"
             return 1
         }
-        grep '^from' "$logs/$1.out" >>"$logs/$1.done"
+        grep -o 'from [0-9]*: .*' "$logs/$1.out" >>"$logs/$1.done"
         seed=$((seed + batch))
     done
 }

@@ -229,10 +229,6 @@ impl Slots {
         }
     }
 
-    pub(crate) fn cache(&self) -> &BlockCache {
-        &self.cache
-    }
-
     /// The block in slot `number`.
     #[inline]
     pub(crate) fn get<'g>(&self, number: u32, guard: &'g Guard) -> Option<Loan<'g>> {

@@ -109,6 +109,11 @@ pub(super) async fn serve(
             Work::Persist(durability) => {
                 results.push(persist(path, writer, durability, mode).await);
             }
+            Work::Distrust(error) => {
+                writer.failure.get_or_insert(Failure::of(&error));
+                path.note_skipped();
+                results.push(Err(error));
+            }
             Work::Freeze => results.push(freeze(path, writer, mode).await),
             Work::Drop(tree) => results.push(drop_tree(path, writer, &tree, mode).await),
             Work::Close => results.push(close(path, writer, mode).await),

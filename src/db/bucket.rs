@@ -226,6 +226,7 @@ pub(crate) async fn drop_named(core: &Core, name: &BucketName, mode: Mode) -> Re
             .await?;
         persistent.retire(tree.pin().version.tables());
     }
+    tree.open_pinned(mode).await;
     drop(tree);
     core.remove_obsolete(mode).await;
     Ok(())

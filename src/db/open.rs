@@ -123,7 +123,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let Recovered {
         trees,
         manifest,
-        cache,
+        tables,
         numbers,
         log,
         last,
@@ -150,7 +150,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let persistent = Persistent {
         storage,
         manifest,
-        cache,
+        tables,
         numbers,
         flushing: Baton::new(()),
         claims: Claims::default(),

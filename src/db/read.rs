@@ -102,7 +102,7 @@ pub(crate) async fn get_in_view<'v, R>(
     let mut supplied = Vec::new();
     loop {
         if let Some(missing) = missing.take() {
-            supplied.push(missing.load(mode).await?);
+            supplied.extend(missing.load(mode).await?);
         }
         let guard = crossbeam_epoch::pin();
         match lookup::get(view, key, sequence, &supplied, &guard, mode) {

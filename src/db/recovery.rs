@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use trine_io::{File, Lock, Mode, Storage};
+use trine_io::{Lock, Mode, Storage};
 
 use crate::cache::BlockCache;
 use crate::commit::batch::DEFAULT_BUCKET;
@@ -20,7 +20,7 @@ use crate::file_name::{FileName, FileNumbers, LOCK, table_name, unfinished_name,
 use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
 use crate::sequence::Sequence;
-use crate::table::{Table, TableMeta};
+use crate::table::{Table, TableFiles, missing_table};
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{Replayed, SegmentWriter, cut_tail, replay};
@@ -32,7 +32,7 @@ const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
 pub(crate) struct Recovered {
     pub(crate) trees: Arc<Registry>,
     pub(crate) manifest: Manifest,
-    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) tables: Arc<TableFiles>,
     pub(crate) numbers: Arc<FileNumbers>,
     /// `None` for a read-only open.
     pub(crate) log: Option<SegmentWriter>,
@@ -97,15 +97,30 @@ pub(crate) async fn recover(
         }
     };
     check_unreferenced(&names, manifest.state())?;
+    check_referenced(&names, manifest.state())?;
     let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
+    let open_max = if options.read_only {
+        usize::MAX
+    } else {
+        options.max_open_tables
+    };
+    let tables = Arc::new(TableFiles::new(storage.clone(), cache, open_max));
     let mut opened = Vec::new();
     for (id, bucket) in manifest.state().buckets() {
-        let version = open_tables(storage, bucket, &cache, mode).await?;
+        let version = version(bucket, &tables)?;
+        if options.read_only {
+            // A writer beside it may remove them at any time.
+            for table in version.tables() {
+                table.open(mode).await?;
+            }
+        }
         let (name, options) = (bucket.name.clone(), bucket.options.clone());
         opened.push(Arc::new(Tree::new(*id, name, options, version)));
     }
     let trees = Arc::new(Registry::default());
     trees.extend(opened.into_iter());
+    let owner: Weak<Registry> = Arc::downgrade(&trees);
+    tables.set_owner(owner);
     let replayed = replay_log(storage, &manifest, &trees, mode).await?;
     let last = replayed
         .as_ref()
@@ -129,7 +144,7 @@ pub(crate) async fn recover(
     Ok(Some(Recovered {
         trees,
         manifest,
-        cache,
+        tables,
         numbers,
         log,
         last,
@@ -196,6 +211,19 @@ fn check_unreferenced(names: &[String], state: &ManifestState) -> Result<()> {
     )))
 }
 
+/// Every table that the manifest names is there, if only under the name that the crash of its writer left it.
+/// What is in it is looked at when it is first read.
+fn check_referenced(names: &[String], state: &ManifestState) -> Result<()> {
+    let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let missing = state.tables().iter().find(|number| {
+        !names.contains(&*table_name(**number)) && !names.contains(&*unfinished_name(**number))
+    });
+    match missing {
+        Some(number) => Err(missing_table(&table_name(*number))),
+        None => Ok(()),
+    }
+}
+
 /// The first state of a database.
 async fn initialise(options: &DbOptions, storage: &Storage, mode: Mode) -> Result<Manifest> {
     let mut state = ManifestState::default();
@@ -212,35 +240,16 @@ async fn initialise(options: &DbOptions, storage: &Storage, mode: Mode) -> Resul
     Manifest::create(storage, Arc::new(FileNumbers::starting_at(1)), state, mode).await
 }
 
-async fn open_tables(
-    storage: &Storage,
-    bucket: &BucketState,
-    cache: &Arc<BlockCache>,
-    mode: Mode,
-) -> Result<Version> {
-    let mut change = VersionChange::default();
-    for (level, meta) in bucket.tables() {
-        let file = open_table_file(storage, meta, mode).await?;
-        let table = Table::open(&file, meta, cache, mode).await?;
-        change.added.push((usize::from(level), table));
-    }
+/// The tables of a bucket, none of them open.
+fn version(bucket: &BucketState, files: &Arc<TableFiles>) -> Result<Version> {
+    let tables = bucket.tables();
+    let added = tables.map(|(level, meta)| (level.into(), Table::closed(meta.clone(), files)));
+    let change = VersionChange {
+        added: added.collect(),
+        ..VersionChange::default()
+    };
     Version::checked(&change)
         .ok_or_else(|| corruption(format!("levels of bucket {} do not fit", bucket.name)))
-}
-
-/// Opens a table that the manifest names, wherever the crash of its writer left it.
-async fn open_table_file(storage: &Storage, meta: &TableMeta, mode: Mode) -> Result<File> {
-    let name = table_name(meta.number);
-    match storage.open(mode, &name).await {
-        Err(error) if error.source.kind() == ErrorKind::NotFound => {}
-        opened => return Ok(opened?),
-    }
-    match storage.open(mode, &unfinished_name(meta.number)).await {
-        Err(error) if error.source.kind() == ErrorKind::NotFound => Err(corruption(format!(
-            "referenced table files are missing: {name}"
-        ))),
-        opened => Ok(opened?),
-    }
 }
 
 /// Gives tables their formal names where the crash of their writer left them without.

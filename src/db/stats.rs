@@ -165,6 +165,7 @@ impl Core {
     }
 
     fn add_storage(&self, persistent: &Persistent, stats: &mut DbStats) {
+        stats.open_tables = persistent.tables.open_tables();
         let storage = persistent.storage.stats();
         let jobs = storage.offloaded_jobs;
         let operations = storage.offloaded_operations;
@@ -175,7 +176,7 @@ impl Core {
             stats.wal_queue_capacity = usize::MAX;
         }
         if persistent.storage.capabilities().cooperative {
-            let reads = persistent.cache.reads();
+            let reads = persistent.tables.cache().reads();
             let ready = reads.points().rare.ready_async_reads + reads.scans().ready_async_reads;
             stats.storage_uses_sync_adapter = true;
             stats.storage_sync_adapter_tasks = submitted + ready;
@@ -191,7 +192,7 @@ impl Core {
         }
         stats.storage_inline_tasks = storage.inline;
         stats.storage_operations = storage_operations(&storage);
-        add_reads(persistent.cache.reads(), stats);
+        add_reads(persistent.tables.cache().reads(), stats);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::direction::Direction;
 use crate::error::Result;
 use crate::types::KeyValue;
 
-type Loading = Pin<Box<dyn Future<Output = Result<Arc<CachedBlock>>> + Send + Sync>>;
+type Loading = Pin<Box<dyn Future<Output = Result<Option<Arc<CachedBlock>>>> + Send + Sync>>;
 
 /// The rows to come, and the block that the next of them waits for.
 struct Steps {
@@ -193,7 +193,7 @@ mod tests {
     use crate::manifest::BucketId;
     use crate::options::BucketOptions;
     use crate::sequence::Sequence;
-    use crate::table::{Missing, Table, TableOptions, TableWriter};
+    use crate::table::{Missing, Table, TableFiles, TableOptions, TableWriter};
     use crate::testing::{entry, value};
     use crate::tree::Tree;
     use crate::tree::pins::Pins;
@@ -222,7 +222,8 @@ mod tests {
         let file = block_on(storage.create(MODE, "table-000001.trinet")).unwrap();
         block_on(file.write_at(MODE, 0, bytes)).unwrap();
         let cache = Arc::new(BlockCache::new(0));
-        block_on(Table::open_unmapped(&file, &meta, &cache, MODE)).unwrap()
+        let files = Arc::new(TableFiles::new(storage, cache, 1));
+        block_on(Table::open_unmapped(&file, &meta, &files, MODE)).unwrap()
     }
 
     fn iter(direction: Direction) -> Iter {

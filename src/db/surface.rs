@@ -211,7 +211,8 @@ macro_rules! point_methods {
         /// a block at either end. Memtables are not counted.
         ///
         /// # Cost
-        /// Two index searches for each table that overlaps the range; no I/O.
+        /// Two index searches for each table at an end of the range, which are opened on this thread if they
+        /// are not open.
         #[must_use]
         pub fn approximate_size(&self, range: &KeyRange) -> u64 {
             approximate_size(self.keyspace().tree(), range)

@@ -14,7 +14,7 @@ use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
 use crate::db::Core;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tree::picker::Goal;
 
 /// With no flush for so long, the database is at rest.
@@ -87,7 +87,10 @@ impl Worker {
             return false;
         };
         block_on(job(&core)).unwrap_or_else(|error| {
-            core.note_background_failure(&error);
+            // Found closed half way: whoever writes hears that by itself.
+            if !matches!(error, Error::Closed) {
+                core.note_background_failure(&error);
+            }
             false
         })
     }

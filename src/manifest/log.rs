@@ -53,6 +53,8 @@ pub(crate) struct Manifest {
     roll_over_at: u64,
     /// Something follows the last valid record.
     torn: bool,
+    /// The last record, if nothing that was read proves that it is on disk.
+    unproven: Vec<u8>,
     poison: Poison,
 }
 
@@ -257,6 +259,7 @@ impl Manifest {
             storage: storage.clone(),
             access: Access::Write,
             torn: false,
+            unproven: Vec::new(),
             file,
             number,
             numbers,
@@ -323,19 +326,29 @@ impl Manifest {
         let mut reader = RecordReader::new(bytes, salt, FILE_HEADER_BYTES, |offset, _| offset);
         let mut state = ManifestState::default();
         let mut snapshot_bytes = None;
+        let mut last_edit = FILE_HEADER_BYTES as u64..FILE_HEADER_BYTES as u64;
         while let Next::Record { offset, payload } =
             reader.next().map_err(|(at, fault)| fail(at, fault))?
         {
             VersionEdit::decode(payload)
                 .and_then(|edit| state.replay(edit))
                 .map_err(|fault| fail(offset, fault))?;
-            snapshot_bytes.get_or_insert(reader.offset());
+            last_edit = last_edit.end..reader.offset();
+            if snapshot_bytes.is_none() {
+                // It was synced before anything named this file, as every edit before the next one.
+                snapshot_bytes = Some(reader.offset());
+                last_edit.start = reader.offset();
+            }
         }
         let length = reader.offset();
-        // The snapshot was synced before anything named this file.
         let Some(snapshot_bytes) = snapshot_bytes else {
             return Err(fail(length, Fault::Field("snapshot: it is missing")));
         };
+        let unproven = usize::try_from(last_edit.start)
+            .ok()
+            .zip(usize::try_from(last_edit.end).ok())
+            .and_then(|(start, end)| bytes.get(start..end))
+            .unwrap_or_default();
         let file = storage.open(mode, &name).await?;
         let numbers = FileNumbers::starting_at(state.next_file().max(number.saturating_add(1)));
         Ok(Self {
@@ -349,12 +362,14 @@ impl Manifest {
             roll_over_at: roll_over_at(snapshot_bytes),
             // Zeros are a clean end, yet a record written over them could be cut by the end of its process.
             torn: length < bytes.len() as u64,
+            unproven: unproven.to_vec(),
             poison: Poison::default(),
         })
     }
 
-    /// Makes a loaded manifest fit to be appended to: cuts off what follows the last record, and syncs
-    /// the rest, which may have been read from the operating system's cache only.
+    /// Makes a loaded manifest fit to be appended to: cuts off what follows the last record, and makes
+    /// that one durable. To sync it would prove nothing: where its writer's sync failed, the operating
+    /// system shows bytes that are not on disk and takes them for written. So they are written again.
     ///
     /// # Errors
     /// `Io`; the next open does it again.
@@ -363,9 +378,13 @@ impl Manifest {
             .storage
             .open_write(mode, &manifest_name(self.number))
             .await?;
+        let end = self.records.offset();
         if self.torn {
-            file.set_len(mode, self.records.offset()).await?;
+            file.set_len(mode, end).await?;
         }
+        let unproven = std::mem::take(&mut self.unproven);
+        let start = end.saturating_sub(unproven.len() as u64);
+        file.write_at(mode, start, unproven).await?;
         file.sync_all(mode).await?;
         self.storage.sync_directory(mode).await?;
         self.file = file;

@@ -113,6 +113,10 @@ pub struct DbOptions {
     pub max_l0_files: usize,
     /// Memory for decompressed blocks, in bytes; zero keeps none. Default 256 MiB.
     pub block_cache_bytes: usize,
+    /// How many tables may be open at a time, each with a file descriptor and a memory map. Tables are
+    /// opened when they are first read; beyond this number, those read least recently are closed. What
+    /// readers and iterators hold stays open all the same. Default 800.
+    pub max_open_tables: usize,
     /// How many threads compact in the background, beside one that flushes; zero leaves both to the caller.
     /// Default 1 in memory and for a native directory, 0 for a host's storage.
     pub background_worker_count: usize,
@@ -135,6 +139,8 @@ impl DbOptions {
     pub const DEFAULT_TARGET_TABLE_BYTES: usize = 67_108_864;
     /// Default of [`DbOptions::block_cache_bytes`].
     pub const DEFAULT_BLOCK_CACHE_BYTES: usize = 268_435_456;
+    /// Default of [`DbOptions::max_open_tables`].
+    pub const DEFAULT_MAX_OPEN_TABLES: usize = 800;
     /// Default of [`DbOptions::blob_gc_min_file_bytes`].
     pub const DEFAULT_BLOB_GC_MIN_FILE_BYTES: u64 = 67_108_864;
 
@@ -159,6 +165,7 @@ impl DbOptions {
             level_size_multiplier: 10,
             max_l0_files: 8,
             block_cache_bytes: Self::DEFAULT_BLOCK_CACHE_BYTES,
+            max_open_tables: Self::DEFAULT_MAX_OPEN_TABLES,
             background_worker_count: 1,
             runtime: RuntimeOptions::native_threads(),
             fail_on_corruption: FailOnCorruptionPolicy::FailClosed,

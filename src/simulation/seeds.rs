@@ -14,7 +14,7 @@ use crate::simulation::workload::{Act, Run, random_workload};
 use crate::simulation::{empty_disk, options};
 
 /// How many seeds the default suite runs.
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 40;
 
 /// What a seed did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,8 @@ fn random_power_loss(disk: &Disk, random: &mut Random) -> Disk {
     disk.power_loss(&mut |_| random.below(4) < kept)
 }
 
-fn run_seed(seed: u64) -> Found {
+/// Runs one seed; told to, it prints its calls and what they did.
+fn run_seed(seed: u64, tell: bool) -> Found {
     let random = &mut Random::new(seed);
     let mut found = Found::default();
     let mut run = Run::new(Simulation::new(empty_disk(), random.next_u64()));
@@ -76,13 +77,29 @@ fn run_seed(seed: u64) -> Found {
                 let faults = random_faults(random, run.simulation.operations());
                 run.simulation.set_faults(faults);
             }
-            match run.act(&act) {
+            let (changes, injected) = (run.simulation.changes(), run.simulation.injected());
+            let result = run.act(&act);
+            if tell {
+                println!("{act:?}: {result:?}");
+                for step in run.simulation.steps().iter().skip(changes) {
+                    println!("    {step:?}");
+                }
+                println!("    {} failures", run.simulation.injected() - injected);
+            }
+            match result {
                 Ok(()) | Err(Error::Io(_)) => {}
                 Err(error) => panic!("{act:?}: {error}"),
             }
         }
         run.simulation.set_faults(Faults::None);
         let ends = random.below(4);
+        if tell {
+            println!(
+                "{}",
+                ["reopened", "process end", "power loss", "power loss"]
+                    [usize::try_from(ends).unwrap_or(0)]
+            );
+        }
         if ends == 0 {
             run.act(&Act::Reopen)
                 .unwrap_or_else(|error| panic!("reopen: {error}"));
@@ -114,16 +131,17 @@ fn run_seed(seed: u64) -> Found {
 }
 
 /// Runs the seeds one after the other; a failure says which.
-fn run_seeds(seeds: impl Iterator<Item = u64>) -> Found {
+fn run_seeds(seeds: impl Iterator<Item = u64>, tell: bool) -> Found {
     let mut all = Found::default();
     for seed in seeds {
-        let found = catch_unwind(AssertUnwindSafe(|| run_seed(seed))).unwrap_or_else(|panic| {
-            eprintln!(
-                "seed {seed} failed; again: TRINE_SIMULATION_SEED={seed} \
-                 cargo test --lib simulation::seeds::chosen"
-            );
-            resume_unwind(panic)
-        });
+        let found =
+            catch_unwind(AssertUnwindSafe(|| run_seed(seed, tell))).unwrap_or_else(|panic| {
+                eprintln!(
+                    "seed {seed} failed; again: TRINE_SIMULATION_SEED={seed} \
+                 cargo test --lib simulation::seeds::chosen -- --nocapture"
+                );
+                resume_unwind(panic)
+            });
         all.calls += found.calls;
         all.operations += found.operations;
         all.injected += found.injected;
@@ -144,12 +162,44 @@ fn chosen_seeds_hold() {
     let count = from_environment("TRINE_SIMULATION_SEEDS");
     let count = count.unwrap_or(if first.is_some() { 1 } else { SEEDS });
     let first = first.unwrap_or(0);
-    println!("from {first}: {:?}", run_seeds(first..first + count));
+    println!(
+        "from {first}: {:?}",
+        run_seeds(first..first + count, count == 1)
+    );
 }
 
 #[test]
 fn seeds_that_once_failed_hold() {
     let lines = include_str!("seeds.txt").lines();
     let seeds = lines.filter(|line| !line.starts_with('#'));
-    run_seeds(seeds.map(|line| line.parse().expect("a seed a line")));
+    run_seeds(
+        seeds.map(|line| line.parse().expect("a seed a line")),
+        false,
+    );
+}
+
+/// What a process of its own, with one thread, finds for these seeds: the trace of all their operations.
+fn trace_elsewhere(first: u64, count: u64) -> u64 {
+    let program = std::env::current_exe().expect("this program");
+    let output = std::process::Command::new(program)
+        .args([
+            "simulation::seeds::chosen",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env("TRINE_SIMULATION_SEED", first.to_string())
+        .env("TRINE_SIMULATION_SEEDS", count.to_string())
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (_, trace) = text.split_once("trace: ").expect("what was done");
+    let digits = trace.split_once(' ').expect("an end").0;
+    digits.parse().expect("a number")
+}
+
+#[test]
+fn a_seed_replays_bit_for_bit_alone_and_after_others() {
+    let (first, second) = (trace_elsewhere(3, 1), trace_elsewhere(4, 1));
+    assert_ne!(first, second);
+    assert_eq!(trace_elsewhere(3, 2), first.rotate_left(5) ^ second);
 }

@@ -127,6 +127,8 @@ pub struct DbStats {
     pub maintenance_cooperative_yields: u64,
     /// Maintenance calls that ended with `budget_exhausted`.
     pub maintenance_budget_exhaustions: u64,
+    /// Table files that are open, those included that only readers and iterators still hold.
+    pub open_tables: usize,
     /// Table blocks that reads found ready: decoded in the cache, or verified in a mapped file. Point
     /// reads count each block they search, iterators each block they enter, when they enter it.
     /// Compactions, conflict checks of commits and verification count in neither.

@@ -19,7 +19,7 @@ use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
 use crate::table::index::Index;
 use crate::table::lookup::{Access, Pin, Resident};
-use crate::table::{Missing, Table};
+use crate::table::{Missing, OpenTable, Table};
 
 /// What a cursor counts.
 #[derive(Clone, Debug)]
@@ -28,8 +28,10 @@ pub(crate) enum Counting {
     Nothing,
     /// The blocks that it enters.
     Blocks,
-    /// Also whether the filter that let it be opened for this prefix was wrong.
+    /// Also what the table's filter says of this prefix, before the first move.
     Prefix(Arc<SharedPrefix>),
+    /// Also whether the filter, which said "maybe" of this prefix, was wrong.
+    Judged(Arc<SharedPrefix>),
 }
 
 /// Stands on an entry of its table, or on none.
@@ -39,6 +41,8 @@ pub(crate) struct TableCursor {
     counting: Counting,
     /// The block it stands in; none if it stands on no entry.
     current: Option<Held>,
+    /// The table's prefix filter excludes all that the cursor was opened for: it stands on no entry.
+    excluded: bool,
     place: BlockCursor,
     /// The two blocks supplied last: no move needs more at once, even if the cache keeps nothing.
     supplied: [Option<Arc<CachedBlock>>; 2],
@@ -64,11 +68,14 @@ enum HeldBytes {
 
 impl Held {
     #[inline]
-    fn block<'a>(&'a self, table: &'a Table) -> BlockRef<'a> {
+    fn block<'a>(&'a self, table: &'a Arc<Table>) -> BlockRef<'a> {
         match &self.bytes {
             HeldBytes::InPlace(range) => {
-                let bytes = table.bytes().get(range.clone()).unwrap_or_default();
-                BlockRef::new(bytes, self.layout)
+                // A block is held only of an open table.
+                let bytes = table
+                    .opened()
+                    .and_then(|open| open.bytes().get(range.clone()));
+                BlockRef::new(bytes.unwrap_or_default(), self.layout)
             }
             HeldBytes::Cached(block) => block.block(),
         }
@@ -82,18 +89,48 @@ impl TableCursor {
             table,
             counting,
             current: None,
+            excluded: false,
             place: BlockCursor::default(),
             supplied: [None, None],
             resume: None,
         }
     }
 
-    fn index(&self) -> Index<'_> {
-        self.table.index(self.table.bytes())
+    fn open(&self) -> Result<OpenTable<'_>, Halt<Missing>> {
+        self.table.read().map_err(Halt::Needs)
+    }
+
+    fn index(&self) -> Result<Index<'_>, Halt<Missing>> {
+        Ok(self.open()?.index())
     }
 
     fn failed(&self, number: u32, fault: Fault) -> Halt<Missing> {
-        Halt::Failed(self.table.corrupt(number, fault))
+        match self.open() {
+            Ok(open) => Halt::Failed(open.corrupt(number, fault)),
+            Err(halt) => halt,
+        }
+    }
+
+    /// Before a seek: the first one asks the table's filter.
+    fn begin(&mut self) -> Moved<Missing> {
+        let Counting::Prefix(prefix) = &self.counting else {
+            return Ok(());
+        };
+        let prefix = Arc::clone(prefix);
+        let says = self.open()?.may_contain_prefix(&prefix);
+        if let Some(says) = says {
+            self.table.reads().add_scan(&ScanSteps {
+                filter_hits: u64::from(says),
+                filter_misses: u64::from(!says),
+                ..ScanSteps::default()
+            });
+        }
+        self.excluded = says == Some(false);
+        self.counting = match says {
+            Some(true) => Counting::Judged(prefix),
+            _ => Counting::Blocks,
+        };
+        Ok(())
     }
 
     /// Block `number`, or the demand for it.
@@ -106,7 +143,8 @@ impl TableCursor {
         let mut supplied = self.supplied.iter().flatten();
         let supplied = supplied.find(|block| block.is(self.table.meta().number, number));
         let guard = crossbeam_epoch::pin();
-        let resident = self.table.resident(self.index(), number, supplied, &guard);
+        let open = self.open()?;
+        let resident = open.resident(open.index(), number, supplied, &guard);
         self.count(&resident);
         let Resident { block, pin, .. } = resident?;
         let bytes = match pin {
@@ -165,12 +203,9 @@ impl TableCursor {
 
     /// After the first seek, which decides whether the prefix filter was right.
     fn judge_filter(&mut self) {
-        if let Counting::Prefix(prefix) = &self.counting {
+        if let Counting::Judged(prefix) = &self.counting {
             let found = self.entry().is_some_and(|entry| prefix.begins(entry.key));
-            // A table with range tombstones is read whatever its filter says: nobody asked it.
-            let asked = self.table.tombstones().is_empty()
-                && self.table.may_contain_prefix(prefix) == Some(true);
-            if asked && !found {
+            if !found {
                 self.table.reads().add_scan(&ScanSteps {
                     false_positives: 1,
                     ..ScanSteps::default()
@@ -199,9 +234,8 @@ impl TableCursor {
 
     /// Where the first entry at or after the position is.
     fn locate(&mut self, key: &[u8], sequence: Sequence) -> Result<Located, Halt<Missing>> {
-        let first = self.first_block(key, sequence);
-        let mut number = first.map_err(|fault| self.failed(u32::MAX, fault))?;
-        while number < self.index().count() {
+        let mut number = self.first_block(key, sequence)?;
+        while number < self.index()?.count() {
             let held = self.hold(number)?;
             let block = held.block(&self.table);
             let ordinal = block
@@ -210,7 +244,7 @@ impl TableCursor {
             if ordinal < block.count() {
                 return Ok(Located::At(held, ordinal));
             }
-            let continues = self.index().separates_at(number, key);
+            let continues = self.index()?.separates_at(number, key);
             let continues = continues.map_err(|fault| self.failed(number, fault))?;
             number = number.saturating_add(1);
             if continues {
@@ -221,13 +255,15 @@ impl TableCursor {
     }
 
     /// The first block to be searched for the position.
-    fn first_block(&mut self, key: &[u8], sequence: Sequence) -> Result<u32, Fault> {
-        let first = self.index().find(key)?;
+    fn first_block(&mut self, key: &[u8], sequence: Sequence) -> Result<u32, Halt<Missing>> {
+        let failed = |fault| self.failed(u32::MAX, fault);
+        let index = self.index()?;
+        let first = index.find(key).map_err(failed)?;
         if let Some((block, since)) = self.resume
             && let Some(before) = block.checked_sub(1)
             && before >= first
             && sequence <= since
-            && self.index().separates_at(before, key)?
+            && index.separates_at(before, key).map_err(failed)?
         {
             return Ok(block);
         }
@@ -248,7 +284,8 @@ impl Cursor for TableCursor {
     type Block = CachedBlock;
 
     fn seek_first(&mut self) -> Moved<Missing> {
-        if self.index().count() == 0 {
+        self.begin()?;
+        if self.excluded || self.index()?.count() == 0 {
             self.leave();
             return Ok(());
         }
@@ -257,10 +294,17 @@ impl Cursor for TableCursor {
     }
 
     fn seek_last(&mut self) -> Moved<Missing> {
-        self.stand_at_end_of(self.index().count().checked_sub(1))
+        self.begin()?;
+        let last = self.index()?.count().checked_sub(1);
+        self.stand_at_end_of(last.filter(|_| !self.excluded))
     }
 
     fn seek(&mut self, key: &[u8], sequence: Sequence) -> Moved<Missing> {
+        self.begin()?;
+        if self.excluded {
+            self.leave();
+            return Ok(());
+        }
         match self.locate(key, sequence)? {
             Located::At(held, ordinal) => self.stand(held, ordinal),
             Located::AfterAll => {
@@ -271,6 +315,11 @@ impl Cursor for TableCursor {
     }
 
     fn seek_before(&mut self, key: &[u8], sequence: Sequence) -> Moved<Missing> {
+        self.begin()?;
+        if self.excluded {
+            self.leave();
+            return Ok(());
+        }
         match self.locate(key, sequence)? {
             Located::At(held, ordinal) => match ordinal.checked_sub(1) {
                 Some(before) => self.stand(held, before),
@@ -292,7 +341,7 @@ impl Cursor for TableCursor {
             Err(fault) => return Err(self.failed(number, fault)),
         }
         let next = number.saturating_add(1);
-        if next >= self.index().count() {
+        if next >= self.index()?.count() {
             self.leave();
             return Ok(());
         }

@@ -18,7 +18,7 @@ use crate::hash::KeyHash;
 use crate::internal_key::Kind;
 use crate::read_counters::{PointSteps, one_more};
 use crate::sequence::Sequence;
-use crate::table::{Missing, Table};
+use crate::table::{Missing, OpenTable};
 
 /// A block that can be read, and what keeps its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -101,9 +101,9 @@ fn note_miss(halt: Halt<Missing>, steps: &mut PointSteps) -> Halt<Missing> {
     halt
 }
 
-impl Table {
+impl<'t> OpenTable<'t> {
     /// Lends what `get` found for longer than the guard lives, without copying it.
-    pub(crate) fn lend<'t>(self: &'t Arc<Self>, found: &Found<'_>) -> Result<Lent<'t>, Error> {
+    pub(crate) fn lend(self, found: &Found<'_>) -> Result<Lent<'t>, Error> {
         let lent = match found.pin {
             Pin::InPlace { .. } => range_in(self.bytes(), found.value)
                 .and_then(|range| self.bytes().get(range))
@@ -120,14 +120,17 @@ impl Table {
     /// `supplied` is the block that this same lookup said was missing, or none.
     #[inline]
     pub(crate) fn get<'g>(
-        self: &'g Arc<Self>,
+        self,
         key: &[u8],
         hash: KeyHash,
         sequence: Sequence,
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
         steps: &mut PointSteps,
-    ) -> Result<Option<Found<'g>>, Halt<Missing>> {
+    ) -> Result<Option<Found<'g>>, Halt<Missing>>
+    where
+        't: 'g,
+    {
         one_more(&mut steps.tables);
         let filter = self.may_contain(hash);
         if filter == Some(false) {
@@ -144,21 +147,24 @@ impl Table {
     }
 
     fn search<'g>(
-        self: &'g Arc<Self>,
+        self,
         key: &[u8],
         hash: KeyHash,
         sequence: Sequence,
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
         steps: &mut PointSteps,
-    ) -> Result<Option<Found<'g>>, Halt<Missing>> {
-        let index = self.index(self.bytes());
+    ) -> Result<Option<Found<'g>>, Halt<Missing>>
+    where
+        't: 'g,
+    {
+        let index = self.index();
         let corrupt = |number, fault| Halt::Failed(self.corrupt(number, fault));
         let mut number = index.find(key).map_err(|fault| corrupt(u32::MAX, fault))?;
         // The same lookup asked for it, so all versions in the blocks before it are too new. Without
         // this a lookup over several blocks would not get on while the cache keeps none of them.
         if let Some(supplied) = supplied
-            && supplied.table() == self.meta().number
+            && supplied.table() == self.table().meta().number
             && let Some(before) = supplied.number().checked_sub(1)
             && before >= number
             && index

@@ -7,13 +7,14 @@
 //!   blocks start on 64-byte boundaries and are stored uncompressed, to be used in place.
 //! - A table is written front to back once, and never changes.
 //! - Versions of one key may go on in the next block; nothing else of a key is ever elsewhere.
-//! - Reading is a step over what is resident. Only [`Table::open`], [`Table::verify`] and
+//! - Reading is a step over what is resident. Only [`Table::open`], [`Table::open_in`], [`Table::verify`] and
 //!   [`Missing::load`] touch the file.
 //!
 //! docs/format.md, "Tables".
 
 mod cursor;
 mod footer;
+mod handle;
 mod index;
 mod lookup;
 mod meta;
@@ -27,7 +28,8 @@ mod verify;
 mod writer;
 
 pub(crate) use cursor::{Counting, TableCursor};
+pub(crate) use handle::{ClosesTables, Table, TableFiles, missing_table};
 pub(crate) use lookup::{Found, Lent};
 pub(crate) use meta::TableMeta;
-pub(crate) use reader::{Missing, Table};
+pub(crate) use reader::{Missing, OpenTable};
 pub(crate) use writer::{TableOptions, TableWriter};

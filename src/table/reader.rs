@@ -1,4 +1,4 @@
-//! An open table: its parts in place, and how one of its blocks becomes readable.
+//! The open file of a table: its parts in place, and how one of its blocks becomes readable.
 //!
 //! - Mapped, a block that is stored as it is is lent from the map; its checksum is verified once, after
 //!   which its trailer is kept beside the slots, so that a lookup does not go to the block's end for it.
@@ -29,17 +29,15 @@ use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
-use crate::read_counters::ReadCounters;
-use crate::table::TableMeta;
 use crate::table::footer::HEADER_BYTES;
 use crate::table::index::{Index, IndexLayout};
 use crate::table::lookup::{Access, Pin, Resident};
 use crate::table::parts::{Parts, within};
+use crate::table::{Table, TableMeta};
 
-/// An open table. Shared by every version of the tree that holds it.
+/// What opening a table yields. [`OpenTable`] is how it is used.
 #[derive(Debug)]
-pub(crate) struct Table {
-    meta: TableMeta,
+pub(crate) struct Opened {
     file: File,
     /// The whole file if mapped, else what lies between data blocks and footer. The ranges are into it.
     bytes: Bytes,
@@ -83,34 +81,42 @@ impl InPlace {
     }
 }
 
-/// A block of a table that must be read from the file first.
+/// A table that is open, for as long as its handle is borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenTable<'t> {
+    table: &'t Arc<Table>,
+    opened: &'t Opened,
+}
+
+/// What must be read from the file of a table first.
 #[derive(Clone, Debug)]
 pub(crate) struct Missing {
     table: Arc<Table>,
-    block: u32,
+    /// `None`: the table is not open.
+    block: Option<u32>,
 }
 
-impl Table {
+impl Opened {
     /// Opens the table that `meta` describes and verifies all of it but the data blocks.
-    pub(crate) async fn open(
+    pub(crate) async fn load(
         file: &File,
         meta: &TableMeta,
         cache: &Arc<BlockCache>,
         mode: Mode,
-    ) -> Result<Arc<Self>> {
+    ) -> Result<Self> {
         let parts = Parts::load(file, meta, mode).await?;
         let map = file.map(mode, meta.bytes).await?;
         Self::assemble(file, meta, cache, parts, map)
     }
 
-    /// As `open`, on a backend that cannot map.
+    /// As `load`, on a backend that cannot map.
     #[cfg(test)]
-    pub(crate) async fn open_unmapped(
+    pub(crate) async fn load_unmapped(
         file: &File,
         meta: &TableMeta,
         cache: &Arc<BlockCache>,
         mode: Mode,
-    ) -> Result<Arc<Self>> {
+    ) -> Result<Self> {
         let parts = Parts::load(file, meta, mode).await?;
         Self::assemble(file, meta, cache, parts, None)
     }
@@ -121,7 +127,7 @@ impl Table {
         cache: &Arc<BlockCache>,
         parts: Parts,
         map: Option<Bytes>,
-    ) -> Result<Arc<Self>> {
+    ) -> Result<Self> {
         let map = map.filter(|map| map.len() as u64 == meta.bytes);
         let mapped = map.is_some();
         let start = if mapped { 0 } else { parts.tail_start };
@@ -132,8 +138,7 @@ impl Table {
         let blocks = parts.index_layout.count();
         let places = if mapped { blocks } else { 0 };
         let properties = &parts.properties;
-        Ok(Arc::new(Self {
-            meta: meta.clone(),
+        Ok(Self {
             file: file.clone(),
             mapped,
             compresses: properties.stored_data_bytes < properties.raw_data_bytes,
@@ -147,88 +152,96 @@ impl Table {
             in_place: (0..places).map(|_| InPlace::default()).collect(),
             slots: Slots::new(cache, blocks),
             bytes: map.unwrap_or_else(|| Bytes::from_vec(parts.tail)),
-        }))
+        })
+    }
+}
+
+impl<'t> OpenTable<'t> {
+    #[inline]
+    pub(crate) fn new(table: &'t Arc<Table>, opened: &'t Opened) -> Self {
+        Self { table, opened }
     }
 
-    pub(crate) fn meta(&self) -> &TableMeta {
-        &self.meta
-    }
-
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    /// Its handle.
+    #[inline]
+    pub(crate) fn table(self) -> &'t Arc<Table> {
+        self.table
     }
 
     /// Whether it may have a point entry of the key with this hash, as its filter says; `None` if it
     /// has no filter. Says nothing of range tombstones.
     #[inline]
-    pub(crate) fn may_contain(&self, hash: KeyHash) -> Option<bool> {
-        let filter = self.bytes.get(self.filter.clone())?;
+    pub(crate) fn may_contain(self, hash: KeyHash) -> Option<bool> {
+        let filter = self.bytes().get(self.opened.filter.clone())?;
         (!filter.is_empty()).then(|| bloom::may_contain(filter, hash))
     }
 
     /// Whether it may have a point entry whose key has this prefix, as its filter says; `None` if
     /// it has no filter of this extractor. Says nothing of range tombstones.
-    pub(crate) fn may_contain_prefix(&self, prefix: &SharedPrefix) -> Option<bool> {
+    pub(crate) fn may_contain_prefix(self, prefix: &SharedPrefix) -> Option<bool> {
         // Tables that were written with another extractor know nothing of this one's prefixes.
-        if *prefix.extractor() != self.extractor {
+        if *prefix.extractor() != self.opened.extractor {
             return None;
         }
-        let filter = self.bytes.get(self.prefix_filter.clone())?;
+        let filter = self.bytes().get(self.opened.prefix_filter.clone())?;
         (!filter.is_empty()).then(|| prefix.may_be_in(filter))
     }
 
-    /// The counters of the database's reads.
     #[inline]
-    pub(crate) fn reads(&self) -> &ReadCounters {
-        self.slots.cache().reads()
-    }
-
-    pub(crate) fn tombstones(&self) -> &Fragments {
-        &self.tombstones
+    pub(crate) fn tombstones(self) -> &'t Fragments {
+        &self.opened.tombstones
     }
 
     /// About how many bytes of the file lie before `key`. Needs nothing of the data blocks.
-    pub(crate) fn approximate_offset(&self, key: &[u8]) -> u64 {
-        let index = self.index(&self.bytes);
+    pub(crate) fn approximate_offset(self, key: &[u8]) -> u64 {
+        let index = self.index();
         index
             .find(key)
             .and_then(|number| index.handle(number))
-            .map_or(self.data_end, |handle| handle.offset)
+            .map_or(self.opened.data_end, |handle| handle.offset)
+    }
+
+    #[inline]
+    fn number(self) -> u64 {
+        self.table.meta().number
     }
 
     /// What the map, or what was read instead, holds.
     #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub(crate) fn bytes(self) -> &'t [u8] {
+        &self.opened.bytes
     }
 
     #[inline]
-    pub(crate) fn index<'a>(&self, bytes: &'a [u8]) -> Index<'a> {
-        let index = bytes.get(self.index.clone()).unwrap_or_default();
-        Index::new(index, self.index_layout)
+    pub(crate) fn index(self) -> Index<'t> {
+        let index = self.bytes().get(self.opened.index.clone());
+        Index::new(index.unwrap_or_default(), self.opened.index_layout)
     }
 
     /// The error for a fault in block `number`.
     #[cold]
-    pub(crate) fn corrupt(&self, number: u32, fault: Fault) -> Error {
-        let handle = self.index(&self.bytes).handle(number);
-        let offset = handle.map_or(self.data_end, |handle| handle.offset);
+    pub(crate) fn corrupt(self, number: u32, fault: Fault) -> Error {
+        let handle = self.index().handle(number);
+        let offset = handle.map_or(self.opened.data_end, |handle| handle.offset);
         // The file may have been opened while it was still called unfinished.
-        fault.at(&table_name(self.meta.number), offset).into()
+        fault.at(&table_name(self.number()), offset).into()
     }
 
     /// Block `number`, if it can be read without I/O.
     #[expect(clippy::inline_always, reason = "as `in_place`")]
     #[inline(always)]
     pub(crate) fn resident<'g>(
-        self: &'g Arc<Self>,
+        self,
         index: Index<'g>,
         number: u32,
         supplied: Option<&'g Arc<CachedBlock>>,
         guard: &'g Guard,
-    ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
+    ) -> std::result::Result<Resident<'g>, Halt<Missing>>
+    where
+        't: 'g,
+    {
         if let Some(supplied) = supplied
-            && supplied.is(self.meta.number, number)
+            && supplied.is(self.number(), number)
         {
             return Ok(Resident {
                 block: supplied.block(),
@@ -236,19 +249,19 @@ impl Table {
                 access: Access::Supplied,
             });
         }
-        if !self.compresses
+        if !self.opened.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
             return Ok(resident);
         }
-        if let Some(loan) = self.slots.get(number, guard) {
+        if let Some(loan) = self.opened.slots.get(number, guard) {
             return Ok(Resident {
                 block: loan.get().block(),
                 pin: Pin::Cached(loan),
                 access: Access::Ready,
             });
         }
-        if self.compresses
+        if self.opened.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
             return Ok(resident);
@@ -261,12 +274,16 @@ impl Table {
         reason = "a block's layout must not travel through memory"
     )]
     #[inline(always)]
-    fn in_place<'g>(
-        self: &'g Arc<Self>,
-        index: Index<'g>,
-        number: u32,
-    ) -> Result<Option<Resident<'g>>> {
-        let Some(trailer) = self.in_place.get(number as usize).and_then(InPlace::get) else {
+    fn in_place<'g>(self, index: Index<'g>, number: u32) -> Result<Option<Resident<'g>>>
+    where
+        't: 'g,
+    {
+        let Some(trailer) = self
+            .opened
+            .in_place
+            .get(number as usize)
+            .and_then(InPlace::get)
+        else {
             return Ok(None);
         };
         let found = index.handle(number).and_then(|handle| {
@@ -291,15 +308,18 @@ impl Table {
     /// Verifies block `number` in the map, or says that it must be read.
     #[cold]
     fn first_use<'g>(
-        self: &'g Arc<Self>,
+        self,
         index: Index<'g>,
         number: u32,
         guard: &'g Guard,
-    ) -> std::result::Result<Resident<'g>, Halt<Missing>> {
-        if !self.mapped {
+    ) -> std::result::Result<Resident<'g>, Halt<Missing>>
+    where
+        't: 'g,
+    {
+        if !self.opened.mapped {
             return Err(Halt::Needs(Missing {
-                table: Arc::clone(self),
-                block: number,
+                table: Arc::clone(self.table),
+                block: Some(number),
             }));
         }
         let verified = self.data_handle(index, number).and_then(|handle| {
@@ -307,11 +327,11 @@ impl Table {
             let range = within(&(handle.offset..end), 0).ok_or(Fault::Field("block handle"))?;
             let start = range.start;
             let framed = self.bytes().get(range).unwrap_or_default();
-            let frame = Frame::open(framed, self.meta.number, handle.offset)?;
+            let frame = Frame::open(framed, self.number(), handle.offset)?;
             if frame.codec == Codec::None {
                 let trailer = Trailer::of(frame.stored)?;
                 let block = BlockRef::new(frame.stored, trailer.layout(frame.stored.len())?);
-                if let Some(in_place) = self.in_place.get(number as usize) {
+                if let Some(in_place) = self.opened.in_place.get(number as usize) {
                     in_place.set(trailer);
                 }
                 return Ok(Resident {
@@ -320,8 +340,8 @@ impl Table {
                     access: Access::FirstUse,
                 });
             }
-            let block = CachedBlock::new(self.meta.number, number, frame.decode()?)?;
-            let loan = self.slots.insert(block, guard);
+            let block = CachedBlock::new(self.number(), number, frame.decode()?)?;
+            let loan = self.opened.slots.insert(block, guard);
             Ok(Resident {
                 block: loan.get().block(),
                 pin: Pin::Cached(loan),
@@ -333,13 +353,13 @@ impl Table {
 
     /// The handle of block `number`, which lies where data blocks may.
     pub(crate) fn data_handle(
-        &self,
+        self,
         index: Index<'_>,
         number: u32,
     ) -> std::result::Result<BlockHandle, Fault> {
         let handle = index.handle(number)?;
         let is_inside = handle.offset >= HEADER_BYTES as u64
-            && handle.end().is_some_and(|end| end <= self.data_end);
+            && handle.end().is_some_and(|end| end <= self.opened.data_end);
         if is_inside {
             Ok(handle)
         } else {
@@ -349,21 +369,43 @@ impl Table {
 }
 
 impl Missing {
-    /// Reads, verifies and decodes the block, into the cache if that keeps it.
-    pub(crate) async fn load(&self, mode: Mode) -> Result<Arc<CachedBlock>> {
-        let Self { table, block } = self;
-        let corrupt = |fault| table.corrupt(*block, fault);
-        let handle = table
-            .data_handle(table.index(table.bytes()), *block)
-            .map_err(corrupt)?;
+    /// The file of a table that is not open.
+    #[cold]
+    pub(crate) fn file(table: &Arc<Table>) -> Self {
+        Self {
+            table: Arc::clone(table),
+            block: None,
+        }
+    }
+
+    /// Opens the table, or reads the block. A block is to be supplied to whoever missed it; a table that
+    /// is open now needs no more than another try.
+    pub(crate) async fn load(&self, mode: Mode) -> Result<Option<Arc<CachedBlock>>> {
+        let table = self.table.open(mode).await?;
+        match self.block {
+            Some(block) => table.load_block(block, mode).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+impl OpenTable<'_> {
+    /// Reads, verifies and decodes block `number`, into the cache if that keeps it.
+    async fn load_block(self, number: u32, mode: Mode) -> Result<Arc<CachedBlock>> {
+        let corrupt = |fault| self.corrupt(number, fault);
+        let handle = self.data_handle(self.index(), number).map_err(corrupt)?;
         let length = handle
             .framed_bytes()
             .ok_or_else(|| corrupt(Fault::Field("block handle")))?;
-        let framed = table.file.read_at(mode, handle.offset, length).await?;
-        let loaded = Frame::open(&framed, table.meta.number, handle.offset)
-            .and_then(|frame| CachedBlock::new(table.meta.number, *block, frame.decode()?))
+        let framed = self
+            .opened
+            .file
+            .read_at(mode, handle.offset, length)
+            .await?;
+        let loaded = Frame::open(&framed, self.number(), handle.offset)
+            .and_then(|frame| CachedBlock::new(self.number(), number, frame.decode()?))
             .map_err(corrupt)?;
         let guard = crossbeam_epoch::pin();
-        Ok(table.slots.insert(loaded, &guard).share())
+        Ok(self.opened.slots.insert(loaded, &guard).share())
     }
 }

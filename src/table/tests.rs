@@ -52,6 +52,10 @@ fn write(options: &TableOptions, list: &[Owned], fragments: Fragments) -> (Vec<u
     (bytes, meta)
 }
 
+fn files(storage: Storage, cache: &Arc<BlockCache>) -> Arc<TableFiles> {
+    Arc::new(TableFiles::new(storage, Arc::clone(cache), usize::MAX))
+}
+
 fn open_in(
     bytes: &[u8],
     meta: &TableMeta,
@@ -61,10 +65,11 @@ fn open_in(
     let storage = Storage::memory();
     let file = block_on(storage.create(MODE, "table-000007.trinet"))?;
     block_on(file.write_at(MODE, 0, bytes.to_vec()))?;
+    let files = files(storage, cache);
     if mapped {
-        block_on(Table::open(&file, meta, cache, MODE))
+        block_on(Table::open_in(&file, meta, &files, MODE))
     } else {
-        block_on(Table::open_unmapped(&file, meta, cache, MODE))
+        block_on(Table::open_unmapped(&file, meta, &files, MODE))
     }
 }
 
@@ -80,12 +85,13 @@ fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
         let guard = crossbeam_epoch::pin();
         let sequence = Sequence::new(sequence);
         let hash = KeyHash::of(key);
-        let found = table.get(key, hash, sequence, supplied.as_ref(), &guard, &mut steps);
+        let open = table.opened().unwrap();
+        let found = open.get(key, hash, sequence, supplied.as_ref(), &guard, &mut steps);
         table.reads().add_point(&steps);
         let missing = match found {
             Ok(found) => {
                 return Ok(found.map(|found| {
-                    let lent = table.lend(&found).unwrap();
+                    let lent = table.opened().unwrap().lend(&found).unwrap();
                     assert_eq!(lent.as_ptr(), found.value.as_ptr(), "nothing is copied");
                     assert_eq!(&*lent, found.value);
                     let sequence = found.sequence.get();
@@ -95,9 +101,16 @@ fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
             Err(Halt::Failed(error)) => return Err(error),
             Err(Halt::Needs(missing)) => missing,
         };
-        supplied = Some(block_on(missing.load(MODE))?);
+        supplied = block_on(missing.load(MODE))?;
     }
     panic!("a lookup must come to an end");
+}
+
+fn supply(cursor: &mut TableCursor, missing: &Missing) -> Result<()> {
+    if let Some(block) = block_on(missing.load(MODE))? {
+        cursor.supply(&block);
+    }
+    Ok(())
 }
 
 /// Makes one move, supplying what it needs.
@@ -109,7 +122,7 @@ fn make(
         match a_move(cursor) {
             Ok(()) => return Ok(cursor.entry().map(owned)),
             Err(Halt::Failed(error)) => return Err(error),
-            Err(Halt::Needs(missing)) => cursor.supply(&block_on(missing.load(MODE))?),
+            Err(Halt::Needs(missing)) => supply(cursor, &missing)?,
         }
     }
     panic!("a move must come to an end");
@@ -161,13 +174,15 @@ fn check(table: &Arc<Table>, list: &[Owned], asked: &[Vec<u8>]) -> Result<()> {
             }
         }
         let is_there = list.iter().any(|owned| owned.0 == *key);
-        assert!(!is_there || table.may_contain(KeyHash::of(key)) == Some(true));
+        assert!(!is_there || table.opened().unwrap().may_contain(KeyHash::of(key)) == Some(true));
         for extractor in [
             PrefixExtractor::Separator(b'/'),
             PrefixExtractor::FixedLen(1),
         ] {
             let prefix = SharedPrefix::new(extractor, key);
-            assert!(!is_there || table.may_contain_prefix(&prefix) != Some(false));
+            assert!(
+                !is_there || table.opened().unwrap().may_contain_prefix(&prefix) != Some(false)
+            );
         }
     }
     Ok(())
@@ -196,7 +211,7 @@ proptest! {
         let (bytes, meta) = write(&options(codec, block_bytes), &list, tombstones.clone());
         let table = open(&bytes, &meta, budget, mapped).unwrap();
         prop_assert_eq!(table.meta(), &meta);
-        prop_assert_eq!(table.tombstones(), &tombstones);
+        prop_assert_eq!(table.opened().unwrap().tombstones(), &tombstones);
         check(&table, &list, &asked).unwrap();
         block_on(table.verify(MODE)).unwrap();
 
@@ -248,7 +263,7 @@ fn a_seek_that_was_given_up_does_not_mislead_the_next() {
         let mut cursor = TableCursor::new(Arc::clone(&table), Counting::Blocks);
         for _ in 0..12 {
             if let Err(Halt::Needs(missing)) = cursor.seek(b"key", Sequence::new(given_up)) {
-                cursor.supply(&block_on(missing.load(MODE)).unwrap());
+                supply(&mut cursor, &missing).unwrap();
             }
         }
         let at = make(&mut cursor, |c| c.seek(b"key", Sequence::new(then))).unwrap();
@@ -273,7 +288,7 @@ fn a_table_of_range_tombstones_alone_opens() {
         (4, 9)
     );
     let table = open(&bytes, &meta, 0, true).unwrap();
-    assert_eq!(table.tombstones(), &tombstones);
+    assert_eq!(table.opened().unwrap().tombstones(), &tombstones);
     check(&table, &[], &[b"c".to_vec()]).unwrap();
     block_on(table.verify(MODE)).unwrap();
 }
@@ -318,12 +333,21 @@ fn filters_exclude_most_of_what_is_not_there() {
     let (bytes, meta) = write(&options(Codec::None, 4096), &list, Fragments::default());
     let table = open(&bytes, &meta, 0, true).unwrap();
     let passed = (0..2000)
-        .filter(|i| table.may_contain(KeyHash::of(format!("no{i}").as_bytes())) == Some(true))
+        .filter(|i| {
+            table
+                .opened()
+                .unwrap()
+                .may_contain(KeyHash::of(format!("no{i}").as_bytes()))
+                == Some(true)
+        })
         .count();
     assert!(passed < 100, "{passed}");
     let says = |separator, prefix: &str| {
         let extractor = PrefixExtractor::Separator(separator);
-        table.may_contain_prefix(&SharedPrefix::new(extractor, prefix.as_bytes()))
+        table
+            .opened()
+            .unwrap()
+            .may_contain_prefix(&SharedPrefix::new(extractor, prefix.as_bytes()))
     };
     let passed = (20..99)
         .filter(|i| says(b'/', &format!("{i}/")) == Some(true))
@@ -344,7 +368,7 @@ fn offsets_grow_with_keys() {
     let (bytes, meta) = write(&options(Codec::None, 512), &list, Fragments::default());
     let table = open(&bytes, &meta, 0, true).unwrap();
     let offsets: Vec<_> = ["", "00100", "00500", "00900", "1"]
-        .map(|key| table.approximate_offset(key.as_bytes()))
+        .map(|key| table.opened().unwrap().approximate_offset(key.as_bytes()))
         .into();
     assert!(offsets.is_sorted());
     assert_eq!(offsets[0], 24);
@@ -404,9 +428,12 @@ fn small() -> (Vec<Owned>, Fragments, Vec<u8>, TableMeta) {
 fn answers_or_errors(bytes: &[u8], meta: &TableMeta, mapped: bool) -> Result<()> {
     let (list, tombstones, ..) = small();
     let table = open(bytes, meta, 1 << 20, mapped)?;
-    assert_eq!(table.tombstones(), &tombstones);
+    assert_eq!(table.opened().unwrap().tombstones(), &tombstones);
     for owned in &list {
-        assert_eq!(table.may_contain(KeyHash::of(&owned.0)), Some(true));
+        assert_eq!(
+            table.opened().unwrap().may_contain(KeyHash::of(&owned.0)),
+            Some(true)
+        );
         if let Ok(found) = get(&table, &owned.0, owned.1) {
             assert_eq!(found.as_ref(), Some(owned));
         }
@@ -483,7 +510,7 @@ fn what_waits_for_storage_may_move_between_threads() {
     let (_, _, bytes, meta) = small();
     let cache = Arc::new(BlockCache::new(0));
     let table = open_in(&bytes, &meta, &cache, false).unwrap();
-    assert_send(&Table::open(table.file(), &meta, &cache, MODE));
+    assert_send(&table.open(MODE));
     assert_send(&table.verify(MODE));
     assert_send(&TableCursor::new(Arc::clone(&table), Counting::Blocks));
     let mut cursor = TableCursor::new(table, Counting::Blocks);

@@ -35,8 +35,9 @@ impl Table {
     /// Fails unless every checksum holds, all entries are in order and are found by index, filters
     /// and fences, and the properties are what a recount gives.
     pub(crate) async fn verify(&self, mode: Mode) -> Result<()> {
-        let parts = Parts::load(self.file(), self.meta(), mode).await?;
-        let name = self.file().name();
+        let file = self.files().open_file(self.meta().number, mode).await?;
+        let parts = Parts::load(&file, self.meta(), mode).await?;
+        let name = file.name();
         let index = Index::new(parts.bytes(&parts.index), parts.index_layout);
         let mut seen = Seen {
             parts: &parts,
@@ -49,7 +50,7 @@ impl Table {
         for number in 0..index.count() {
             let (handle, length) = adjacent(index, number, end, parts.tail_start)
                 .map_err(|fault| fault.at(name, end))?;
-            let framed = self.file().read_at(mode, handle.offset, length).await?;
+            let framed = file.read_at(mode, handle.offset, length).await?;
             seen.check_block(&framed, number, handle, self.meta().number)
                 .map_err(|fault| fault.at(name, handle.offset))?;
             end = handle.end().unwrap_or(u64::MAX);

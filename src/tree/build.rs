@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use trine_io::{File, Mode, Storage};
 
-use crate::cache::BlockCache;
 use crate::cursor::Halt;
 use crate::error::Result;
 use crate::file_name::{FileNumbers, unfinished_name};
 use crate::range_tombstone::Fragments;
-use crate::table::{Table, TableOptions, TableWriter};
+use crate::table::{Table, TableFiles, TableOptions, TableWriter};
 use crate::tree::merge::Merge;
 use crate::tree::retention::Retention;
 use crate::tree::split::Split;
@@ -24,7 +23,7 @@ const PIECE_BYTES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BuildContext<'a> {
     pub(crate) storage: &'a Storage,
-    pub(crate) cache: &'a Arc<BlockCache>,
+    pub(crate) files: &'a Arc<TableFiles>,
     pub(crate) mode: Mode,
     pub(crate) numbers: &'a FileNumbers,
 }
@@ -71,7 +70,7 @@ impl Output {
             .storage
             .open(context.mode, &unfinished_name(self.number))
             .await?;
-        Table::open(&file, &meta, context.cache, context.mode)
+        Table::open_in(&file, &meta, context.files, context.mode)
             .await
             .map(Some)
     }
@@ -134,7 +133,7 @@ impl Build<'_> {
             match moved {
                 Ok(()) => started = true,
                 Err(Halt::Needs(missing)) => {
-                    merge.supply(&missing.load(mode).await?);
+                    merge.supply(missing.load(mode).await?.as_ref());
                     continue;
                 }
                 Err(Halt::Failed(error)) => return Err(error),

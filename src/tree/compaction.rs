@@ -25,11 +25,14 @@ pub(crate) async fn compact(
     pinned: Vec<Sequence>,
     context: BuildContext<'_>,
 ) -> Result<Vec<Arc<Table>>> {
-    let tombstones = Fragments::build(
-        inputs
-            .iter()
-            .flat_map(|(_, table)| table.tombstones().tombstones()),
-    );
+    let mut tombstones = Vec::new();
+    for (_, table) in inputs {
+        if table.meta().range_tombstones > 0 {
+            let open = table.open(context.mode).await?;
+            tombstones.extend(open.tombstones().tombstones());
+        }
+    }
+    let tombstones = Fragments::build(tombstones);
     let mut sources = Vec::new();
     let mut sorted: Vec<Arc<Table>> = Vec::new();
     let read = inputs

@@ -16,14 +16,14 @@ use crate::hash::KeyHash;
 use crate::internal_key::Kind;
 use crate::read_counters::{PointSteps, RarePointSteps, ReadCounters};
 use crate::sequence::Sequence;
-use crate::table::{Found, Lent, Missing, Table};
+use crate::table::{Found, Lent, Missing, OpenTable, Table};
 use crate::tree::view::View;
 
 /// A value where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hit<'v, 'g> {
     Memtable(&'v [u8]),
-    Table(&'v Arc<Table>, Found<'g>),
+    Table(OpenTable<'v>, Found<'g>),
 }
 
 impl<'v> Hit<'v, '_> {
@@ -131,6 +131,7 @@ impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
             .iter()
             .rfind(|block| block.table() == table.meta().number);
         let steps = &mut self.steps;
+        let table = table.read().map_err(Halt::Needs)?;
         let found = table.get(self.key, hash, self.sequence, own, self.guard, steps)?;
         let tombstone = table.tombstones().covering(self.key, self.sequence);
         let entry = found.map(|found| (found.sequence, found.kind, Hit::Table(table, found)));

@@ -146,9 +146,12 @@ impl Merge {
         Ok(())
     }
 
-    pub(crate) fn supply(&mut self, block: &Arc<CachedBlock>) {
-        for source in &mut self.sources {
-            source.supply(block);
+    /// Takes what loading what was missing came to: a block, or a table that is open now.
+    pub(crate) fn supply(&mut self, block: Option<&Arc<CachedBlock>>) {
+        if let Some(block) = block {
+            for source in &mut self.sources {
+                source.supply(block);
+            }
         }
     }
 

@@ -29,11 +29,13 @@ pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crossbeam_epoch::Guard;
+use trine_io::Mode;
 
 use crate::compression::Codec;
 use crate::error::{Error, Result};
@@ -138,6 +140,17 @@ impl Tree {
         self.view.pin()
     }
 
+    /// Opens every table that somebody may still read when the directory belongs to others, or the bucket
+    /// to nobody, and the table's file may go.
+    pub(crate) async fn open_pinned(&self, mode: Mode) {
+        for version in self.view.pinned_versions() {
+            for table in version.tables() {
+                // Who reads it will be told.
+                drop(table.open(mode).await);
+            }
+        }
+    }
+
     /// Bytes in the active memtable.
     pub(crate) fn active_bytes(&self) -> usize {
         self.view.load(&crossbeam_epoch::pin()).active.bytes()
@@ -225,6 +238,18 @@ impl Tree {
                 .map(Arc::clone)
                 .collect(),
             version: Arc::new(view.version.apply(change)),
+        });
+    }
+
+    /// Closes tables, for all but those who read them already.
+    pub(crate) fn close_tables(&self, numbers: &HashSet<u64>) {
+        self.view.replace(|view| View {
+            active: Arc::clone(&view.active),
+            immutables: Arc::clone(&view.immutables),
+            version: Arc::new(
+                view.version
+                    .closing(|table| table.is_open() && numbers.contains(&table.meta().number)),
+            ),
         });
     }
 

@@ -1,9 +1,10 @@
 //! The trees of a database, by number and by name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::manifest::BucketId;
+use crate::table::ClosesTables;
 use crate::tree::Tree;
 
 /// A set of trees. Immutable: a change makes another set.
@@ -70,5 +71,42 @@ impl Registry {
             next.by_id.insert(tree.id(), tree);
         }
         *current = Arc::new(next);
+    }
+}
+
+impl ClosesTables for Registry {
+    fn close_idle(&self, open_max: usize) {
+        let trees = self.load();
+        // Those that nobody read since the last time first.
+        let (mut idle, mut used) = (Vec::new(), Vec::new());
+        for tree in trees.iter() {
+            for table in tree.pin().version.tables() {
+                let place = (tree, table.meta().number);
+                match table.take_use() {
+                    Some(true) => used.push(place),
+                    Some(false) => idle.push(place),
+                    None => {}
+                }
+            }
+        }
+        let open = idle.len() + used.len();
+        if open <= open_max {
+            return;
+        }
+        let kept = open_max - open_max / 8;
+        let mut closed: HashMap<BucketId, (&Arc<Tree>, HashSet<u64>)> = HashMap::new();
+        for (tree, number) in idle.into_iter().chain(used).take(open - kept) {
+            let (_, numbers) = closed
+                .entry(tree.id())
+                .or_insert_with(|| (tree, HashSet::new()));
+            numbers.insert(number);
+        }
+        for (tree, numbers) in closed.into_values() {
+            tree.close_tables(&numbers);
+        }
+        // Unmapping is dear: here rather than in some read to come.
+        for _ in 0..3 {
+            crossbeam_epoch::pin().flush();
+        }
     }
 }

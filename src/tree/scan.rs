@@ -14,7 +14,7 @@ use crate::filter::prefix::SharedPrefix;
 use crate::key::{KeyRange, successor};
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
-use crate::table::{Counting, Missing, Table, TableCursor};
+use crate::table::{Counting, Missing, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
@@ -114,10 +114,10 @@ impl Scan {
     }
 
     /// Takes what loading a block came to. A failure ends the scan.
-    pub(crate) fn supply(&mut self, loaded: Result<Arc<CachedBlock>>) -> Result<()> {
+    pub(crate) fn supply(&mut self, loaded: Result<Option<Arc<CachedBlock>>>) -> Result<()> {
         match loaded {
             Ok(block) => {
-                self.rows.supply(&block);
+                self.rows.supply(block.as_ref());
                 Ok(())
             }
             Err(error) => {
@@ -177,28 +177,6 @@ impl Scan {
     }
 }
 
-/// Whether the table may hold rows or tombstones of the plan.
-fn concerns(plan: &ScanPlan, table: &Table) -> bool {
-    if !table.meta().overlaps(&plan.range) {
-        return false;
-    }
-    if !table.tombstones().is_empty() {
-        return true;
-    }
-    let Some(prefix) = &plan.prefix else {
-        return true;
-    };
-    let Some(says) = table.may_contain_prefix(prefix) else {
-        return true;
-    };
-    table.reads().add_scan(&ScanSteps {
-        filter_hits: u64::from(says),
-        filter_misses: u64::from(!says),
-        ..ScanSteps::default()
-    });
-    says
-}
-
 fn sources(view: &View, plan: &ScanPlan, counting: &Counting) -> (Vec<Source>, Vec<Tombstones>) {
     let mut sources = Vec::new();
     let mut tombstones = Vec::new();
@@ -219,13 +197,13 @@ fn sources(view: &View, plan: &ScanPlan, counting: &Counting) -> (Vec<Source>, V
     for (level, tables) in view.version.levels() {
         let tables: Vec<_> = tables
             .iter()
-            .filter(|table| concerns(plan, table))
+            .filter(|table| table.meta().overlaps(&plan.range))
             .map(Arc::clone)
             .collect();
         tombstones.extend(
             tables
                 .iter()
-                .filter(|table| !table.tombstones().is_empty())
+                .filter(|table| table.meta().range_tombstones > 0)
                 .map(Arc::clone)
                 .map(Tombstones::Table),
         );
@@ -270,6 +248,9 @@ pub(crate) async fn newest_change_in(
         ),
     };
     let (sources, tombstones) = sources(&recent, &plan, &Counting::Nothing);
+    for source in &tombstones {
+        source.open(mode).await?;
+    }
     if tombstones.iter().any(|source| source.meets(range, above)) {
         return Ok(true);
     }
@@ -285,7 +266,7 @@ pub(crate) async fn newest_change_in(
         match moved {
             Ok(()) => started = true,
             Err(Halt::Needs(missing)) => {
-                merge.supply(&missing.load(mode).await?);
+                merge.supply(missing.load(mode).await?.as_ref());
                 continue;
             }
             Err(Halt::Failed(error)) => return Err(error),

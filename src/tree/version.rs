@@ -64,6 +64,17 @@ impl Version {
         disjoint.then(|| Self::default().apply(change))
     }
 
+    /// With fresh handles of those tables that `closed` names.
+    pub(crate) fn closing(&self, closed: impl Fn(&Table) -> bool) -> Self {
+        let mut next = self.clone();
+        for table in next.levels.iter_mut().flatten() {
+            if closed(table) {
+                *table = table.fresh();
+            }
+        }
+        next
+    }
+
     /// Without the tables that `excluded` names.
     pub(crate) fn without(&self, excluded: impl Fn(&Table) -> bool) -> Self {
         let mut rest = self.clone();

@@ -11,9 +11,8 @@
 //!    since such a reference borrows the cell.
 #![expect(unsafe_code, reason = "publishing through an epoch-protected pointer")]
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crossbeam_epoch::{Atomic, Guard, Owned};
 
@@ -51,15 +50,15 @@ impl View {
 pub(crate) struct ViewCell {
     current: Atomic<View>,
     /// Orders replacements: a freeze by the commit leader, an installation by maintenance. Never
-    /// held across I/O.
-    replacing: Mutex<()>,
+    /// held across I/O. Holds the versions that were replaced, as long as somebody pins them.
+    replacing: Mutex<Vec<Weak<Version>>>,
 }
 
 impl ViewCell {
     pub(crate) fn new(view: View) -> Self {
         Self {
             current: Atomic::new(view),
-            replacing: Mutex::new(()),
+            replacing: Mutex::default(),
         }
     }
 
@@ -75,14 +74,38 @@ impl ViewCell {
         self.load(&crossbeam_epoch::pin()).clone()
     }
 
-    /// Publishes what `change` makes of the current view, and returns it.
-    pub(crate) fn replace(&self, change: impl FnOnce(&View) -> View) -> View {
-        let _replacing = self
+    /// The versions that somebody may still read when nothing is published any more.
+    pub(crate) fn pinned_versions(&self) -> Vec<Arc<Version>> {
+        // Views that readers have left are freed when the epoch moves on; help it along.
+        for _ in 0..3 {
+            crossbeam_epoch::pin().flush();
+        }
+        let replaced = self
             .replacing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let guard = crossbeam_epoch::pin();
-        let next = change(self.load(&guard));
+        let current = &self.load(&guard).version;
+        let mut pinned: Vec<_> = replaced.iter().filter_map(Weak::upgrade).collect();
+        if Arc::strong_count(current) > 1 {
+            pinned.push(Arc::clone(current));
+        }
+        pinned
+    }
+
+    /// Publishes what `change` makes of the current view, and returns it.
+    pub(crate) fn replace(&self, change: impl FnOnce(&View) -> View) -> View {
+        let mut replaced = self
+            .replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let guard = crossbeam_epoch::pin();
+        let current = self.load(&guard);
+        let next = change(current);
+        if !Arc::ptr_eq(&current.version, &next.version) {
+            replaced.retain(|version| version.strong_count() > 0);
+            replaced.push(Arc::downgrade(&current.version));
+        }
         let old = self.current.swap(Owned::new(next.clone()), AcqRel, &guard);
         // SAFETY: `old` was just unlinked and is unlinked once only, since replacements are ordered (2).
         unsafe { guard.defer_destroy(old) };

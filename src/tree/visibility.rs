@@ -7,14 +7,17 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use trine_io::Mode;
+
 use crate::cache::CachedBlock;
-use crate::cursor::Moved;
+use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
+use crate::error::Result;
 use crate::internal_key::Kind;
 use crate::key::{KeyRange, overlap};
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
-use crate::table::{Missing, Table};
+use crate::table::{Missing, OpenTable, Table};
 use crate::tree::merge::Merge;
 
 /// Range tombstones of one source.
@@ -25,20 +28,38 @@ pub(crate) enum Tombstones {
 }
 
 impl Tombstones {
-    fn fragments(&self) -> &Fragments {
+    /// `None`: the table is not open.
+    fn fragments(&self) -> Option<&Fragments> {
         match self {
-            Self::Memtable(fragments) => fragments,
-            Self::Table(table) => table.tombstones(),
+            Self::Memtable(fragments) => Some(fragments),
+            Self::Table(table) => table.opened().map(OpenTable::tombstones),
+        }
+    }
+
+    /// Whether they can be read.
+    fn check_open(&self) -> Moved<Missing> {
+        match self {
+            Self::Table(table) => table.read().map(drop).map_err(Halt::Needs),
+            Self::Memtable(_) => Ok(()),
+        }
+    }
+
+    /// Makes them readable.
+    pub(crate) async fn open(&self, mode: Mode) -> Result<()> {
+        match self {
+            Self::Table(table) => table.open(mode).await.map(drop),
+            Self::Memtable(_) => Ok(()),
         }
     }
 
     fn covering(&self, key: &[u8], at: Sequence) -> Option<Sequence> {
-        self.fragments().covering(key, at)
+        self.fragments()?.covering(key, at)
     }
 
-    /// Whether a tombstone above `above` deletes from `range`.
+    /// Whether a tombstone above `above` deletes from `range`. They must be readable.
     pub(crate) fn meets(&self, range: &KeyRange, above: Sequence) -> bool {
-        self.fragments().as_slice().iter().any(|fragment| {
+        let fragments = self.fragments().map(Fragments::as_slice);
+        fragments.unwrap_or_default().iter().any(|fragment| {
             fragment
                 .sequences
                 .first()
@@ -98,6 +119,9 @@ impl Visible {
     /// reverse to the last row below it. A halted move is made again with the same `from`.
     pub(crate) fn step(&mut self, from: Option<&[u8]>) -> Moved<Missing> {
         if !self.started {
+            self.tombstones
+                .iter()
+                .try_for_each(Tombstones::check_open)?;
             // Before every version of the key, whichever way it is approached.
             self.merge
                 .start(from.map(|key| (key, Sequence::new(u64::MAX))))?;
@@ -133,7 +157,7 @@ impl Visible {
         })
     }
 
-    pub(crate) fn supply(&mut self, block: &Arc<CachedBlock>) {
+    pub(crate) fn supply(&mut self, block: Option<&Arc<CachedBlock>>) {
         self.merge.supply(block);
     }
 

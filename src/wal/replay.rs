@@ -37,6 +37,8 @@ pub(crate) struct Tail {
     /// The end of its last valid record.
     pub(crate) length: u64,
     pub(crate) torn: Option<Torn>,
+    /// Bytes below are on disk: a sync mark says so.
+    pub(crate) proven: u64,
 }
 
 /// One payload, decoded.
@@ -71,6 +73,8 @@ struct Progress {
     expected: Option<Sequence>,
     commits: u64,
     tail: Option<Tail>,
+    /// In the segment that is being read, bytes below are on disk.
+    proven: u64,
     dropped_bytes: u64,
 }
 
@@ -90,6 +94,7 @@ pub(crate) async fn replay(
         expected: None,
         commits: 0,
         tail: None,
+        proven: 0,
         dropped_bytes: 0,
     };
     for number in numbers {
@@ -142,6 +147,7 @@ impl Progress {
         let salt = Salt::new(LogKind::Wal, number);
         let mut reader = RecordReader::new(file, salt, FILE_HEADER_BYTES, proof);
         let mut used = false;
+        self.proven = FILE_HEADER_BYTES as u64;
         loop {
             let next = reader.next().map_err(|(at, fault)| fail(fault, at))?;
             if !used && next != Next::End(End::Clean) {
@@ -166,6 +172,7 @@ impl Progress {
                             number,
                             length,
                             torn,
+                            proven: self.proven,
                         });
                     }
                     return Ok(());
@@ -181,6 +188,7 @@ impl Progress {
                 number,
                 length,
                 torn: Some(_),
+                ..
             }) => Err(log_error(
                 Fault::Field("record: its bytes are gone though a later segment was written to")
                     .at(&segment_name(number), length),
@@ -209,14 +217,16 @@ impl Progress {
                 if through > offset {
                     return Err(fail(Fault::Field("sync mark"), offset));
                 }
+                self.proven = self.proven.max(through);
             }
         }
         Ok(())
     }
 }
 
-/// Makes the tail that a replay found safe to build on: cuts off what is torn, and syncs the rest,
-/// which may have been read from the operating system's cache only. To be called before a new
+/// Makes the tail that a replay found safe to build on: cuts off what is torn, and makes the rest durable. To
+/// sync it would prove nothing: where its writer's sync failed, the operating system shows bytes that are not
+/// on disk and takes them for written. So what no mark proves is written again. To be called before a new
 /// segment is written to, because a record there says that all before it is on disk.
 ///
 /// # Errors
@@ -229,6 +239,9 @@ pub(crate) async fn cut_tail(storage: &Storage, replayed: &Replayed, mode: Mode)
     if tail.torn.is_some() {
         file.set_len(mode, tail.length).await?;
     }
+    let unproven = usize::try_from(tail.length.saturating_sub(tail.proven)).unwrap_or(usize::MAX);
+    let bytes = file.read_at(mode, tail.proven, unproven).await?;
+    file.write_at(mode, tail.proven, bytes).await?;
     file.sync_all(mode).await?;
     Ok(())
 }

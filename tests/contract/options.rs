@@ -25,6 +25,7 @@ fn defaults_of_a_database() {
         level_size_multiplier: 10,
         max_l0_files: 8,
         block_cache_bytes: 256 << 20,
+        max_open_tables: 800,
         background_worker_count: 1,
         runtime: RuntimeOptions::native_threads(),
         fail_on_corruption: FailOnCorruptionPolicy::FailClosed,

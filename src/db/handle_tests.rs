@@ -1,0 +1,199 @@
+//! Tables are opened when they are read, no more of them than allowed, and never closed under a reader.
+
+use std::sync::Arc;
+
+use trine_io::{Mode, Operation, Storage};
+use trine_platform::block_on;
+
+use crate::db::Db;
+use crate::db::bucket::Bucket;
+use crate::db::iter::Iter;
+use crate::db::open::on_storage;
+use crate::error::Error;
+use crate::file_name::table_name;
+use crate::key::KeyRange;
+use crate::options::{DbOptions, DurabilityMode};
+use crate::tree::Tree;
+
+const MODE: Mode = Mode::Blocking;
+const BUCKETS: u8 = 12;
+
+fn open(storage: &Storage, max_open_tables: usize) -> Db {
+    let options = DbOptions {
+        background_worker_count: 0,
+        durability: DurabilityMode::Buffered,
+        max_open_tables,
+        ..DbOptions::new("unused")
+    };
+    block_on(on_storage(options, storage.clone(), MODE)).expect("the database")
+}
+
+fn bucket(db: &Db, number: u8) -> Bucket {
+    db.bucket_sync(format!("bucket {number}")).unwrap()
+}
+
+/// Buckets with a table each, which holds two rows and, in every third one, a range tombstone.
+fn build(storage: &Storage) {
+    let db = open(storage, 100);
+    for number in 0..BUCKETS {
+        let bucket = bucket(&db, number);
+        for key in ["a", "b", "c"] {
+            bucket.put_sync(key, [number]).unwrap();
+        }
+        if number % 3 == 0 {
+            bucket
+                .delete_range_sync(KeyRange::half_open("b", "c"))
+                .unwrap();
+        } else {
+            bucket.delete_sync("b").unwrap();
+        }
+    }
+    db.flush_sync().unwrap();
+    db.close_sync();
+}
+
+/// How many tables of the buckets as they are now are open.
+fn open_tables(db: &Db) -> usize {
+    let trees = db.core().trees.load();
+    let open = |tree: &Arc<Tree>| {
+        let view = tree.pin();
+        view.version
+            .tables()
+            .filter(|table| table.is_open())
+            .count()
+    };
+    trees.iter().map(open).sum()
+}
+
+fn check(bucket: &Bucket, number: u8) {
+    assert_eq!(
+        bucket.get_sync(b"a").unwrap().as_deref(),
+        Some(&[number][..])
+    );
+    assert_eq!(bucket.get_sync(b"b").unwrap(), None);
+    let keys = |rows: Iter| rows.map(|row| row.unwrap().key).collect::<Vec<_>>();
+    assert_eq!(
+        keys(bucket.range_sync(&KeyRange::all()).unwrap()),
+        [b"a", b"c"]
+    );
+    let reverse = bucket.range_reverse_sync(&KeyRange::all()).unwrap();
+    assert_eq!(keys(reverse), [b"c", b"a"]);
+}
+
+#[test]
+fn opening_a_database_opens_no_table_and_a_read_only_those_it_needs() {
+    let storage = Storage::memory();
+    build(&storage);
+    let opened = || storage.stats().operation(Operation::Map).requests;
+    let before = opened();
+    let db = open(&storage, 100);
+    assert_eq!((open_tables(&db), opened()), (0, before));
+    for number in 0..3 {
+        check(&bucket(&db, number), number);
+        assert_eq!(open_tables(&db), usize::from(number) + 1);
+    }
+    assert_eq!(db.stats().open_tables, 3);
+    // Bounds are known without opening.
+    assert_eq!(bucket(&db, 5).get_sync(b"z").unwrap(), None);
+    assert_eq!(open_tables(&db), 3);
+}
+
+#[test]
+fn no_more_tables_are_open_than_allowed() {
+    let storage = Storage::memory();
+    build(&storage);
+    for max in [0, 1, 3] {
+        let db = open(&storage, max);
+        for _ in 0..2 {
+            for number in 0..BUCKETS {
+                check(&bucket(&db, number), number);
+                assert!(open_tables(&db) <= max);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_table_in_constant_use_stays_open() {
+    let storage = Storage::memory();
+    build(&storage);
+    let db = open(&storage, 4);
+    let storage_opens = || storage.stats().operation(Operation::Map).requests;
+    check(&bucket(&db, 0), 0);
+    let before = storage_opens();
+    for number in 1..BUCKETS {
+        check(&bucket(&db, number), number);
+        check(&bucket(&db, 0), 0);
+    }
+    // Among tables that were all read since the last look, the wrong one may go; but no more than once.
+    assert!(storage_opens() - before <= u64::from(BUCKETS));
+}
+
+#[test]
+fn what_a_reader_borrows_outlives_the_closing_of_its_table() {
+    let storage = Storage::memory();
+    build(&storage);
+    let db = open(&storage, 1);
+    let snapshot = db.snapshot();
+    let first = bucket(&db, 0);
+    let reader = first.reader(&snapshot).unwrap();
+    let lent = reader.get_ref_sync(b"c").unwrap().unwrap();
+    let mut rows = first.range_sync(&KeyRange::all()).unwrap();
+    assert_eq!(rows.next_sync().unwrap().unwrap().key, b"a");
+    for number in 1..BUCKETS {
+        check(&bucket(&db, number), number);
+    }
+    assert!(open_tables(&db) <= 1);
+    assert_eq!(*lent, [0]);
+    assert_eq!(rows.next_sync().unwrap().unwrap().key, b"c");
+    // The reader's own view is still open: it takes no file to read on.
+    let before = storage.stats().operation(Operation::Map).requests;
+    assert_eq!(
+        reader.get_ref_sync(b"a").unwrap().as_deref(),
+        Some(&[0][..])
+    );
+    assert_eq!(storage.stats().operation(Operation::Map).requests, before);
+}
+
+#[test]
+fn a_closed_tables_file_stays_while_an_older_handle_is_read() {
+    let storage = Storage::memory();
+    build(&storage);
+    let db = open(&storage, 1);
+    let first = bucket(&db, 0);
+    let mut rows = first.range_sync(&KeyRange::all()).unwrap();
+    assert_eq!(rows.next_sync().unwrap().unwrap().key, b"a");
+    for number in 1..4 {
+        check(&bucket(&db, number), number);
+    }
+    let tables = || {
+        let mut names = block_on(storage.list(MODE)).unwrap();
+        names.retain(|name| name.starts_with("table-"));
+        names.len()
+    };
+    let before = tables();
+    db.drop_bucket_sync("bucket 0").unwrap();
+    assert_eq!(tables(), before);
+    assert_eq!(rows.next_sync().unwrap().unwrap().key, b"c");
+}
+
+#[test]
+fn a_damaged_table_is_noticed_when_it_is_first_read() {
+    let storage = Storage::memory();
+    build(&storage);
+    let db = open(&storage, 100);
+    let trees = db.core().trees.load();
+    let tree = trees.by_name("bucket 1").unwrap();
+    let meta = tree.pin().version.tables().next().unwrap().meta().clone();
+    let name = table_name(meta.number);
+    let file = block_on(storage.open_write(MODE, &name)).unwrap();
+    block_on(file.set_len(MODE, meta.bytes - 1)).unwrap();
+    let is_named = |error: &Error| error.to_string().contains(&name);
+    for _ in 0..2 {
+        assert!(is_named(&bucket(&db, 1).get_sync(b"a").unwrap_err()));
+        let mut rows = bucket(&db, 1).range_sync(&KeyRange::all()).unwrap();
+        assert!(is_named(&rows.next_sync().unwrap().unwrap_err()));
+    }
+    assert!(is_named(&db.verify_sync(|_| {}).unwrap_err()));
+    check(&bucket(&db, 2), 2);
+}
