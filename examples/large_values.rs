@@ -4,7 +4,9 @@
 //! cargo run --example large_values
 //! ```
 
-use trine_kv::{BucketOptions, CompressionProfile, Db, DbOptions, DurabilityMode, Result};
+use trine_kv::{
+    BucketOptions, CompressionProfile, Db, DbOptions, DurabilityMode, KeyRange, Result,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -27,11 +29,22 @@ fn main() -> Result<()> {
     db.persist_sync(DurabilityMode::SyncAll)?;
     db.flush_sync()?;
 
-    // A lazy scan gives keys; a value is read when it is asked for.
+    let stats = pictures.stats();
+    println!(
+        "{} MiB of values in {} blob file(s), {} bytes of tables",
+        stats.live_blob_bytes / MIB as u64,
+        stats.blob_files,
+        stats.table_bytes
+    );
+
+    // A lazy scan gives keys; a value in a blob file is read when it is asked for.
     println!("pictures:");
     for row in pictures.prefix_lazy_sync("picture/")? {
-        println!("  {}", String::from_utf8_lossy(&row?.key));
+        let row = row?;
+        assert!(!row.value.is_inline());
+        println!("  {}", String::from_utf8_lossy(&row.key));
     }
+    println!("values read: {}", db.stats().blob_read_count);
 
     // Reading one: as a copy, or where it lies.
     let copy = pictures.get_sync(b"picture/5")?.unwrap_or_default();
@@ -46,6 +59,21 @@ fn main() -> Result<()> {
     pictures.delete_sync("picture/7")?;
     println!("deleted: {}", !pictures.contains_key_sync(b"picture/7")?);
     println!("still lent: {} MiB", lent.map_or(0, |v| v.len() / MIB));
+    drop(reader);
+    drop(snapshot);
+
+    // What was deleted is garbage once its entry is gone. Compaction moves the rest and drops the file.
+    for number in 0..4_u8 {
+        pictures.delete_sync(format!("picture/{number}"))?;
+    }
+    db.flush_sync()?;
+    db.compact_range_sync(KeyRange::all())?;
+    let stats = pictures.stats();
+    println!(
+        "left: {} MiB of values, {} MiB of garbage",
+        stats.live_blob_bytes / MIB as u64,
+        stats.stale_blob_bytes / MIB as u64
+    );
     db.close_sync();
     Ok(())
 }

@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Tombstone = 0,
     /// The key has this value from this sequence on.
     Value = 1,
+    /// The key has a value from this sequence on; the entry holds a `BlobIndex` to it. Only in tables.
+    Blob = 2,
 }
 
 impl Kind {
@@ -22,6 +24,7 @@ impl Kind {
         match tag {
             0 => Some(Self::Tombstone),
             1 => Some(Self::Value),
+            2 => Some(Self::Blob),
             _ => None,
         }
     }
@@ -33,7 +36,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) sequence: Sequence,
     pub(crate) kind: Kind,
-    /// Empty for a tombstone.
+    /// Empty for a tombstone; for a blob, where the value lies.
     pub(crate) value: &'a [u8],
 }
 

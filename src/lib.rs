@@ -32,6 +32,7 @@ pub mod search;
 pub mod stats;
 pub mod types;
 
+mod blob;
 mod block;
 mod cache;
 mod checksum;

@@ -76,6 +76,8 @@ pub(crate) struct ReadCounters {
     common: Counters<2>,
     rare: Counters<6>,
     scans: Counters<6>,
+    /// Values fetched from blob files, and their bytes.
+    blobs: Counters<2>,
 }
 
 impl ReadCounters {
@@ -107,6 +109,24 @@ impl ReadCounters {
             steps.false_positives,
             steps.ready_async_reads,
         ]);
+    }
+
+    /// Counts an asynchronous read that had all that it needed at hand.
+    pub(crate) fn add_ready_read(&self) {
+        self.add_rare(&RarePointSteps {
+            ready_async_reads: 1,
+            ..RarePointSteps::default()
+        });
+    }
+
+    /// Counts a value fetched from a blob file.
+    pub(crate) fn add_blob(&self, bytes: u64) {
+        self.blobs.add([1, bytes]);
+    }
+
+    /// Values fetched from blob files, and their bytes.
+    pub(crate) fn blobs(&self) -> [u64; 2] {
+        self.blobs.get()
     }
 
     pub(crate) fn points(&self) -> PointSteps {

@@ -12,8 +12,8 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use trine_kv::{
-    Bucket, BucketOptions, CompressionProfile, Db, DbOptions, DurabilityMode, Iter, KeyRange,
-    Snapshot, WriteBatch, WriteOptions,
+    BlobGcRatio, BlobLevelMergePolicy, Bucket, BucketOptions, CompressionProfile, Db, DbOptions,
+    DurabilityMode, Iter, KeyRange, Snapshot, WriteBatch, WriteOptions,
 };
 
 mod common {
@@ -600,6 +600,53 @@ impl Setting {
         self.bucket_options.compression = compression;
         self
     }
+}
+
+/// Most values go to blob files, most of which are garbage soon.
+fn large_values(
+    name: &'static str,
+    policy: BlobLevelMergePolicy,
+    compression: CompressionProfile,
+    workers: usize,
+) -> Setting {
+    let mut setting = persistent(name, 400, workers).blocks(64, compression);
+    setting.bucket_options.blob_threshold_bytes = 10;
+    setting.bucket_options.blob_level_merge_policy = policy;
+    setting.options.blob_gc_min_file_bytes = 1;
+    setting.options.blob_gc_discardable_ratio = BlobGcRatio::from_millionths(200_000);
+    setting.options.target_table_bytes = 400;
+    setting.options.max_l0_files = 2;
+    setting
+}
+
+#[test]
+fn large_values_that_stay_until_they_are_garbage() {
+    agrees_with_the_model(&large_values(
+        "large values, no level merge",
+        BlobLevelMergePolicy::Disabled,
+        CompressionProfile::Fast,
+        1,
+    ));
+}
+
+#[test]
+fn large_values_that_move_when_it_pays() {
+    agrees_with_the_model(&large_values(
+        "large values, automatic level merge",
+        BlobLevelMergePolicy::Auto,
+        CompressionProfile::None,
+        0,
+    ));
+}
+
+#[test]
+fn large_values_that_always_move() {
+    agrees_with_the_model(&large_values(
+        "large values, level merge always",
+        BlobLevelMergePolicy::Always,
+        CompressionProfile::Fast,
+        1,
+    ));
 }
 
 #[test]

@@ -682,17 +682,6 @@ fn a_commit_that_finds_no_room_in_the_log_takes_no_sequence() {
 }
 
 #[test]
-fn there_are_no_blob_files() {
-    let db = Opened::new();
-    db.put_sync("large", vec![7; 2 << 20]).unwrap();
-    db.flush_sync().unwrap();
-    db.get_sync(b"large").unwrap();
-    let stats = db.stats();
-    assert_eq!((stats.live_blob_files, stats.live_blob_bytes), (0, 0));
-    assert_eq!((stats.blob_read_count, stats.blob_read_bytes), (0, 0));
-}
-
-#[test]
 fn statistics_can_be_read_after_close() {
     let db = Opened::with_table(CompressionProfile::Fast, 3);
     let bucket = db.default_bucket_sync().unwrap();

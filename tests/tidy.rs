@@ -81,7 +81,10 @@ fn sources(directory: &str) -> BTreeMap<PathBuf, String> {
         for entry in entries {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
-                waiting.push(path);
+                // `CACHEDIR.TAG` marks what a build left.
+                if !path.join("CACHEDIR.TAG").exists() {
+                    waiting.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("UTF-8");
                 let name = path

@@ -55,11 +55,11 @@ impl BlockBuilder {
         entry.key.len() + entry.value.len() + OVERHEAD_BYTES
     }
 
-    /// Whether the mark of `entry` would fit: sequences of one block span less than 2^63.
+    /// Whether the mark of `entry` would fit: sequences of one block span less than 2^62.
     pub(crate) fn can_hold(&self, entry: &Entry<'_>) -> bool {
         let sequence = entry.sequence.get();
         self.is_empty()
-            || self.sequence_max.max(sequence) - self.sequence_min.min(sequence) < 1 << 63
+            || self.sequence_max.max(sequence) - self.sequence_min.min(sequence) < 1 << 62
     }
 
     /// Takes the next entry; `newest` says that it is the first of its key since the block was begun.
@@ -124,7 +124,7 @@ impl BlockBuilder {
         assert!(!self.is_empty(), "a block holds at least one entry");
         let base = self.sequence_min;
         let span = self.sequence_max - base;
-        let width = (64 - (span << 1 | 1).leading_zeros()).div_ceil(8);
+        let width = (64 - (span << 2 | 3).leading_zeros()).div_ceil(8);
         let shared_lengths = self.shared_lengths();
 
         let mut out = Vec::with_capacity(self.estimated_bytes() + self.entries.len() * 4);
@@ -138,7 +138,7 @@ impl BlockBuilder {
             }
             put_varint(&mut out, (entry.value - entry.key - shared) as u64);
             put_varint(&mut out, (entry.end - entry.value) as u64);
-            let mark = (entry.sequence - base) << 1 | u64::from(entry.tag);
+            let mark = (entry.sequence - base) << 2 | u64::from(entry.tag);
             out.extend_from_slice(&mark.to_le_bytes()[..width as usize]);
             out.extend_from_slice(&self.data[entry.key + shared..entry.end]);
         }

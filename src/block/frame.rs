@@ -47,30 +47,28 @@ impl BlockHandle {
 pub(crate) struct Frame<'a> {
     pub(crate) stored: &'a [u8],
     pub(crate) codec: Codec,
-    raw_bytes: u32,
+    /// Of the block itself, decoded.
+    pub(crate) raw_bytes: u32,
 }
 
 impl<'a> Frame<'a> {
     /// Checks `framed`, the bytes of a whole frame that lies at `offset` of file `number`.
     pub(crate) fn open(framed: &'a [u8], number: u64, offset: u64) -> Result<Self, Fault> {
-        let short = Fault::Length {
-            claimed: FRAME_BYTES as u64,
-            available: framed.len() as u64,
-        };
-        let Some((covered, stored_crc)) = framed.split_last_chunk::<4>() else {
-            return Err(short);
-        };
-        let Some((stored, &[a, b, c, d, tag])) = covered.split_last_chunk::<5>() else {
-            return Err(short);
-        };
+        let (covered, stored) = framed.split_last_chunk::<4>().ok_or(short(framed))?;
         let computed = frame_crc(covered, number, offset);
-        let stored_crc = u32::from_le_bytes(*stored_crc);
-        if stored_crc != computed {
-            return Err(Fault::Checksum {
-                stored: stored_crc,
-                computed,
-            });
+        let stored = u32::from_le_bytes(*stored);
+        if stored != computed {
+            return Err(Fault::Checksum { stored, computed });
         }
+        Self::parse(framed)
+    }
+
+    /// Takes a frame apart whose checksum was found right before.
+    pub(crate) fn parse(framed: &'a [u8]) -> Result<Self, Fault> {
+        let covered = framed.split_last_chunk::<4>().map(|(covered, _)| covered);
+        let (stored, &[a, b, c, d, tag]) = covered
+            .and_then(<[u8]>::split_last_chunk::<5>)
+            .ok_or(short(framed))?;
         let codec = Codec::from_tag(tag).ok_or(Fault::Tag(tag))?;
         let raw_bytes = u32::from_le_bytes([a, b, c, d]);
         if codec == Codec::None && u64::from(raw_bytes) != stored.len() as u64 {
@@ -86,6 +84,22 @@ impl<'a> Frame<'a> {
     /// The block's own bytes, decoded into memory of their own.
     pub(crate) fn decode(&self) -> Result<Vec<u8>, Fault> {
         compression::decompress(self.codec, self.stored, self.raw_bytes, BLOCK_BYTES_MAX)
+    }
+
+    /// Appends the block as it is stored to another file, `number`, where it will lie at `offset`.
+    pub(crate) fn seal_again(&self, out: &mut Vec<u8>, number: u64, offset: u64) -> BlockHandle {
+        let length = u32::try_from(self.stored.len()).unwrap_or(u32::MAX);
+        let start = out.len();
+        out.extend_from_slice(self.stored);
+        seal_stored(out, start, self.raw_bytes, self.codec, number, offset);
+        BlockHandle { offset, length }
+    }
+}
+
+fn short(framed: &[u8]) -> Fault {
+    Fault::Length {
+        claimed: FRAME_BYTES as u64,
+        available: framed.len() as u64,
     }
 }
 
@@ -112,11 +126,23 @@ pub(crate) fn seal(
         out.extend_from_slice(raw);
         (raw_bytes, Codec::None)
     };
+    seal_stored(out, start, raw_bytes, codec, number, offset);
+    BlockHandle { offset, length }
+}
+
+/// Completes the frame whose stored bytes are what `out` holds from `start` on.
+fn seal_stored(
+    out: &mut Vec<u8>,
+    start: usize,
+    raw_bytes: u32,
+    codec: Codec,
+    number: u64,
+    offset: u64,
+) {
     out.extend_from_slice(&raw_bytes.to_le_bytes());
     out.push(codec as u8);
     let crc = frame_crc(out.get(start..).unwrap_or_default(), number, offset);
     out.extend_from_slice(&crc.to_le_bytes());
-    BlockHandle { offset, length }
 }
 
 #[cfg(test)]

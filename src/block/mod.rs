@@ -3,7 +3,7 @@
 //! ```text
 //! entries | offsets | heads | hash index | base u64 | count u32 | flags u8 | width u8 | prefix_bytes u16
 //! entry   = [shared varint] | unshared varint | value_bytes varint | mark | key suffix | value
-//! mark    = (sequence - base) * 2 + kind, in `width` bytes
+//! mark    = (sequence - base) * 4 + kind, in `width` bytes
 //! head    = two bytes of the key, behind the prefix that all keys of the block have
 //! ```
 //! - Entries are in the engine's order, one after the other, and there is at least one.
@@ -278,15 +278,16 @@ impl<'a> BlockRef<'a> {
             .ok_or_else(outside)?;
         let unused_bits = 64u8.wrapping_sub(self.layout.width.wrapping_mul(8));
         let mark = u64::from_le_bytes(*mark) & (u64::MAX >> (unused_bits & 63));
-        let kind = if mark & 1 == 0 {
-            Kind::Tombstone
-        } else {
-            Kind::Value
+        let kind = match mark & 3 {
+            0 => Kind::Tombstone,
+            1 => Kind::Value,
+            2 => Kind::Blob,
+            _ => return Err(outside()),
         };
         let sequence = self
             .layout
             .base
-            .checked_add(mark >> 1)
+            .checked_add(mark >> 2)
             .ok_or_else(outside)?;
         let key = at.wrapping_add(usize::from(self.layout.width));
         let value = key.checked_add(unshared).ok_or_else(outside)?;

@@ -224,7 +224,9 @@ pub(crate) async fn drop_named(core: &Core, name: &BucketName, mode: Mode) -> Re
         core.commits
             .run(Work::Drop(Arc::clone(&tree)), mode)
             .await?;
-        persistent.retire(tree.pin().version.tables());
+        let version = tree.pin().version;
+        persistent.retire(version.tables());
+        persistent.retire_blobs(version.blobs().iter().map(|share| &share.file));
     }
     tree.open_pinned(mode).await;
     drop(tree);

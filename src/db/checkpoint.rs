@@ -2,7 +2,7 @@
 //!
 //! - Everything committed before is put into tables first, all buckets at the same commit; while the
 //!   tables are collected no flush or compaction changes which those are. Reads and commits go on.
-//! - Tables never change, so the copy shares them by hard links; where the file system cannot link,
+//! - Tables and blob files never change, so the copy shares them by hard links; where the file system cannot link,
 //!   they are copied.
 //! - The manifest comes last: a checkpoint that was interrupted is a directory without `CURRENT`.
 
@@ -15,7 +15,7 @@ use trine_platform::block_on;
 use crate::commit::Work;
 use crate::db::{Core, Db, Persistent};
 use crate::error::{Error, Result};
-use crate::file_name::{FileNumbers, table_name};
+use crate::file_name::{FileNumbers, blob_name, table_name};
 use crate::manifest::{Manifest, ManifestState};
 use crate::sequence::Sequence;
 use crate::tree::view::View;
@@ -36,7 +36,7 @@ impl Db {
     /// The copy survives power loss when the call returns.
     ///
     /// # Cost
-    /// A flush; then a hard link for each table, or a copy where the file system cannot link.
+    /// A flush; then a hard link for each table and blob file, or a copy where the file system cannot link.
     pub async fn checkpoint(&self, path: impl AsRef<Path>) -> Result<Sequence> {
         let path = path.as_ref().to_owned();
         self.core()
@@ -74,7 +74,12 @@ impl Core {
         let (through, state, pinned) = self.tables_of_now(persistent, mode).await?;
         for bucket in state.buckets().values() {
             for (_, meta) in bucket.tables() {
-                copy_table(&persistent.storage, target, meta.number, mode).await?;
+                let name = table_name(meta.number);
+                copy_file(&persistent.storage, target, &name, mode).await?;
+            }
+            for meta in bucket.blobs() {
+                let name = blob_name(meta.number);
+                copy_file(&persistent.storage, target, &name, mode).await?;
             }
         }
         drop(pinned);
@@ -112,14 +117,13 @@ impl Core {
     }
 }
 
-async fn copy_table(from: &Storage, to: &Storage, number: u64, mode: Mode) -> Result<()> {
-    let name = table_name(number);
-    if from.link(mode, &name, to).await.is_ok() {
+async fn copy_file(from: &Storage, to: &Storage, name: &str, mode: Mode) -> Result<()> {
+    if from.link(mode, name, to).await.is_ok() {
         return Ok(());
     }
-    let source = from.open(mode, &name).await?;
+    let source = from.open(mode, name).await?;
     let length = source.len(mode).await?;
-    let copy = to.create(mode, &name).await?;
+    let copy = to.create(mode, name).await?;
     let mut at = 0;
     while at < length {
         let piece = usize::try_from((length - at).min(PIECE_BYTES)).unwrap_or_default();

@@ -13,6 +13,8 @@ use crate::manifest::Change;
 use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::tree::Tree;
+use crate::tree::blob_gc::stale_files;
+use crate::tree::build::Built;
 use crate::tree::claims::{ClaimGuard, Claimed};
 use crate::tree::compaction::compact;
 use crate::tree::picker::{Compaction, Goal, Pick, Picker, Shape};
@@ -132,7 +134,7 @@ impl Core {
     fn is_due(&self, tree: &Tree, goal: &Goal) -> bool {
         self.persistent.as_ref().is_some_and(|persistent| {
             let pick = persistent.claims.look(tree.id(), |claimed| {
-                self.picker(&tree.pin().version, claimed).pick(goal)
+                self.picker(tree, &tree.pin().version, claimed).pick(goal)
             });
             pick != Pick::Nothing
         })
@@ -147,7 +149,7 @@ impl Core {
         let mut version = None;
         let (pick, claim) = persistent.claims.claim(tree.id(), |claimed| {
             let now = version.insert(tree.pin().version);
-            self.picker(now, claimed).pick(goal)
+            self.picker(tree, now, claimed).pick(goal)
         });
         let (Pick::Job(compaction), Some(claim), Some(version)) = (&pick, claim, version) else {
             return Ok((pick, None));
@@ -187,7 +189,7 @@ impl Core {
                 to: level_tag(to),
             });
             let tables = job.tables().map(Arc::clone).collect();
-            (Vec::new(), tables, moved.collect())
+            (Built::default(), tables, moved.collect())
         } else {
             let built = compact(
                 tree,
@@ -207,14 +209,22 @@ impl Core {
                     number: table.meta().number,
                 });
             let changes: Vec<_> = removed.chain(added(tree, to, &built)).collect();
-            (built.clone(), built, changes)
+            let tables = built.tables.clone();
+            (built, tables, changes)
         };
         persistent.install(changes, &built, mode).await?;
         self.counters
-            .compacted(&job.inputs, &job.compaction, &built);
+            .compacted(&job.inputs, &job.compaction, &built.tables);
+        self.counters.collected(&built.collected);
         let removed = job.tables().map(|table| table.meta().number).collect();
         let added = outputs.into_iter().map(|table| (to, table)).collect();
-        tree.install_compaction(&VersionChange { removed, added });
+        let unreferenced = tree.install_compaction(&VersionChange {
+            removed,
+            added,
+            blobs: built.blobs,
+        });
+        persistent.retire_blobs(unreferenced.iter());
+        drop(unreferenced);
         if !job.compaction.moves {
             persistent.retire(job.tables());
         }
@@ -225,8 +235,10 @@ impl Core {
         Ok(())
     }
 
-    fn picker<'a>(&self, version: &'a Version, claimed: Claimed<'a>) -> Picker<'a> {
+    fn picker<'a>(&self, tree: &Tree, version: &'a Version, claimed: Claimed<'a>) -> Picker<'a> {
+        let gc = self.persistent.as_ref().and_then(|it| it.blob_gc);
         Picker::new(version, self.shape(), claimed, self.pins.oldest())
+            .with_stale(stale_files(version, &tree.blob_policy(gc)))
     }
 
     pub(crate) fn shape(&self) -> Shape {

@@ -22,6 +22,10 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// The entries in them, tombstones among them.
     pub entries: u64,
+    /// Values read from blob files: those that the entries refer to.
+    pub blob_values: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
 }
 
 impl Db {
@@ -36,7 +40,8 @@ impl Db {
     }
 
     /// Reads every table from its file and checks all that can be checked: each block's checksum, the
-    /// order of all entries, that indexes and filters find them, and that the totals are right.
+    /// order of all entries, that indexes and filters find them, that the totals are right, and every value
+    /// in a blob file that an entry refers to.
     /// `progress` is called after each table with what was read so far.
     ///
     /// # Errors
@@ -45,7 +50,7 @@ impl Db {
     /// [`Error::Io`](crate::Error::Io); [`Error::Closed`](crate::Error::Closed).
     ///
     /// # Cost
-    /// Reads all table files, past the caches. Reads and writes go on meanwhile.
+    /// Reads all table files and all live values, past the caches. Reads and writes go on meanwhile.
     pub async fn verify(
         &self,
         progress: impl FnMut(VerifyReport) + Send + 'static,
@@ -75,11 +80,18 @@ impl Core {
             let view = tree.pin();
             for table in view.version.tables() {
                 self.check_open()?;
-                table.verify(mode).await?;
+                table.verify(|index| view.version.blob(index), mode).await?;
                 report.tables += 1;
                 report.bytes += table.meta().bytes;
                 report.entries += table.meta().entries;
+                for used in table.meta().blobs.iter() {
+                    report.blob_values += used.values;
+                    report.blob_bytes += used.value_bytes;
+                }
                 progress(report);
+            }
+            for share in view.version.blobs() {
+                share.file.verify(mode).await?;
             }
         }
         Ok(report)

@@ -5,10 +5,11 @@ use std::iter::FusedIterator;
 use trine_io::Mode;
 use trine_platform::block_on;
 
+use crate::blob::BlobValue;
 use crate::direction::Direction;
 use crate::error::{Error, Result};
 use crate::tree::pins::Pin;
-use crate::tree::scan::Scan;
+use crate::tree::scan::{RowValue, Scan};
 use crate::types::{KeyValue, Value};
 
 /// The rows of a scan, fixed at the sequence at which it was created.
@@ -21,26 +22,52 @@ use crate::types::{KeyValue, Value};
 /// A row is copied once. The memtables and tables it reads stay in memory and on disk while it lives.
 #[derive(Clone)]
 pub struct Iter {
-    pub(crate) rows: Rows,
+    pub(crate) rows: Rows<KeyValue>,
     pub(crate) direction: Direction,
 }
 
-/// As [`Iter`], with values that are read only when they are asked for.
+/// As [`Iter`], with large values that are read only when they are asked for.
 ///
 /// # Cost
-/// A row's key is copied; a value that lies in a table beside its key is copied with it.
+/// A row's key is copied; a value that lies in a table beside its key is copied with it. Of a value in a
+/// blob file nothing is read.
 #[derive(Clone)]
 pub struct LazyIter {
-    pub(crate) rows: Rows,
+    pub(crate) rows: Rows<LazyKeyValue>,
     pub(crate) direction: Direction,
 }
 
-pub(crate) enum Rows {
-    Items(std::vec::IntoIter<KeyValue>),
+pub(crate) enum Rows<T> {
+    Items(std::vec::IntoIter<T>),
     Scan(Box<Scan>, Pin),
 }
 
-impl Clone for Rows {
+/// What an iterator hands out of the row that a scan stands on.
+pub(crate) trait Row: Sized {
+    fn copied(scan: &Scan) -> Option<Self>;
+}
+
+impl Row for KeyValue {
+    fn copied(scan: &Scan) -> Option<Self> {
+        scan.row().map(|(key, value)| Self::new(key, value))
+    }
+}
+
+impl Row for LazyKeyValue {
+    fn copied(scan: &Scan) -> Option<Self> {
+        let (key, value) = scan.whole_row()?;
+        let value = match value {
+            RowValue::Here(value) => LazyValue(Lies::Here(value.to_vec())),
+            RowValue::Blob(value) => LazyValue(Lies::Blob(value)),
+        };
+        Some(Self {
+            key: key.to_vec(),
+            value,
+        })
+    }
+}
+
+impl<T: Clone> Clone for Rows<T> {
     fn clone(&self) -> Self {
         match self {
             Self::Items(items) => Self::Items(items.clone()),
@@ -49,23 +76,18 @@ impl Clone for Rows {
     }
 }
 
-impl Rows {
-    async fn step(&mut self, mode: Mode) -> Result<Option<KeyValue>> {
+impl<T: Row> Rows<T> {
+    async fn step(&mut self, mode: Mode) -> Result<Option<T>> {
         match self {
             Self::Items(items) => Ok(items.next()),
             Self::Scan(scan, _) => {
                 if !scan.advance(mode).await? {
                     return Ok(None);
                 }
-                Ok(copied(scan))
+                Ok(T::copied(scan))
             }
         }
     }
-}
-
-/// The row that the scan stands on.
-pub(crate) fn copied(scan: &Scan) -> Option<KeyValue> {
-    scan.row().map(|(key, value)| KeyValue::new(key, value))
 }
 
 impl std::fmt::Debug for Iter {
@@ -152,7 +174,8 @@ impl Iterator for Iter {
 impl FusedIterator for Iter {}
 
 impl LazyIter {
-    pub(crate) fn scan(scan: Scan, pin: Pin) -> Self {
+    pub(crate) fn scan(mut scan: Scan, pin: Pin) -> Self {
+        scan.leave_blobs();
         let direction = scan.direction();
         Self {
             rows: Rows::Scan(Box::new(scan), pin),
@@ -174,11 +197,7 @@ impl LazyIter {
     /// # Cancellation
     /// As [`Iter::next`].
     pub async fn next(&mut self) -> Result<Option<LazyKeyValue>> {
-        Ok(self
-            .rows
-            .step(Mode::Cooperative)
-            .await?
-            .map(LazyKeyValue::of))
+        self.rows.step(Mode::Cooperative).await
     }
 
     /// The next row, read on this thread; `None` after the last, for ever.
@@ -186,8 +205,7 @@ impl LazyIter {
     /// # Errors
     /// As [`Iter::next`].
     pub fn next_sync(&mut self) -> Option<Result<LazyKeyValue>> {
-        let row = block_on(self.rows.step(Mode::Blocking)).transpose()?;
-        Some(row.map(LazyKeyValue::of))
+        block_on(self.rows.step(Mode::Blocking)).transpose()
     }
 }
 
@@ -211,20 +229,15 @@ pub struct LazyKeyValue {
 }
 
 impl LazyKeyValue {
-    pub(crate) fn of(row: KeyValue) -> Self {
-        Self {
-            key: row.key,
-            value: LazyValue { inline: row.value },
-        }
-    }
-
     /// The row with its value read.
     ///
     /// # Errors
     /// As [`LazyValue::read`].
-    #[expect(clippy::unused_async, reason = "asynchronous by contract")]
     pub async fn into_key_value(self) -> Result<KeyValue> {
-        self.into_key_value_sync()
+        Ok(KeyValue {
+            key: self.key,
+            value: self.value.into_value().await?,
+        })
     }
 
     /// The row with its value read on this thread.
@@ -240,34 +253,45 @@ impl LazyKeyValue {
 }
 
 /// A value, or where it lies. Stays readable after its row was deleted, compacted away, or the
-/// database closed.
+/// database closed: it keeps the blob file that it lies in.
 #[derive(Clone)]
-pub struct LazyValue {
-    inline: Value,
+pub struct LazyValue(Lies);
+
+/// Where a value lies.
+#[derive(Clone)]
+enum Lies {
+    Here(Value),
+    Blob(BlobValue),
 }
 
 impl std::fmt::Debug for LazyValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = match &self.0 {
+            Lies::Here(value) => value.len() as u64,
+            Lies::Blob(value) => value.index().value_bytes.into(),
+        };
         f.debug_struct("LazyValue")
-            .field("bytes", &self.inline.len())
+            .field("bytes", &bytes)
             .finish_non_exhaustive()
     }
 }
 
 impl LazyValue {
-    /// Whether it lay beside its key and is here already.
+    /// Whether it lay in a memtable or beside its key and is here already; if not, it is in a blob file.
     #[must_use]
     pub fn is_inline(&self) -> bool {
-        true
+        matches!(self.0, Lies::Here(_))
     }
 
     /// A copy of the value.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Corruption`] if it has to be read from a file.
-    #[expect(clippy::unused_async, reason = "asynchronous by contract")]
+    /// [`Error::Io`], [`Error::Corruption`] or [`Error::InvalidFormat`] if it has to be read from a file.
+    ///
+    /// # Cost
+    /// A value in a blob file is read, and decoded if it is compressed, each time.
     pub async fn read(&self) -> Result<Value> {
-        self.read_sync()
+        self.clone().fetch(Mode::Cooperative).await
     }
 
     /// A copy of the value, read on this thread.
@@ -275,16 +299,15 @@ impl LazyValue {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_sync(&self) -> Result<Value> {
-        Ok(self.inline.clone())
+        self.clone().into_value_sync()
     }
 
     /// The value.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    #[expect(clippy::unused_async, reason = "asynchronous by contract")]
     pub async fn into_value(self) -> Result<Value> {
-        self.into_value_sync()
+        self.fetch(Mode::Cooperative).await
     }
 
     /// The value, read on this thread.
@@ -292,6 +315,13 @@ impl LazyValue {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn into_value_sync(self) -> Result<Value> {
-        Ok(self.inline)
+        block_on(self.fetch(Mode::Blocking))
+    }
+
+    async fn fetch(self, mode: Mode) -> Result<Value> {
+        match self.0 {
+            Lies::Here(value) => Ok(value),
+            Lies::Blob(value) => Ok(value.read(mode).await?.into_vec()),
+        }
     }
 }

@@ -12,9 +12,8 @@ use crate::error::{Error, Result};
 use crate::file_name::wal_name;
 use crate::manifest::Change;
 use crate::options::DurabilityMode;
-use crate::table::Table;
 use crate::tree::buffer::WriteBuffer;
-use crate::tree::build::BuildContext;
+use crate::tree::build::{BuildContext, Built};
 use crate::tree::flush::flush;
 use crate::tree::picker::Goal;
 use crate::tree::version::VersionChange;
@@ -71,6 +70,7 @@ impl Persistent {
             files: &self.tables,
             mode,
             numbers: &self.numbers,
+            blob_gc: self.blob_gc,
         }
     }
 }
@@ -170,7 +170,8 @@ impl Core {
         persistent.install(changes, &built, mode).await?;
         let change = VersionChange {
             removed: Vec::new(),
-            added: built.into_iter().map(|table| (0, table)).collect(),
+            added: built.tables.into_iter().map(|table| (0, table)).collect(),
+            blobs: built.blobs,
         };
         tree.install_flush(oldest, &change);
         for segment in floor..needed {
@@ -289,15 +290,18 @@ fn first_needed_segment(trees: &Trees, flushed: &Tree, last: u64) -> u64 {
     needed
 }
 
-pub(crate) fn added(tree: &Tree, level: usize, built: &[Arc<Table>]) -> Vec<Change> {
-    built
-        .iter()
-        .map(|table| Change::TableAdded {
-            bucket: tree.id(),
-            level: level_tag(level),
-            meta: table.meta().clone(),
-        })
-        .collect()
+pub(crate) fn added(tree: &Tree, level: usize, built: &Built) -> Vec<Change> {
+    let bucket = tree.id();
+    let blobs = built.blobs.iter().map(|file| Change::BlobAdded {
+        bucket,
+        meta: *file.meta(),
+    });
+    let tables = built.tables.iter().map(|table| Change::TableAdded {
+        bucket,
+        level: level_tag(level),
+        meta: table.meta().clone(),
+    });
+    blobs.chain(tables).collect()
 }
 
 pub(crate) fn level_tag(level: usize) -> u8 {

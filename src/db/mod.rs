@@ -41,15 +41,17 @@ pub use open::IntoOpenOptions;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use trine_io::{Lock, Mode, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
+use crate::blob::BlobGc;
 use crate::commit::CommitPath;
 use crate::db::bucket::{Bucket, BucketName};
+use crate::db::install::Obsolete;
 use crate::db::snapshot::Snapshot;
 use crate::db::stats::Counters;
 use crate::db::worker::Workers;
@@ -89,12 +91,15 @@ pub(crate) struct Persistent {
     pub(crate) manifest: Arc<Baton<Manifest>>,
     pub(crate) tables: Arc<TableFiles>,
     pub(crate) numbers: Arc<FileNumbers>,
+    /// `None` if blob files are not rewritten for their garbage.
+    pub(crate) blob_gc: Option<BlobGc>,
     /// One flush at a time, so that memtables reach level 0 in their order.
     pub(crate) flushing: Baton<()>,
     /// What the compactions that run have for themselves.
     pub(crate) claims: Claims,
-    /// Tables that no version names, until nobody can read them and their files are gone.
-    pub(crate) obsolete: Mutex<Vec<(u64, Weak<()>)>>,
+    /// Tables that no version names and blob files that no table of one refers to, until nobody can read
+    /// them and their files are gone.
+    pub(crate) obsolete: Mutex<Vec<(u64, Obsolete)>>,
     /// Why background maintenance failed last; the next write reports it.
     pub(crate) background_failure: Mutex<Option<String>>,
     workers: Workers,

@@ -7,6 +7,7 @@ use trine_io::{Mode, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 
+use crate::blob::BlobGc;
 use crate::commit::{CommitPath, GroupContext, LogContext, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::recovery::{self, Recovered};
@@ -152,6 +153,10 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         manifest,
         tables,
         numbers,
+        blob_gc: options.blob_gc_enabled.then_some(BlobGc {
+            ratio: options.blob_gc_discardable_ratio,
+            min_file_bytes: options.blob_gc_min_file_bytes,
+        }),
         flushing: Baton::new(()),
         claims: Claims::default(),
         obsolete: Mutex::default(),

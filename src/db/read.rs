@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
+use crate::blob::BlobValue;
 use crate::cursor::Halt;
 use crate::db::Core;
 use crate::direction::Direction;
@@ -14,7 +15,7 @@ use crate::filter::prefix::SharedPrefix;
 use crate::key::KeyRange;
 use crate::sequence::Sequence;
 use crate::table::Missing;
-use crate::tree::lookup::{self, Hit};
+use crate::tree::lookup::{self, Hit, Readable};
 use crate::tree::pins::Pin;
 use crate::tree::scan::{Scan, ScanPlan};
 use crate::tree::{Tree, view::View};
@@ -57,16 +58,35 @@ impl Core {
         mut read: impl FnMut(&[u8]) -> R,
     ) -> Result<Option<R>> {
         match self.get_resident(tree, key, at, mode, &mut read) {
-            Ok(value) => Ok(value),
+            Ok(Some(Got::Blob(value))) => Ok(Some(read(&value.read(mode).await?))),
+            Ok(Some(Got::Read(value))) => Ok(Some(value)),
+            Ok(None) => Ok(None),
             Err(Halt::Failed(error)) => Err(error),
             Err(Halt::Needs(missing)) => {
                 // The view is taken before the sequence, as on the resident path.
                 let view = tree.pin();
                 let sequence = at.unwrap_or_else(|| self.commits.visible());
-                let read = |hit: Hit<'_, '_>| Ok(read(hit.bytes()));
+                let read = |value: Readable<'_, '_>| Ok(read(value.bytes()));
                 get_in_view(&view, key, sequence, Some(missing), mode, read).await
             }
         }
+    }
+
+    /// Whether there is a value of `key` now; one in a blob file is not read.
+    pub(crate) async fn contains(&self, tree: &Tree, key: &[u8], mode: Mode) -> Result<bool> {
+        let found = match self.get_resident(tree, key, None, mode, &mut |_| ()) {
+            Ok(found) => found.is_some(),
+            Err(Halt::Failed(error)) => return Err(error),
+            Err(Halt::Needs(missing)) => {
+                let view = tree.pin();
+                let sequence = self.commits.visible();
+                let found = |_: Hit<'_, '_>| Ok(());
+                find_in_view(&view, key, sequence, Some(missing), mode, found)
+                    .await?
+                    .is_some()
+            }
+        };
+        Ok(found)
     }
 
     fn get_resident<R>(
@@ -76,7 +96,7 @@ impl Core {
         at: Option<Sequence>,
         mode: Mode,
         read: &mut impl FnMut(&[u8]) -> R,
-    ) -> std::result::Result<Option<R>, Halt<Missing>> {
+    ) -> std::result::Result<Option<Got<R>>, Halt<Missing>> {
         self.check_open()?;
         tree.check_kept()?;
         let guard = crossbeam_epoch::pin();
@@ -84,9 +104,21 @@ impl Core {
         // sequence, read later and so not older, could still see.
         let view = tree.view(&guard);
         let sequence = at.unwrap_or_else(|| self.commits.visible());
-        let hit = lookup::get(view, key, sequence, &[], &guard, mode)?;
-        Ok(hit.map(|hit| read(hit.bytes())))
+        let Some(hit) = lookup::get(view, key, sequence, &[], &guard, mode)? else {
+            return Ok(None);
+        };
+        Ok(Some(match hit.blob() {
+            None => Got::Read(read(hit.bytes())),
+            Some(index) => Got::Blob(view.version.decode_blob(index)?),
+        }))
     }
+}
+
+/// What became of a value that was found.
+enum Got<R> {
+    Read(R),
+    /// It has to be fetched first.
+    Blob(BlobValue),
 }
 
 /// What `read` makes of the value of `key` in a view that the caller holds, loading block after block,
@@ -95,9 +127,29 @@ pub(crate) async fn get_in_view<'v, R>(
     view: &'v View,
     key: &[u8],
     sequence: Sequence,
+    missing: Option<Missing>,
+    mode: Mode,
+    mut read: impl FnMut(Readable<'v, '_>) -> Result<R>,
+) -> Result<Option<R>> {
+    let got = find_in_view(view, key, sequence, missing, mode, |hit| match hit.blob() {
+        None => read(Readable::Beside(hit)).map(Got::Read),
+        Some(index) => view.version.decode_blob(index).map(Got::Blob),
+    });
+    match got.await? {
+        None => Ok(None),
+        Some(Got::Read(value)) => Ok(Some(value)),
+        Some(Got::Blob(value)) => read(Readable::Blob(value.read(mode).await?)).map(Some),
+    }
+}
+
+/// As `get_in_view`, of what the entry holds: a value in a blob file is not fetched.
+async fn find_in_view<'v, R>(
+    view: &'v View,
+    key: &[u8],
+    sequence: Sequence,
     mut missing: Option<Missing>,
     mode: Mode,
-    mut read: impl FnMut(Hit<'v, '_>) -> Result<R>,
+    mut found: impl FnMut(Hit<'v, '_>) -> Result<R>,
 ) -> Result<Option<R>> {
     let mut supplied = Vec::new();
     loop {
@@ -106,7 +158,7 @@ pub(crate) async fn get_in_view<'v, R>(
         }
         let guard = crossbeam_epoch::pin();
         match lookup::get(view, key, sequence, &supplied, &guard, mode) {
-            Ok(value) => return value.map(&mut read).transpose(),
+            Ok(value) => return value.map(&mut found).transpose(),
             Err(Halt::Failed(error)) => return Err(error),
             Err(Halt::Needs(needed)) => missing = Some(needed),
         }

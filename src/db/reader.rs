@@ -87,8 +87,9 @@ impl BucketReader<'_> {
         block_on(self.read(key, Mode::Blocking))
     }
 
-    /// The value of `key`, lent from where it lies: the memtable's arena, a table's mapping, or a
-    /// decoded block of the cache. Nothing is copied.
+    /// The value of `key`, lent from where it lies: the memtable's arena, a table's mapping, a
+    /// decoded block of the cache, or a blob file's mapping. Nothing is copied. Of a value in a blob file that is compressed,
+    /// or on a host that maps no files, the loan is of memory that it was decoded or read into.
     ///
     /// # Errors
     /// As [`Bucket::get`].
@@ -125,16 +126,16 @@ impl BucketReader<'_> {
 
     async fn lend(&self, key: &[u8], mode: Mode) -> Result<Option<ValueRef<'_>>> {
         self.core.check_open()?;
-        get_in_view(&self.view, key, self.sequence, None, mode, |hit| {
-            hit.lend().map(ValueRef)
+        get_in_view(&self.view, key, self.sequence, None, mode, |value| {
+            value.lend().map(ValueRef)
         })
         .await
     }
 
     async fn read(&self, key: &[u8], mode: Mode) -> Result<Option<Value>> {
         self.core.check_open()?;
-        get_in_view(&self.view, key, self.sequence, None, mode, |hit| {
-            Ok(hit.bytes().to_vec())
+        get_in_view(&self.view, key, self.sequence, None, mode, |value| {
+            Ok(value.into_vec())
         })
         .await
     }

@@ -9,19 +9,22 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 
-use trine_io::{Lock, Mode, Storage};
+use trine_io::{File, Lock, Mode, Storage};
 
+use crate::blob::{BlobFile, BlobMeta};
 use crate::cache::BlockCache;
 use crate::commit::batch::DEFAULT_BUCKET;
 use crate::commit::{SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
-use crate::file_name::{FileName, FileNumbers, LOCK, table_name, unfinished_name, wal_name};
+use crate::file_name::{
+    FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
+};
 use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
 use crate::sequence::Sequence;
 use crate::table::{Table, TableFiles, missing_table};
-use crate::tree::version::{Version, VersionChange};
+use crate::tree::version::{Version, VersionChange, missing_blob};
 use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{Replayed, SegmentWriter, cut_tail, replay};
 
@@ -107,7 +110,7 @@ pub(crate) async fn recover(
     let tables = Arc::new(TableFiles::new(storage.clone(), cache, open_max));
     let mut opened = Vec::new();
     for (id, bucket) in manifest.state().buckets() {
-        let version = version(bucket, &tables)?;
+        let version = version(bucket, &tables, storage, mode).await?;
         if options.read_only {
             // A writer beside it may remove them at any time.
             for table in version.tables() {
@@ -196,7 +199,9 @@ fn check_unreferenced(names: &[String], state: &ManifestState) -> Result<()> {
             FileName::Table(number) => {
                 !state.has_table(number) && !state.obsolete().contains(&number)
             }
-            FileName::Blob(number) => !state.obsolete().contains(&number),
+            FileName::Blob(number) => {
+                !state.has_blob(number) && !state.obsolete().contains(&number)
+            }
             FileName::Misspelt => true,
             _ => false,
         })
@@ -240,19 +245,40 @@ async fn initialise(options: &DbOptions, storage: &Storage, mode: Mode) -> Resul
     Manifest::create(storage, Arc::new(FileNumbers::starting_at(1)), state, mode).await
 }
 
-/// The tables of a bucket, none of them open.
-fn version(bucket: &BucketState, files: &Arc<TableFiles>) -> Result<Version> {
+/// The tables of a bucket, none of them open, and its blob files, which are.
+async fn version(
+    bucket: &BucketState,
+    files: &Arc<TableFiles>,
+    storage: &Storage,
+    mode: Mode,
+) -> Result<Version> {
     let tables = bucket.tables();
     let added = tables.map(|(level, meta)| (level.into(), Table::closed(meta.clone(), files)));
-    let change = VersionChange {
+    let mut change = VersionChange {
         added: added.collect(),
         ..VersionChange::default()
     };
+    for meta in bucket.blobs() {
+        let file = open_blob_file(storage, meta, mode).await?;
+        let opened = BlobFile::open(&file, meta, files.cache(), mode).await?;
+        change.blobs.push(opened);
+    }
     Version::checked(&change)
         .ok_or_else(|| corruption(format!("levels of bucket {} do not fit", bucket.name)))
 }
 
-/// Gives tables their formal names where the crash of their writer left them without.
+/// Opens a blob file that the manifest names, wherever the crash of its writer left it.
+async fn open_blob_file(storage: &Storage, meta: &BlobMeta, mode: Mode) -> Result<File> {
+    for name in [blob_name(meta.number), unfinished_name(meta.number)] {
+        match storage.open(mode, &name).await {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {}
+            opened => return Ok(opened?),
+        }
+    }
+    Err(missing_blob(meta.number))
+}
+
+/// Gives files their formal names where the crash of their writer left them without.
 async fn finish_renames(
     storage: &Storage,
     names: &[String],
@@ -260,9 +286,12 @@ async fn finish_renames(
     mode: Mode,
 ) -> Result<()> {
     let names: HashSet<&str> = names.iter().map(String::as_str).collect();
-    for number in manifest.state().tables() {
-        let unfinished = unfinished_name(*number);
-        let name = table_name(*number);
+    let state = manifest.state();
+    let tables = state.tables().iter();
+    let tables = tables.map(|number| (*number, table_name(*number)));
+    let blobs = state.blobs().map(|number| (number, blob_name(number)));
+    for (number, name) in tables.chain(blobs) {
+        let unfinished = unfinished_name(number);
         if names.contains(&*unfinished) && !names.contains(&*name) {
             storage.rename(mode, &unfinished, &name).await?;
         }

@@ -17,6 +17,7 @@ use crate::stats::{
 };
 use crate::table::Table;
 use crate::tree::Tree;
+use crate::tree::blob_gc::Collected;
 use crate::tree::picker::Compaction;
 
 /// What only counting can tell. Each counter stands alone: relaxed.
@@ -28,6 +29,10 @@ pub(crate) struct Counters {
     compaction_output_tables: AtomicU64,
     compaction_input_bytes: AtomicU64,
     compaction_output_bytes: AtomicU64,
+    blob_gc_runs: AtomicU64,
+    blob_gc_input_bytes: AtomicU64,
+    blob_gc_output_bytes: AtomicU64,
+    blob_gc_discarded_bytes: AtomicU64,
 }
 
 impl Counters {
@@ -51,6 +56,19 @@ impl Counters {
             .fetch_add(outputs.len() as u64, Relaxed);
         self.compaction_output_bytes
             .fetch_add(output_bytes, Relaxed);
+    }
+}
+
+impl Counters {
+    /// Counts what a finished compaction did to garbage in blob files.
+    pub(crate) fn collected(&self, collected: &Collected) {
+        self.blob_gc_runs.fetch_add(collected.runs, Relaxed);
+        self.blob_gc_input_bytes
+            .fetch_add(collected.input_bytes, Relaxed);
+        self.blob_gc_output_bytes
+            .fetch_add(collected.output_bytes, Relaxed);
+        self.blob_gc_discarded_bytes
+            .fetch_add(collected.discarded_bytes, Relaxed);
     }
 }
 
@@ -112,6 +130,13 @@ fn bucket_stats(tree: &Tree) -> BucketStats {
             bytes,
         });
     }
+    for share in view.version.blobs() {
+        let stale = share.stale_bytes();
+        stats.blob_files += 1;
+        stats.live_blob_bytes += share.live_bytes;
+        stats.stale_blob_files += usize::from(stale > 0);
+        stats.stale_blob_bytes += stale;
+    }
     stats
 }
 
@@ -140,6 +165,10 @@ impl Core {
             compaction_output_tables: self.counters.compaction_output_tables.load(Relaxed),
             compaction_input_bytes: self.counters.compaction_input_bytes.load(Relaxed),
             compaction_output_bytes: self.counters.compaction_output_bytes.load(Relaxed),
+            blob_gc_runs: self.counters.blob_gc_runs.load(Relaxed),
+            blob_gc_input_bytes: self.counters.blob_gc_input_bytes.load(Relaxed),
+            blob_gc_output_bytes: self.counters.blob_gc_output_bytes.load(Relaxed),
+            blob_gc_discarded_bytes: self.counters.blob_gc_discarded_bytes.load(Relaxed),
             maintenance_budget_exhaustions: self.counters.budget_exhaustions.load(Relaxed),
             ..DbStats::default()
         };
@@ -149,6 +178,10 @@ impl Core {
             stats.immutable_memtables += bucket.immutable_memtables;
             stats.total_tables += bucket.tables;
             stats.table_bytes += bucket.table_bytes;
+            stats.live_blob_files += bucket.blob_files;
+            stats.live_blob_bytes += bucket.live_blob_bytes;
+            stats.stale_blob_files += bucket.stale_blob_files;
+            stats.stale_blob_bytes += bucket.stale_blob_bytes;
             for level in bucket.level_tables {
                 let sum = levels.entry(level.level).or_default();
                 sum.level = level.level;
@@ -193,12 +226,14 @@ impl Core {
         stats.storage_inline_tasks = storage.inline;
         stats.storage_operations = storage_operations(&storage);
         add_reads(persistent.tables.cache().reads(), stats);
+        (stats.obsolete_blob_files, stats.obsolete_blob_bytes) = persistent.obsolete_blobs();
     }
 }
 
 fn add_reads(reads: &ReadCounters, stats: &mut DbStats) {
     let (points, scans) = (reads.points(), reads.scans());
     let rare = points.rare;
+    [stats.blob_read_count, stats.blob_read_bytes] = reads.blobs();
     stats.block_cache_hits = points.block_hits() + scans.block_hits;
     stats.block_cache_misses = rare.block_misses + scans.block_misses;
     stats.read_path = ReadPathStats {

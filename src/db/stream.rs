@@ -11,24 +11,24 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use trine_io::Mode;
 
-use crate::cache::CachedBlock;
 use crate::cursor::Halt;
-use crate::db::iter::{Iter, LazyIter, LazyKeyValue, Rows, copied};
+use crate::db::iter::{Iter, LazyIter, LazyKeyValue, Row, Rows};
 use crate::direction::Direction;
 use crate::error::Result;
+use crate::tree::scan::Loaded;
 use crate::types::KeyValue;
 
-type Loading = Pin<Box<dyn Future<Output = Result<Option<Arc<CachedBlock>>>> + Send + Sync>>;
+type Loading = Pin<Box<dyn Future<Output = Result<Loaded>> + Send + Sync>>;
 
 /// The rows to come, and the block that the next of them waits for.
-struct Steps {
-    rows: Rows,
+struct Steps<T> {
+    rows: Rows<T>,
     loading: Option<Loading>,
     ended: bool,
 }
 
-impl Steps {
-    fn new(rows: Rows) -> Self {
+impl<T: Row> Steps<T> {
+    fn new(rows: Rows<T>) -> Self {
         Self {
             rows,
             loading: None,
@@ -36,7 +36,7 @@ impl Steps {
         }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<KeyValue>>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -46,7 +46,7 @@ impl Steps {
         Poll::Ready(row)
     }
 
-    fn poll_row(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<KeyValue>>> {
+    fn poll_row(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<T>>> {
         let scan = match &mut self.rows {
             Rows::Items(items) => return Poll::Ready(Ok(items.next())),
             Rows::Scan(scan, _) => scan,
@@ -58,7 +58,7 @@ impl Steps {
                 scan.supply(loaded)?;
             }
             match scan.try_advance() {
-                Ok(_) => return Poll::Ready(Ok(copied(scan))),
+                Ok(_) => return Poll::Ready(Ok(T::copied(scan))),
                 Err(Halt::Failed(error)) => return Poll::Ready(Err(error)),
                 Err(Halt::Needs(missing)) => {
                     let load = async move { missing.load(Mode::Cooperative).await };
@@ -70,7 +70,7 @@ impl Steps {
 }
 
 macro_rules! streams {
-    ($($(#[$documentation:meta])* $stream:ident, $item:ident, $of:expr;)*) => {
+    ($($(#[$documentation:meta])* $stream:ident, $item:ident;)*) => {
         $(
             $(#[$documentation])*
             ///
@@ -86,7 +86,7 @@ macro_rules! streams {
             /// under way.
             #[must_use = "nothing is read until the stream is polled"]
             pub struct $stream {
-                steps: Steps,
+                steps: Steps<$item>,
                 direction: Direction,
             }
 
@@ -113,8 +113,7 @@ macro_rules! streams {
                     mut self: Pin<&mut Self>,
                     context: &mut Context<'_>,
                 ) -> Poll<Option<Self::Item>> {
-                    let row = ready!(self.steps.poll(context));
-                    Poll::Ready(row.map(|row| row.map($of)))
+                    self.steps.poll(context)
                 }
             }
 
@@ -129,9 +128,9 @@ macro_rules! streams {
 
 streams! {
     /// The rows of an [`Iter`] as a [`Stream`].
-    RowStream, KeyValue, std::convert::identity;
+    RowStream, KeyValue;
     /// The rows of a [`LazyIter`] as a [`Stream`].
-    LazyRowStream, LazyKeyValue, LazyKeyValue::of;
+    LazyRowStream, LazyKeyValue;
 }
 
 impl Iter {
@@ -268,7 +267,7 @@ mod tests {
                     panic!("the rows of a scan");
                 };
                 let row = match scan.try_advance() {
-                    Ok(_) => copied(scan),
+                    Ok(_) => KeyValue::copied(scan),
                     Err(Halt::Failed(error)) => panic!("{error:?}"),
                     Err(Halt::Needs(missing)) => {
                         steps.loading = Some(slowly(missing));

@@ -17,7 +17,7 @@ use crate::direction::Direction;
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::options::WriteOptions;
-use crate::tree::lookup::Hit;
+use crate::tree::lookup::Readable;
 use crate::types::{CommitInfo, KeyValue, Value};
 
 impl Bucket {
@@ -47,7 +47,7 @@ impl Bucket {
         let view = self.tree().pin();
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
-            let copy = |hit: Hit<'_, '_>| Ok(hit.bytes().to_vec());
+            let copy = |value: Readable<'_, '_>| Ok(value.into_vec());
             values.push(get_in_view(&view, key.as_ref(), pin.sequence(), None, mode, copy).await?);
         }
         Ok(values)
@@ -146,9 +146,13 @@ macro_rules! point_methods {
         /// As [`get`](Self::get).
         ///
         /// # Cost
-        /// As [`get_with`](Self::get_with).
+        /// As [`get_with`](Self::get_with), without reading a value in a blob file.
         pub async fn contains_key(&self, key: &[u8]) -> Result<bool> {
-            Ok(self.get_with(key, |_| ()).await?.is_some())
+            let bucket = self.keyspace();
+            bucket
+                .core()
+                .contains(bucket.tree(), key, Mode::Cooperative)
+                .await
         }
 
         /// [`contains_key`](Self::contains_key) on this thread.
@@ -156,7 +160,8 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`get`](Self::get).
         pub fn contains_key_sync(&self, key: &[u8]) -> Result<bool> {
-            Ok(self.get_with_sync(key, |_| ())?.is_some())
+            let bucket = self.keyspace();
+            block_on(bucket.core().contains(bucket.tree(), key, Mode::Blocking))
         }
 
         /// The values of several keys, in their order, all as of one moment.

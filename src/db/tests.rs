@@ -338,7 +338,7 @@ fn scans_and_lookups_get_on_without_map_and_cache() {
                     sequence,
                     None,
                     MODE,
-                    |hit| Ok(hit.bytes().to_vec()),
+                    |value| Ok(value.into_vec()),
                 ))
                 .unwrap()
             };

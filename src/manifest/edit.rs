@@ -2,6 +2,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use crate::blob::{BlobMeta, BlobUses};
 use crate::coding::{Reader, put_bytes, put_varint};
 use crate::error::Fault;
 use crate::manifest::options::{decode_options, encode_options};
@@ -56,6 +57,9 @@ pub(crate) enum Change {
     LastSequence { sequence: Sequence },
     /// Bucket ids below may have been used.
     NextBucket { id: BucketId },
+    /// A blob file that a table of this edit refers to. It is obsolete after the edit that takes the
+    /// last table which does.
+    BlobAdded { bucket: BucketId, meta: BlobMeta },
 }
 
 /// Changes that happen together or not at all, in this order.
@@ -79,6 +83,7 @@ mod tag {
     pub(super) const NEXT_FILE: u8 = 11;
     pub(super) const LAST_SEQUENCE: u8 = 12;
     pub(super) const NEXT_BUCKET: u8 = 13;
+    pub(super) const BLOB_ADDED: u8 = 14;
 }
 
 impl VersionEdit {
@@ -155,6 +160,10 @@ impl Change {
             Self::NextFile { number } => numbers(tag::NEXT_FILE, &[*number]),
             Self::LastSequence { sequence } => numbers(tag::LAST_SEQUENCE, &[sequence.get()]),
             Self::NextBucket { id } => numbers(tag::NEXT_BUCKET, &[id.0.into()]),
+            Self::BlobAdded { bucket, meta } => {
+                numbers(tag::BLOB_ADDED, &[bucket.0.into()]);
+                encode_blob(out, meta);
+            }
         }
     }
 
@@ -209,6 +218,10 @@ impl Change {
             tag::NEXT_BUCKET => Self::NextBucket {
                 id: bucket(reader)?,
             },
+            tag::BLOB_ADDED => Self::BlobAdded {
+                bucket: bucket(reader)?,
+                meta: decode_blob(reader)?,
+            },
             tag => return Err(Fault::Tag(tag)),
         };
         Ok(change)
@@ -243,6 +256,22 @@ fn encode_meta(out: &mut Vec<u8>, meta: &TableMeta) {
     put_bytes(out, &meta.smallest);
     put_bytes(out, &meta.largest);
     out.push(u8::from(meta.largest_exclusive));
+    meta.blobs.encode(out);
+}
+
+fn encode_blob(out: &mut Vec<u8>, meta: &BlobMeta) {
+    for field in [meta.number, meta.bytes, meta.values, meta.value_bytes] {
+        put_varint(out, field);
+    }
+}
+
+fn decode_blob(reader: &mut Reader<'_>) -> Result<BlobMeta, Fault> {
+    Ok(BlobMeta {
+        number: reader.varint()?,
+        bytes: reader.varint()?,
+        values: reader.varint()?,
+        value_bytes: reader.varint()?,
+    })
 }
 
 fn decode_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Fault> {
@@ -260,6 +289,7 @@ fn decode_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Fault> {
         1 => true,
         tag => return Err(Fault::Tag(tag)),
     };
+    let blobs = BlobUses::decode(reader)?;
     Ok(TableMeta {
         number,
         bytes,
@@ -271,6 +301,7 @@ fn decode_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Fault> {
         largest_exclusive,
         smallest_sequence,
         largest_sequence,
+        blobs,
     })
 }
 
@@ -292,6 +323,7 @@ mod tests {
             largest_exclusive: true,
             smallest_sequence: Sequence::new(7),
             largest_sequence: Sequence::new(9),
+            blobs: BlobUses::default(),
         }
     }
 
@@ -333,6 +365,15 @@ mod tests {
             },
             Change::BucketDropped { id: bucket },
             Change::NextBucket { id: BucketId(8) },
+            Change::BlobAdded {
+                bucket,
+                meta: BlobMeta {
+                    number: 302,
+                    bytes: 700,
+                    values: 2,
+                    value_bytes: 600,
+                },
+            },
         ];
         VersionEdit { changes }
     }
@@ -361,6 +402,7 @@ mod tests {
             &[0xac, 0x02, 0x05, 0x02, 0x01, 0x01], // 300, 5 bytes, 2 entries, 1 tombstone, a range's
             &[0x07, 0x09],                         // sequences 7..=9
             &[0x01, b'a', 0x02, b'b', b'c', 0x01], // keys, the largest exclusive
+            &[0x00],                               // no values in blob files
             &[0x0a, 0x02],                         // log floor 2
         ];
         assert_eq!(edit.encode(), expected.concat());

@@ -2,6 +2,7 @@
 //!
 //! - [`ManifestState`] is the result of applying every [`VersionEdit`] in order; one edit can hold all of it.
 //! - An edit applies as a whole or not at all, and only if it fits what is there.
+//! - A blob file is there for as long as some table refers to it, as of the end of an edit.
 //! - A table's number is in one place at most: one level of one bucket, or the obsolete files.
 //! - Bucket ids, file numbers, the WAL's floor and sequences never go back.
 
@@ -15,6 +16,7 @@ pub(crate) use log::Manifest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
+use crate::blob::BlobMeta;
 use crate::error::Fault;
 use crate::options::BucketOptions;
 use crate::sequence::Sequence;
@@ -30,6 +32,8 @@ pub(crate) struct BucketState {
     pub(crate) options: BucketOptions,
     /// By number, each with its level.
     tables: BTreeMap<u64, (u8, TableMeta)>,
+    /// The blob files that tables refer to, and how many tables do; after an edit, at least one.
+    blobs: BTreeMap<u64, (BlobMeta, usize)>,
     /// Every commit up to here is in the tables.
     pub(crate) flushed_through: Sequence,
 }
@@ -38,6 +42,11 @@ impl BucketState {
     /// All tables, by number, each with its level.
     pub(crate) fn tables(&self) -> impl Iterator<Item = (u8, &TableMeta)> {
         self.tables.values().map(|(level, meta)| (*level, meta))
+    }
+
+    /// The blob files that its tables refer to, by number.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &BlobMeta> {
+        self.blobs.values().map(|(meta, _)| meta)
     }
 }
 
@@ -48,6 +57,10 @@ pub(crate) struct ManifestState {
     names: BTreeMap<String, BucketId>,
     /// The numbers of all tables of all buckets.
     tables: BTreeSet<u64>,
+    /// The buckets of all blob files.
+    blobs: BTreeMap<u64, BucketId>,
+    /// Within an edit: blob files that no table refers to so far.
+    unreferenced: BTreeSet<u64>,
     obsolete: BTreeSet<u64>,
     counters: Counters,
 }
@@ -72,6 +85,9 @@ enum Undo {
     TableAdded(BucketId, u64),
     TableRemoved(BucketId, u8, TableMeta),
     TableMoved(BucketId, u64, u8),
+    BlobAdded(BucketId, u64),
+    /// It came to be without a reference.
+    BlobRetired(BucketId, BlobMeta),
     FileObsolete(u64),
     ObsoleteGone(u64),
     Flushed(BucketId, Sequence),
@@ -100,6 +116,7 @@ impl Drop for Applied<'_> {
             for undo in self.undo.drain(..).rev() {
                 self.state.take_back(undo);
             }
+            self.state.unreferenced.clear();
             self.state.counters = before;
         }
     }
@@ -125,6 +142,16 @@ impl ManifestState {
     /// Whether a table of some bucket has this number.
     pub(crate) fn has_table(&self, number: u64) -> bool {
         self.tables.contains(&number)
+    }
+
+    /// Whether a blob file that tables refer to has this number.
+    pub(crate) fn has_blob(&self, number: u64) -> bool {
+        self.blobs.contains_key(&number)
+    }
+
+    /// The numbers of the blob files of all buckets.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = u64> {
+        self.blobs.keys().copied()
     }
 
     /// The numbers of the tables of all buckets.
@@ -164,6 +191,8 @@ impl ManifestState {
             buckets: self.buckets.clone(),
             names: self.names.clone(),
             tables: self.tables.clone(),
+            blobs: self.blobs.clone(),
+            unreferenced: BTreeSet::new(),
             obsolete: BTreeSet::new(),
             counters: Counters {
                 log: None,
@@ -191,6 +220,9 @@ impl ManifestState {
             let undo = applied.state.apply_change(change.clone())?;
             applied.undo.push(undo);
         }
+        while let Some(undo) = applied.state.retire_blob() {
+            applied.undo.push(undo);
+        }
         Ok(applied)
     }
 
@@ -199,6 +231,7 @@ impl ManifestState {
         for change in edit.changes {
             self.apply_change(change)?;
         }
+        while self.retire_blob().is_some() {}
         Ok(())
     }
 
@@ -211,6 +244,11 @@ impl ManifestState {
                 name: state.name.clone(),
                 options: state.options.clone(),
             });
+            changes.extend(
+                state
+                    .blobs()
+                    .map(|&meta| Change::BlobAdded { bucket, meta }),
+            );
             changes.extend(state.tables().map(|(level, meta)| Change::TableAdded {
                 bucket,
                 level,
@@ -249,6 +287,10 @@ impl ManifestState {
                     self.tables.remove(number);
                     self.obsolete.insert(*number);
                 }
+                for number in dropped.blobs.keys() {
+                    self.blobs.remove(number);
+                    self.obsolete.insert(*number);
+                }
                 Ok(Undo::BucketDropped(id, dropped))
             }
             Change::TableAdded {
@@ -261,9 +303,10 @@ impl ManifestState {
                 }
                 let level = checked_level(level)?;
                 let number = meta.number;
-                self.bucket(bucket)?;
+                self.check_blobs(bucket, &meta)?;
                 self.use_number(number)?;
                 self.tables.insert(number);
+                self.refer(bucket, &meta);
                 self.bucket(bucket)?.tables.insert(number, (level, meta));
                 Ok(Undo::TableAdded(bucket, number))
             }
@@ -275,6 +318,7 @@ impl ManifestState {
                 self.table(bucket, level, number)?;
                 let removed = self.bucket(bucket)?.tables.remove(&number);
                 let (_, meta) = removed.ok_or_else(misplaced)?;
+                self.forgo(bucket, &meta);
                 self.tables.remove(&number);
                 self.obsolete.insert(number);
                 Ok(Undo::TableRemoved(bucket, level, meta))
@@ -288,6 +332,14 @@ impl ManifestState {
                 let to = checked_level(to)?;
                 self.table(bucket, from, number)?.0 = to;
                 Ok(Undo::TableMoved(bucket, number, from))
+            }
+            Change::BlobAdded { bucket, meta } => {
+                self.bucket(bucket)?;
+                self.use_number(meta.number)?;
+                self.blobs.insert(meta.number, bucket);
+                self.unreferenced.insert(meta.number);
+                self.bucket(bucket)?.blobs.insert(meta.number, (meta, 0));
+                Ok(Undo::BlobAdded(bucket, meta.number))
             }
             Change::FileObsolete { number } => {
                 self.use_number(number)?;
@@ -331,19 +383,25 @@ impl ManifestState {
                     self.obsolete.remove(number);
                     self.tables.insert(*number);
                 }
+                for number in state.blobs.keys() {
+                    self.obsolete.remove(number);
+                    self.blobs.insert(*number, id);
+                }
                 self.names.insert(state.name.clone(), id);
                 self.buckets.insert(id, state);
             }
             Undo::TableAdded(id, number) => {
                 self.tables.remove(&number);
-                if let Some(bucket) = self.buckets.get_mut(&id) {
-                    bucket.tables.remove(&number);
+                let bucket = self.buckets.get_mut(&id);
+                if let Some((_, meta)) = bucket.and_then(|bucket| bucket.tables.remove(&number)) {
+                    self.forgo(id, &meta);
                 }
             }
             Undo::TableRemoved(id, level, meta) => {
                 let number = meta.number;
                 self.obsolete.remove(&number);
                 self.tables.insert(number);
+                self.refer(id, &meta);
                 if let Some(bucket) = self.buckets.get_mut(&id) {
                     bucket.tables.insert(number, (level, meta));
                 }
@@ -352,6 +410,19 @@ impl ManifestState {
                 let bucket = self.buckets.get_mut(&id);
                 if let Some(table) = bucket.and_then(|bucket| bucket.tables.get_mut(&number)) {
                     table.0 = from;
+                }
+            }
+            Undo::BlobAdded(id, number) => {
+                self.blobs.remove(&number);
+                if let Some(bucket) = self.buckets.get_mut(&id) {
+                    bucket.blobs.remove(&number);
+                }
+            }
+            Undo::BlobRetired(id, meta) => {
+                self.obsolete.remove(&meta.number);
+                self.blobs.insert(meta.number, id);
+                if let Some(bucket) = self.buckets.get_mut(&id) {
+                    bucket.blobs.insert(meta.number, (meta, 0));
                 }
             }
             Undo::FileObsolete(number) => {
@@ -386,6 +457,7 @@ impl ManifestState {
             name,
             options,
             tables: BTreeMap::new(),
+            blobs: BTreeMap::new(),
             flushed_through: Sequence::ZERO,
         };
         self.buckets.insert(id, state);
@@ -409,9 +481,69 @@ impl ManifestState {
             .ok_or_else(misplaced)
     }
 
+    /// Fails unless the blob files that a table refers to hold as much.
+    fn check_blobs(&mut self, bucket: BucketId, table: &TableMeta) -> Result<(), Fault> {
+        let blobs = &self.bucket(bucket)?.blobs;
+        for used in table.blobs.iter() {
+            let (meta, _) = blobs
+                .get(&used.file)
+                .ok_or(Fault::Field("blob file number"))?;
+            if used.values > meta.values || used.value_bytes > meta.value_bytes {
+                return Err(Fault::Field("blob use"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A table begins to refer to blob files.
+    fn refer(&mut self, bucket: BucketId, table: &TableMeta) {
+        let Some(bucket) = self.buckets.get_mut(&bucket) else {
+            return;
+        };
+        for used in table.blobs.iter() {
+            if let Some((_, tables)) = bucket.blobs.get_mut(&used.file) {
+                *tables = tables.saturating_add(1);
+                self.unreferenced.remove(&used.file);
+            }
+        }
+    }
+
+    /// A table refers to blob files no more.
+    fn forgo(&mut self, bucket: BucketId, table: &TableMeta) {
+        let Some(bucket) = self.buckets.get_mut(&bucket) else {
+            return;
+        };
+        for used in table.blobs.iter() {
+            if let Some((_, tables)) = bucket.blobs.get_mut(&used.file) {
+                *tables = tables.saturating_sub(1);
+                if *tables == 0 {
+                    self.unreferenced.insert(used.file);
+                }
+            }
+        }
+    }
+
+    /// At the end of an edit: a blob file that no table refers to becomes obsolete, one for each call.
+    fn retire_blob(&mut self) -> Option<Undo> {
+        while let Some(number) = self.unreferenced.pop_first() {
+            // `None`: its bucket was dropped.
+            if let Some(id) = self.blobs.remove(&number)
+                && let Some(bucket) = self.buckets.get_mut(&id)
+                && let Some((meta, _)) = bucket.blobs.remove(&number)
+            {
+                self.obsolete.insert(number);
+                return Some(Undo::BlobRetired(id, meta));
+            }
+        }
+        None
+    }
+
     /// A file number enters the state: it is in no place yet.
     fn use_number(&mut self, number: u64) -> Result<(), Fault> {
-        if self.tables.contains(&number) || self.obsolete.contains(&number) {
+        let is_taken = self.tables.contains(&number)
+            || self.blobs.contains_key(&number)
+            || self.obsolete.contains(&number);
+        if is_taken {
             return Err(Fault::Field("file number: it is taken"));
         }
         let bound = number.checked_add(1).ok_or(Fault::Field("file number"))?;

@@ -7,6 +7,7 @@ use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
 use super::{BucketId, Change, Manifest, ManifestState, VersionEdit};
+use crate::blob::BlobUses;
 use crate::error::{Error, Result};
 use crate::file_name::{CURRENT, FileName, FileNumbers, UNFINISHED_CURRENT, manifest_name};
 use crate::options::BucketOptions;
@@ -28,6 +29,7 @@ fn meta(number: u64) -> TableMeta {
         largest_exclusive: false,
         smallest_sequence: Sequence::new(1),
         largest_sequence: Sequence::new(2),
+        blobs: BlobUses::default(),
     }
 }
 

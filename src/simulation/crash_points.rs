@@ -247,6 +247,8 @@ impl Explorer<'_> {
         self.check_copy(simulation, moment)?;
         if self.random.below(self.effort.one_used_in) == 0 {
             self.found.used += 1;
+            db.verify_sync(|_| {})
+                .map_err(|error| format!("verified: {error}"))?;
             let mut history = self.history.clone();
             history.resolve(&db, last, moment);
             drop(db);
@@ -322,7 +324,7 @@ fn explore(name: &str, acts: &[Act], effort: Effort, seed: u64) -> Found {
 fn every_state_recovers(name: &str) {
     let effort = Effort {
         samples: 4,
-        one_nested_in: 14,
+        one_nested_in: 24,
         one_used_in: 12,
     };
     let found = explore(name, &workload(name), effort, 1);

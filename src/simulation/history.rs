@@ -476,6 +476,7 @@ pub(super) fn check_no_strays(
         let is_named = match FileName::parse(&name) {
             FileName::Current | FileName::Lock => true,
             FileName::Table(number) => state.has_table(number),
+            FileName::Blob(number) => state.has_blob(number),
             FileName::Wal(number) => state
                 .log_segments()
                 .is_some_and(|segments| segments.contains(&number)),

@@ -21,7 +21,7 @@ use trine_platform::block_on;
 use crate::db::Db;
 use crate::db::open::on_storage;
 use crate::error::Result;
-use crate::options::{DbOptions, DurabilityMode};
+use crate::options::{BucketOptions, DbOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
 /// Where the database is on the simulated host, and where its checkpoints are made.
@@ -38,6 +38,11 @@ fn options() -> DbOptions {
         max_l0_files: 2,
         target_table_bytes: 300,
         block_cache_bytes: 4096,
+        blob_gc_min_file_bytes: 1,
+        default_bucket_options: BucketOptions {
+            blob_threshold_bytes: 200,
+            ..BucketOptions::default()
+        },
         durability: DurabilityMode::Buffered,
         ..DbOptions::new("simulated")
     }

@@ -195,7 +195,7 @@ const ALL_MODES: [DurabilityMode; 4] = [
 macro_rules! test_each_workload {
     ($check:ident) => {
         crate::simulation::workload::test_each_workload!($check:
-            commits buffered buckets flushes compactions checkpoint rollover);
+            commits buffered buckets flushes compactions blobs checkpoint rollover);
     };
     ($check:ident: $($name:ident)*) => {
         $(#[test]
@@ -227,6 +227,7 @@ pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
         ("buckets", buckets()),
         ("flushes", flushes()),
         ("compactions", compactions()),
+        ("blobs", blobs()),
         ("checkpoint", checkpoint()),
         ("rollover", rollover()),
     ]
@@ -344,6 +345,33 @@ fn compactions() -> Vec<Act> {
         Act::Reopen,
         Act::Maintain,
         one(SyncData, 9, 11),
+    ]);
+    acts
+}
+
+/// Large values that are replaced and deleted, until their files are rewritten and go.
+fn blobs() -> Vec<Act> {
+    let mut acts = Vec::new();
+    for round in 0..3 {
+        acts.push(commit(
+            Buffered,
+            vec![put("default", 1, 600), put("default", 2 + round, 300)],
+        ));
+        acts.push(Act::Flush);
+    }
+    acts.extend([
+        commit(
+            SyncData,
+            vec![delete("default", 2), delete_range("default", 3, 4)],
+        ),
+        Act::Flush,
+        Act::Compact,
+        Act::Maintain,
+        Act::Reopen,
+        one(SyncData, 1, 250),
+        Act::Flush,
+        Act::Compact,
+        Act::Maintain,
     ]);
     acts
 }

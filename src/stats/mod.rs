@@ -30,12 +30,11 @@ pub struct DbStats {
     pub table_bytes: u64,
     /// WAL bytes accepted and not yet synced: what a power loss may take now.
     pub wal_bytes_pending_sync: u64,
-    /// Blob files that live tables refer to. Zero, as all that is about blob files: values of any size
-    /// lie in tables.
+    /// Blob files that live tables refer to.
     pub live_blob_files: usize,
-    /// Bytes of the live values in them.
+    /// Bytes of the live values in them, before compression: those that entries of tables refer to.
     pub live_blob_bytes: u64,
-    /// Blob files with discardable bytes.
+    /// Blob files with discardable bytes: values that no entry of a table refers to any more.
     pub stale_blob_files: usize,
     /// Discardable bytes in them.
     pub stale_blob_bytes: u64,
@@ -170,6 +169,14 @@ pub struct BucketStats {
     /// Entries in them: every version of every key, tombstones of single keys among them, range
     /// tombstones not.
     pub table_entries: u64,
+    /// Blob files that its tables refer to.
+    pub blob_files: usize,
+    /// Bytes of the live values in them.
+    pub live_blob_bytes: u64,
+    /// Those of its blob files that hold discardable bytes.
+    pub stale_blob_files: usize,
+    /// Discardable bytes in them.
+    pub stale_blob_bytes: u64,
 }
 
 /// Steps of point reads, counted when a read is answered. What memtables answer takes none of them.

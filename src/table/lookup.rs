@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
+use crate::blob::BlobBytes;
 use crate::block::{Answer, BlockRef};
 use crate::cache::{CachedBlock, Loan};
 use crate::cursor::Halt;
@@ -69,6 +70,8 @@ pub(crate) enum Lent<'t> {
         block: Arc<CachedBlock>,
         range: Range<usize>,
     },
+    /// From a blob file, which this keeps.
+    Blob(BlobBytes),
 }
 
 impl Deref for Lent<'_> {
@@ -78,6 +81,7 @@ impl Deref for Lent<'_> {
         match self {
             Self::Borrowed(bytes) => bytes,
             Self::Cached { block, range } => block.bytes().get(range.clone()).unwrap_or_default(),
+            Self::Blob(bytes) => bytes,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use crate::blob::BlobUses;
 use crate::key::KeyRange;
 use crate::sequence::Sequence;
 
@@ -27,6 +28,8 @@ pub(crate) struct TableMeta {
     pub(crate) largest_exclusive: bool,
     pub(crate) smallest_sequence: Sequence,
     pub(crate) largest_sequence: Sequence,
+    /// The values that lie in blob files.
+    pub(crate) blobs: BlobUses,
 }
 
 impl TableMeta {

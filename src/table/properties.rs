@@ -5,6 +5,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use crate::blob::{BlobIndex, BlobUses};
 use crate::coding::{Reader, put_bytes, put_varint};
 use crate::error::Fault;
 use crate::filter::prefix::{decode_extractor, encode_extractor};
@@ -37,6 +38,8 @@ pub(crate) struct Properties {
     pub(crate) largest_exclusive: bool,
     /// What the prefix filter was built with; `Disabled` where there is none.
     pub(crate) extractor: PrefixExtractor,
+    /// The values that lie in blob files.
+    pub(crate) blobs: BlobUses,
 }
 
 impl Properties {
@@ -60,6 +63,7 @@ impl Properties {
         put_bytes(&mut out, &self.largest);
         out.push(u8::from(self.largest_exclusive));
         encode_extractor(&self.extractor, &mut out);
+        self.blobs.encode(&mut out);
         out
     }
 
@@ -84,6 +88,7 @@ impl Properties {
                 tag => return Err(Fault::Tag(tag)),
             },
             extractor: decode_extractor(&mut reader)?,
+            blobs: BlobUses::decode(&mut reader)?,
         };
         reader.finish()?;
         Ok(properties)
@@ -107,6 +112,11 @@ impl Properties {
         }
         self.smallest_sequence = self.smallest_sequence.min(entry.sequence);
         self.largest_sequence = self.largest_sequence.max(entry.sequence);
+    }
+
+    /// Counts where the value of an entry lies.
+    pub(crate) fn count_blob(&mut self, index: &BlobIndex) {
+        self.blobs.count(index);
     }
 
     /// Counts a data block.
@@ -157,6 +167,7 @@ impl Properties {
             largest_exclusive: self.largest_exclusive,
             smallest_sequence: self.smallest_sequence,
             largest_sequence: self.largest_sequence,
+            blobs: self.blobs.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
 use super::*;
+use crate::blob::{BlobIndex, BlobValue};
 use crate::cache::BlockCache;
 use crate::compression::Codec;
 use crate::cursor::{Cursor, Halt, Moved};
@@ -21,6 +22,10 @@ use crate::sequence::Sequence;
 use crate::testing::{Owned, entries, entry, keys, lower_bound, owned, value};
 
 const MODE: Mode = Mode::Blocking;
+
+fn no_blobs(_: BlobIndex) -> Result<BlobValue> {
+    panic!("no entry refers to a blob file")
+}
 
 fn options(compression: Codec, block_bytes: usize) -> TableOptions {
     TableOptions {
@@ -213,7 +218,7 @@ proptest! {
         prop_assert_eq!(table.meta(), &meta);
         prop_assert_eq!(table.opened().unwrap().tombstones(), &tombstones);
         check(&table, &list, &asked).unwrap();
-        block_on(table.verify(MODE)).unwrap();
+        block_on(table.verify(no_blobs, MODE)).unwrap();
 
         let count = tombstones.tombstones().count() as u64;
         prop_assert_eq!(meta.entries, list.len() as u64);
@@ -246,7 +251,7 @@ fn versions_of_one_key_may_fill_many_blocks() {
             let (bytes, meta) = write(&options(codec, 60), &list, Fragments::default());
             let table = open(&bytes, &meta, budget, mapped).unwrap();
             check(&table, &list, &[b"kex".to_vec(), b"kez".to_vec()]).unwrap();
-            block_on(table.verify(MODE)).unwrap();
+            block_on(table.verify(no_blobs, MODE)).unwrap();
         }
     }
 }
@@ -290,7 +295,7 @@ fn a_table_of_range_tombstones_alone_opens() {
     let table = open(&bytes, &meta, 0, true).unwrap();
     assert_eq!(table.opened().unwrap().tombstones(), &tombstones);
     check(&table, &[], &[b"c".to_vec()]).unwrap();
-    block_on(table.verify(MODE)).unwrap();
+    block_on(table.verify(no_blobs, MODE)).unwrap();
 }
 
 #[test]
@@ -321,7 +326,7 @@ fn large_values_and_extreme_sequences_are_kept() {
                 Some(owned)
             );
         }
-        block_on(table.verify(MODE)).unwrap();
+        block_on(table.verify(no_blobs, MODE)).unwrap();
     }
 }
 
@@ -439,7 +444,7 @@ fn answers_or_errors(bytes: &[u8], meta: &TableMeta, mapped: bool) -> Result<()>
         }
     }
     check(&table, &list, &[])?;
-    block_on(table.verify(MODE))
+    block_on(table.verify(no_blobs, MODE))
 }
 
 #[test]
@@ -511,7 +516,7 @@ fn what_waits_for_storage_may_move_between_threads() {
     let cache = Arc::new(BlockCache::new(0));
     let table = open_in(&bytes, &meta, &cache, false).unwrap();
     assert_send(&table.open(MODE));
-    assert_send(&table.verify(MODE));
+    assert_send(&table.verify(no_blobs, MODE));
     assert_send(&TableCursor::new(Arc::clone(&table), Counting::Blocks));
     let mut cursor = TableCursor::new(table, Counting::Blocks);
     if let Err(Halt::Needs(missing)) = cursor.seek_first() {

@@ -7,13 +7,14 @@
 
 use trine_io::Mode;
 
+use crate::blob::{BlobIndex, BlobValue};
 use crate::block::frame::{BlockHandle, Frame};
 use crate::block::iter::BlockCursor;
 use crate::block::{Answer, Block, BlockRef};
 use crate::error::{Fault, Result};
 use crate::filter::{bloom, prefix};
 use crate::hash::KeyHash;
-use crate::internal_key::compare;
+use crate::internal_key::{Kind, compare};
 use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::table::footer::{HEADER_BYTES, aligned};
@@ -29,12 +30,19 @@ struct Seen<'a> {
     /// Of the last entry.
     key: Vec<u8>,
     sequence: Sequence,
+    /// Of the block read last.
+    blobs: Vec<BlobIndex>,
 }
 
 impl Table {
     /// Fails unless every checksum holds, all entries are in order and are found by index, filters
-    /// and fences, and the properties are what a recount gives.
-    pub(crate) async fn verify(&self, mode: Mode) -> Result<()> {
+    /// and fences, their values in blob files, which `find_blob` finds, are right, and the properties
+    /// are what a recount gives.
+    pub(crate) async fn verify(
+        &self,
+        find_blob: impl Fn(BlobIndex) -> Result<BlobValue>,
+        mode: Mode,
+    ) -> Result<()> {
         let file = self.files().open_file(self.meta().number, mode).await?;
         let parts = Parts::load(&file, self.meta(), mode).await?;
         let name = file.name();
@@ -45,6 +53,7 @@ impl Table {
             recount: Properties::default(),
             key: Vec::new(),
             sequence: Sequence::ZERO,
+            blobs: Vec::new(),
         };
         let mut end = HEADER_BYTES as u64;
         for number in 0..index.count() {
@@ -54,6 +63,12 @@ impl Table {
             seen.check_block(&framed, number, handle, self.meta().number)
                 .map_err(|fault| fault.at(name, handle.offset))?;
             end = handle.end().unwrap_or(u64::MAX);
+            for index in seen.blobs.drain(..) {
+                let value = find_blob(index)?;
+                value
+                    .with_record(mode, |frame| frame.decode().map(drop))
+                    .await?;
+            }
         }
         let Seen {
             mut recount, key, ..
@@ -168,6 +183,11 @@ impl Seen<'_> {
             return Err(Fault::Field("filter"));
         }
         self.recount.count(&entry);
+        if entry.kind == Kind::Blob {
+            let index = BlobIndex::decode(entry.value)?;
+            self.recount.count_blob(&index);
+            self.blobs.push(index);
+        }
         self.key.clear();
         self.key.extend_from_slice(entry.key);
         self.sequence = entry.sequence;

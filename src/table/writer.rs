@@ -2,6 +2,7 @@
 //!
 //! What is produced waits in memory until it is taken; the caller writes it behind what it took before.
 
+use crate::blob::BlobIndex;
 use crate::block::builder::BlockBuilder;
 use crate::block::frame::{self, BLOCK_BYTES_MAX, BlockHandle};
 use crate::compression::Codec;
@@ -81,6 +82,19 @@ impl TableWriter {
             last_sequence: Sequence::ZERO,
             last_hash: KeyHash::of(&[]),
         }
+    }
+
+    /// Takes the next entry, whose value lies in a blob file, as `add` does.
+    pub(crate) fn add_blob(&mut self, key: &[u8], sequence: Sequence, index: &BlobIndex) {
+        let mut value = Vec::new();
+        index.encode(&mut value);
+        self.add(Entry {
+            key,
+            sequence,
+            kind: Kind::Blob,
+            value: &value,
+        });
+        self.properties.count_blob(index);
     }
 
     /// Takes the next entry, strictly after the one before in the engine's order. A tombstone's value is not kept.

@@ -7,17 +7,20 @@ use std::sync::Arc;
 
 use trine_io::{File, Mode, Storage};
 
+use crate::blob::{BlobFile, BlobGc};
 use crate::cursor::Halt;
 use crate::error::Result;
 use crate::file_name::{FileNumbers, unfinished_name};
 use crate::range_tombstone::Fragments;
 use crate::table::{Table, TableFiles, TableOptions, TableWriter};
+use crate::tree::blob_gc::Collected;
 use crate::tree::merge::Merge;
 use crate::tree::retention::Retention;
+use crate::tree::separation::{Separation, Separator};
 use crate::tree::split::Split;
 
 /// How much of a table is gathered before it is written: 1 MiB pieces measured 2.4x faster than 8 KiB ones.
-const PIECE_BYTES: usize = 1 << 20;
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
 /// What building needs from the database.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,7 @@ pub(crate) struct BuildContext<'a> {
     pub(crate) files: &'a Arc<TableFiles>,
     pub(crate) mode: Mode,
     pub(crate) numbers: &'a FileNumbers,
+    pub(crate) blob_gc: Option<BlobGc>,
 }
 
 /// A file under construction.
@@ -76,6 +80,15 @@ impl Output {
     }
 }
 
+/// What was built, durable but for its directory entries, and named by nothing yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Built {
+    pub(crate) tables: Vec<Arc<Table>>,
+    /// The tables' own.
+    pub(crate) blobs: Vec<Arc<BlobFile>>,
+    pub(crate) collected: Collected,
+}
+
 /// Writes what retention keeps of `merge` (not yet started, forward) to tables that `split` divides.
 /// On failure, files already written are removed as far as possible; the next open sweeps the rest.
 pub(crate) async fn build_tables(
@@ -84,17 +97,19 @@ pub(crate) async fn build_tables(
     split: Split,
     merge: Merge,
     retention: Retention,
-) -> Result<Vec<Arc<Table>>> {
+    separation: Separation,
+) -> Result<Built> {
     let mut job = Build {
         context,
         options,
         split,
         tombstones: retention.kept_tombstones(),
         numbers: Vec::new(),
+        separator: Separator::new(context, separation),
     };
     let built = job.run(merge, retention).await;
-    if built.is_err() {
-        for number in job.numbers {
+    let Ok(tables) = built else {
+        for number in job.numbers.into_iter().chain(job.separator.numbers) {
             // The failure that is reported is the one that led here.
             drop(
                 context
@@ -103,8 +118,13 @@ pub(crate) async fn build_tables(
                     .await,
             );
         }
-    }
-    built
+        return built.map(|_| Built::default());
+    };
+    Ok(Built {
+        tables,
+        blobs: job.separator.built,
+        collected: Collected::default(),
+    })
 }
 
 /// One run of building.
@@ -116,6 +136,7 @@ struct Build<'a> {
     tombstones: Fragments,
     /// Of the files created.
     numbers: Vec<u64>,
+    separator: Separator<'a>,
 }
 
 impl Build<'_> {
@@ -139,12 +160,14 @@ impl Build<'_> {
                 Err(Halt::Failed(error)) => return Err(error),
             }
             let Some(entry) = merge.entry() else {
+                self.separator.end_table().await?;
                 built.extend(output.finish(self.context, &self.tombstones, None).await?);
                 return Ok(built);
             };
             if !retention.keeps(&entry) {
                 continue;
             }
+            let is_full = output.writer.is_full() || self.separator.is_full();
             // All versions of a key stay in one table, and no table is left without an entry.
             let is_next_key = output
                 .writer
@@ -154,9 +177,10 @@ impl Build<'_> {
                 && (self
                     .split
                     .begins_at(entry.key, output.writer.estimated_bytes())
-                    || output.writer.is_full())
+                    || is_full)
             {
                 let start = entry.key.to_vec();
+                self.separator.end_table().await?;
                 built.extend(
                     output
                         .finish(self.context, &self.tombstones, Some(&start))
@@ -164,7 +188,10 @@ impl Build<'_> {
                 );
                 output = self.create(start).await?;
             }
-            output.writer.add(entry);
+            match self.separator.place(&entry).await? {
+                None => output.writer.add(entry),
+                Some(index) => output.writer.add_blob(entry.key, entry.sequence, &index),
+            }
             if output.writer.pending_bytes() >= PIECE_BYTES {
                 output.write_pending(mode).await?;
             }

@@ -8,12 +8,16 @@ use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
 use crate::table::{Counting, Table, TableCursor};
 use crate::tree::Tree;
-use crate::tree::build::{BuildContext, build_tables};
+use crate::tree::blob_gc::plan;
+use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::level::LevelCursor;
 use crate::tree::merge::{Merge, Source};
 use crate::tree::picker::Compaction;
 use crate::tree::retention::{Beneath, Retention, is_deleted};
 use crate::tree::split::Split;
+
+/// A table may have this many times its own target in a blob file of its own.
+const BLOB_FACTOR: u64 = 4;
 
 /// Merges `inputs`, the tables that `compaction` names, in its order, and drops what no pinned sequence
 /// can see. Tables that are deleted as a whole are not read.
@@ -24,7 +28,7 @@ pub(crate) async fn compact(
     target_bytes: u64,
     pinned: Vec<Sequence>,
     context: BuildContext<'_>,
-) -> Result<Vec<Arc<Table>>> {
+) -> Result<Built> {
     let mut tombstones = Vec::new();
     for (_, table) in inputs {
         if table.meta().range_tombstones > 0 {
@@ -33,22 +37,10 @@ pub(crate) async fn compact(
         }
     }
     let tombstones = Fragments::build(tombstones);
-    let mut sources = Vec::new();
-    let mut sorted: Vec<Arc<Table>> = Vec::new();
-    let read = inputs
+    let read: Vec<_> = inputs
         .iter()
-        .filter(|(_, table)| !is_deleted(table.meta(), &tombstones, &pinned));
-    for (level, table) in read {
-        if *level > 0 && *level == compaction.output_level {
-            sorted.push(Arc::clone(table));
-        } else {
-            let cursor = TableCursor::new(Arc::clone(table), Counting::Nothing);
-            sources.push(Source::Table(cursor));
-        }
-    }
-    if !sorted.is_empty() {
-        sources.push(Source::Level(LevelCursor::new(sorted, Counting::Nothing)));
-    }
+        .filter(|(_, table)| !is_deleted(table.meta(), &tombstones, &pinned))
+        .collect();
     // Within level 0 older tables stay where they are.
     let (split, beneath) = if compaction.output_level == 0 {
         (Split::never(), Beneath::Anything)
@@ -59,6 +51,42 @@ pub(crate) async fn compact(
         )
     };
     let retention = Retention::new(pinned, beneath, tombstones);
-    let merge = Merge::new(sources, Direction::Forward);
-    build_tables(context, &tree.table_options(), split, merge, retention).await
+    let mut separation = tree.separation(target_bytes.saturating_mul(BLOB_FACTOR));
+    let policy = tree.blob_policy(context.blob_gc);
+    let merge = || merge(&read, compaction.output_level);
+    let tables = inputs.iter().map(|(_, table)| table);
+    let plan = plan(
+        &separation.version,
+        &policy,
+        tables,
+        merge,
+        &retention,
+        context.mode,
+    )
+    .await?;
+    separation.moved = plan.moved;
+    let options = tree.table_options();
+    let built = build_tables(context, &options, split, merge(), retention, separation).await?;
+    Ok(Built {
+        collected: plan.collected,
+        ..built
+    })
+}
+
+/// All entries of the tables, which have the levels beside them.
+fn merge(tables: &[&(usize, Arc<Table>)], output_level: usize) -> Merge {
+    let mut sources = Vec::new();
+    let mut sorted: Vec<Arc<Table>> = Vec::new();
+    for (level, table) in tables {
+        if *level > 0 && *level == output_level {
+            sorted.push(Arc::clone(table));
+        } else {
+            let cursor = TableCursor::new(Arc::clone(table), Counting::Nothing);
+            sources.push(Source::Table(cursor));
+        }
+    }
+    if !sorted.is_empty() {
+        sources.push(Source::Level(LevelCursor::new(sorted, Counting::Nothing)));
+    }
+    Merge::new(sources, Direction::Forward)
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use crate::direction::Direction;
 use crate::error::Result;
 use crate::sequence::Sequence;
-use crate::table::Table;
 use crate::tree::Tree;
 use crate::tree::buffer::WriteBuffer;
-use crate::tree::build::{BuildContext, build_tables};
+use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
 use crate::tree::retention::{Beneath, Retention};
@@ -20,18 +19,21 @@ pub(crate) async fn flush(
     buffer: &WriteBuffer,
     pinned: Vec<Sequence>,
     context: BuildContext<'_>,
-) -> Result<Vec<Arc<Table>>> {
+) -> Result<Built> {
     let memtable = buffer.memtable();
     let source = Source::Memtable(MemtableCursor::new(Arc::clone(memtable)));
     let tombstones = memtable.tombstones().as_ref().clone();
     let retention = Retention::new(pinned, Beneath::Anything, tombstones);
     let merge = Merge::new(vec![source], Direction::Forward);
+    // One blob file for the one table.
+    let separation = tree.separation(u64::MAX);
     build_tables(
         context,
         &tree.table_options(),
         Split::never(),
         merge,
         retention,
+        separation,
     )
     .await
 }

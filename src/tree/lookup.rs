@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 use trine_io::Mode;
 
+use crate::blob::BlobBytes;
 use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::error::Error;
@@ -35,11 +36,53 @@ impl<'v> Hit<'v, '_> {
         }
     }
 
+    /// Where the value lies, if that is a blob file; the bytes are not the value then.
+    #[inline]
+    pub(crate) fn blob(&self) -> Option<&[u8]> {
+        match self {
+            Self::Table(_, found) if found.kind == Kind::Blob => Some(found.value),
+            _ => None,
+        }
+    }
+
     /// Its bytes, for as long as the view lives.
     pub(crate) fn lend(&self) -> Result<Lent<'v>, Error> {
         match self {
             Self::Memtable(value) => Ok(Lent::Borrowed(value)),
             Self::Table(table, found) => table.lend(found),
+        }
+    }
+}
+
+/// A value wherever it lies.
+#[derive(Debug)]
+pub(crate) enum Readable<'v, 'g> {
+    /// Beside its key.
+    Beside(Hit<'v, 'g>),
+    Blob(BlobBytes),
+}
+
+impl<'v> Readable<'v, '_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Beside(hit) => hit.bytes(),
+            Self::Blob(bytes) => bytes,
+        }
+    }
+
+    /// A copy of its own.
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::Beside(hit) => hit.bytes().to_vec(),
+            Self::Blob(bytes) => bytes.into_vec(),
+        }
+    }
+
+    /// Its bytes, for as long as the view lives.
+    pub(crate) fn lend(self) -> Result<Lent<'v>, Error> {
+        match self {
+            Self::Beside(hit) => hit.lend(),
+            Self::Blob(bytes) => Ok(Lent::Blob(bytes)),
         }
     }
 }
@@ -60,7 +103,7 @@ fn settle<'v, 'g>(
         (Some((sequence, kind, value)), covering)
             if covering.is_none_or(|covering| covering <= sequence) =>
         {
-            let value = (kind == Kind::Value).then_some(value);
+            let value = (kind != Kind::Tombstone).then_some(value);
             Some(Known { sequence, value })
         }
         (_, Some(covering)) => Some(Known {

@@ -9,6 +9,7 @@
 //! - A view is replaced as a whole; readers that hold an older one keep reading it.
 
 mod arena;
+pub(crate) mod blob_gc;
 pub(crate) mod buffer;
 pub(crate) mod build;
 pub(crate) mod claims;
@@ -23,13 +24,14 @@ pub(crate) mod pins;
 pub(crate) mod registry;
 pub(crate) mod retention;
 pub(crate) mod scan;
+pub(crate) mod separation;
 pub(crate) mod span;
 pub(crate) mod split;
 pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -37,6 +39,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use crossbeam_epoch::Guard;
 use trine_io::Mode;
 
+use crate::blob::{BlobFile, BlobGc, BlobPolicy};
 use crate::compression::Codec;
 use crate::error::{Error, Result};
 use crate::internal_key::Kind;
@@ -45,6 +48,7 @@ use crate::options::{BucketOptions, FilterPolicy, PrefixFilterPolicy};
 use crate::sequence::Sequence;
 use crate::table::TableOptions;
 use crate::tree::buffer::WriteBuffer;
+use crate::tree::separation::Separation;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::view::{View, ViewCell};
 
@@ -127,6 +131,25 @@ impl Tree {
                 }
                 _ => None,
             },
+        }
+    }
+
+    /// What becomes of values; those that are in blob files stay where they are.
+    pub(crate) fn separation(&self, blob_bytes_max: u64) -> Separation {
+        Separation {
+            threshold_bytes: self.options.blob_threshold_bytes,
+            codec: Codec::of(self.options.compression),
+            blob_bytes_max,
+            version: self.pin().version,
+            moved: BTreeSet::new(),
+        }
+    }
+
+    /// When values move to new blob files.
+    pub(crate) fn blob_policy(&self, gc: Option<BlobGc>) -> BlobPolicy {
+        BlobPolicy {
+            merge: self.options.blob_level_merge_policy,
+            gc,
         }
     }
 
@@ -253,12 +276,19 @@ impl Tree {
         });
     }
 
-    /// Replaces a compaction's inputs by its outputs.
-    pub(crate) fn install_compaction(&self, change: &VersionChange) {
-        self.view.replace(|view| View {
-            active: Arc::clone(&view.active),
-            immutables: Arc::clone(&view.immutables),
-            version: Arc::new(view.version.apply(change)),
+    /// Replaces a compaction's inputs by its outputs. Gives back the blob files that no table refers to
+    /// any more.
+    pub(crate) fn install_compaction(&self, change: &VersionChange) -> Vec<Arc<BlobFile>> {
+        let mut unreferenced = Vec::new();
+        self.view.replace(|view| {
+            let version = view.version.apply(change);
+            unreferenced = view.version.blobs_not_in(&version);
+            View {
+                active: Arc::clone(&view.active),
+                immutables: Arc::clone(&view.immutables),
+                version: Arc::new(version),
+            }
         });
+        unreferenced
     }
 }

@@ -1,6 +1,7 @@
 //! The trees of a database, by number and by name.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::manifest::BucketId;
@@ -10,7 +11,8 @@ use crate::tree::Tree;
 /// A set of trees. Immutable: a change makes another set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trees {
-    by_id: HashMap<BucketId, Arc<Tree>, ahash::RandomState>,
+    /// With a fixed hash, so that a simulated run visits them in the same order again.
+    by_id: HashMap<BucketId, Arc<Tree>, BuildHasherDefault<ahash::AHasher>>,
     by_name: HashMap<String, Arc<Tree>, ahash::RandomState>,
     /// Above every number that was ever in the set.
     next: u32,

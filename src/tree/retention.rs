@@ -70,7 +70,7 @@ pub(crate) fn is_deleted(table: &TableMeta, tombstones: &Fragments, pinned: &[Se
 }
 
 /// Decides, entry by entry, in the engine's order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Retention {
     /// Ascending.
     pinned: Vec<Sequence>,

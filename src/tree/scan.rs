@@ -6,11 +6,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::blob::{BlobBytes, BlobValue};
 use crate::cache::CachedBlock;
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::error::Result;
 use crate::filter::prefix::SharedPrefix;
+use crate::internal_key::Kind;
 use crate::key::{KeyRange, successor};
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
@@ -35,14 +37,62 @@ pub(crate) struct ScanPlan {
 
 /// A running scan.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Scan {
     view: View,
     plan: ScanPlan,
     /// Where the first move starts: the first key (forward), the key after the last (reverse).
     from: Option<Vec<u8>>,
     rows: Visible,
+    /// The row's value, if it is in a blob file.
+    blob: Option<RowBlob>,
+    /// Whether values in blob files are fetched with their rows.
+    fetches: bool,
+    /// Stands on a row whose value it said it needs.
+    waiting: bool,
     reads_tables: bool,
     done: bool,
+}
+
+/// The value of a row, in a blob file.
+#[derive(Debug)]
+enum RowBlob {
+    /// The row is not complete without it.
+    Wanted(BlobValue),
+    Fetched(BlobBytes),
+    /// Left to whoever wants it.
+    Left(BlobValue),
+}
+
+/// What a scan waits for.
+#[derive(Debug)]
+pub(crate) enum Needed {
+    Block(Missing),
+    Value(BlobValue),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    /// `None`: a table had to be opened, which it is now.
+    Block(Option<Arc<CachedBlock>>),
+    Value(BlobBytes),
+}
+
+impl Needed {
+    pub(crate) async fn load(&self, mode: Mode) -> Result<Loaded> {
+        match self {
+            Self::Block(missing) => missing.load(mode).await.map(Loaded::Block),
+            Self::Value(value) => value.load(mode).await.map(Loaded::Value),
+        }
+    }
+}
+
+/// The value of a row that may not have been fetched.
+#[derive(Debug)]
+pub(crate) enum RowValue<'a> {
+    Here(&'a [u8]),
+    Blob(BlobValue),
 }
 
 impl Scan {
@@ -75,9 +125,17 @@ impl Scan {
             plan,
             from,
             rows,
+            blob: None,
+            fetches: true,
+            waiting: false,
             reads_tables,
             done,
         }
+    }
+
+    /// Leaves values in blob files where they are. Before the first move.
+    pub(crate) fn leave_blobs(&mut self) {
+        self.fetches = false;
     }
 
     pub(crate) fn direction(&self) -> Direction {
@@ -105,19 +163,23 @@ impl Scan {
         }
     }
 
-    /// On to the next row, if what that takes is resident; else names the block, and goes on from
+    /// On to the next row, if what that takes is resident; else names what is not, and goes on from
     /// there once it was supplied.
-    pub(crate) fn try_advance(&mut self) -> std::result::Result<bool, Halt<Missing>> {
+    pub(crate) fn try_advance(&mut self) -> std::result::Result<bool, Halt<Needed>> {
         let moved = self.step();
         self.done |= matches!(moved, Err(Halt::Failed(_)));
         moved.map(|()| !self.done)
     }
 
-    /// Takes what loading a block came to. A failure ends the scan.
-    pub(crate) fn supply(&mut self, loaded: Result<Option<Arc<CachedBlock>>>) -> Result<()> {
+    /// Takes what loading came to. A failure ends the scan.
+    pub(crate) fn supply(&mut self, loaded: Result<Loaded>) -> Result<()> {
         match loaded {
-            Ok(block) => {
+            Ok(Loaded::Block(block)) => {
                 self.rows.supply(block.as_ref());
+                Ok(())
+            }
+            Ok(Loaded::Value(bytes)) => {
+                self.blob = Some(RowBlob::Fetched(bytes));
                 Ok(())
             }
             Err(error) => {
@@ -138,16 +200,38 @@ impl Scan {
         }
     }
 
-    /// The row it stands on.
+    /// The row it stands on. Of a scan that leaves blobs: without them.
     pub(crate) fn row(&self) -> Option<(&[u8], &[u8])> {
-        if self.done { None } else { self.rows.row() }
+        let (key, value) = self.whole_row()?;
+        Some(match value {
+            RowValue::Here(value) => (key, value),
+            RowValue::Blob(_) => (key, &[]),
+        })
+    }
+
+    /// The row it stands on, wherever its value lies.
+    pub(crate) fn whole_row(&self) -> Option<(&[u8], RowValue<'_>)> {
+        if self.done {
+            return None;
+        }
+        let (key, _, value) = self.rows.row()?;
+        Some(match &self.blob {
+            None => (key, RowValue::Here(value)),
+            Some(RowBlob::Fetched(bytes)) => (key, RowValue::Here(bytes)),
+            Some(RowBlob::Left(value)) => (key, RowValue::Blob(value.clone())),
+            Some(RowBlob::Wanted(_)) => return None,
+        })
     }
 
     /// A scan of the same view that goes on behind the row this one stands on.
     pub(crate) fn fork(&self) -> Self {
         let mut plan = self.plan.clone();
-        let bound = match self.row() {
-            Some((key, _)) => Some(Bound::Excluded(key.to_vec())),
+        let bound = match self.rows.row().filter(|_| !self.done) {
+            // The row was not delivered yet.
+            Some((key, ..)) if matches!(self.blob, Some(RowBlob::Wanted(_))) => {
+                Some(Bound::Included(key.to_vec()))
+            }
+            Some((key, ..)) => Some(Bound::Excluded(key.to_vec())),
             None => self.rows.resume(),
         };
         if let Some(bound) = bound {
@@ -158,21 +242,52 @@ impl Scan {
         }
         let mut fork = Self::new(self.view.clone(), plan);
         fork.done |= self.done;
+        fork.fetches = self.fetches;
         fork
     }
 
-    fn step(&mut self) -> Moved<Missing> {
+    fn step(&mut self) -> Moved<Needed> {
         if self.done {
             return Ok(());
         }
-        self.rows.step(self.from.as_deref())?;
-        self.done = match self.rows.row() {
-            None => true,
-            Some((key, _)) => match self.plan.direction {
-                Direction::Forward => self.plan.range.ends_before(key),
-                Direction::Reverse => self.plan.range.starts_after(key),
-            },
+        if self.waiting {
+            self.waiting = false;
+        } else {
+            self.blob = None;
+            let moved = self.rows.step(self.from.as_deref());
+            moved.map_err(|halt| match halt {
+                Halt::Needs(missing) => Halt::Needs(Needed::Block(missing)),
+                Halt::Failed(error) => Halt::Failed(error),
+            })?;
+            self.enter_row()?;
+        }
+        if let Some(RowBlob::Wanted(value)) = &self.blob {
+            let Some(bytes) = value.resident()? else {
+                self.waiting = true;
+                return Err(Halt::Needs(Needed::Value(value.clone())));
+            };
+            self.blob = Some(RowBlob::Fetched(bytes));
+        }
+        Ok(())
+    }
+
+    fn enter_row(&mut self) -> Result<()> {
+        let Some((key, kind, value)) = self.rows.row() else {
+            self.done = true;
+            return Ok(());
         };
+        self.done = match self.plan.direction {
+            Direction::Forward => self.plan.range.ends_before(key),
+            Direction::Reverse => self.plan.range.starts_after(key),
+        };
+        if kind == Kind::Blob && !self.done {
+            let value = self.view.version.decode_blob(value)?;
+            self.blob = Some(if self.fetches {
+                RowBlob::Wanted(value)
+            } else {
+                RowBlob::Left(value)
+            });
+        }
         Ok(())
     }
 }

@@ -2,10 +2,15 @@
 //!
 //! - Level 0 holds flushed memtables, newest first; their keys may overlap.
 //! - Each deeper level is sorted by key and its tables do not overlap: no key is in two of them.
+//! - A version holds the blob files that its tables refer to: whoever holds it can read all values.
 //! - Everything in a level is older, key by key, than everything in the levels above it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::blob::{BlobFile, BlobIndex, BlobValue};
+use crate::error::{Error, Result};
+use crate::file_name::blob_name;
 use crate::table::Table;
 
 /// The deepest level that exists.
@@ -15,6 +20,24 @@ pub(crate) const LEVELS_MAX: usize = 7;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Version {
     levels: [Vec<Arc<Table>>; LEVELS_MAX],
+    /// What the tables refer to, by number.
+    blobs: Vec<BlobShare>,
+}
+
+/// A blob file, and what of it is live.
+#[derive(Clone, Debug)]
+pub(crate) struct BlobShare {
+    pub(crate) file: Arc<BlobFile>,
+    /// Bytes of the values that tables refer to.
+    pub(crate) live_bytes: u64,
+}
+
+impl BlobShare {
+    /// Bytes of the values that no table refers to.
+    pub(crate) fn stale_bytes(&self) -> u64 {
+        let all = self.file.meta().value_bytes;
+        all.saturating_sub(self.live_bytes)
+    }
 }
 
 /// How a version changes. Applied as a whole.
@@ -22,6 +45,8 @@ pub(crate) struct Version {
 pub(crate) struct VersionChange {
     pub(crate) removed: Vec<u64>,
     pub(crate) added: Vec<(usize, Arc<Table>)>,
+    /// Those that came with the tables; blob files go when no table refers to them.
+    pub(crate) blobs: Vec<Arc<BlobFile>>,
 }
 
 impl Version {
@@ -44,7 +69,65 @@ impl Version {
                 "tables of a sorted level overlap"
             );
         }
+        if !(next.blobs.is_empty() && change.blobs.is_empty()) {
+            next.blobs = next.shares(&change.blobs);
+        }
         next
+    }
+
+    /// The blob files, those here and those that `came`, that the tables refer to.
+    fn shares(&self, came: &[Arc<BlobFile>]) -> Vec<BlobShare> {
+        let mut live: BTreeMap<u64, u64> = BTreeMap::new();
+        for used in self.tables().flat_map(|table| table.meta().blobs.iter()) {
+            let bytes = live.entry(used.file).or_default();
+            *bytes = bytes.saturating_add(used.value_bytes);
+        }
+        let files = self.blobs.iter().map(|share| &share.file).chain(came);
+        let mut shares: Vec<_> = files
+            .filter_map(|file| {
+                let live_bytes = *live.get(&file.meta().number)?;
+                let file = Arc::clone(file);
+                Some(BlobShare { file, live_bytes })
+            })
+            .collect();
+        shares.sort_by_key(|share| share.file.meta().number);
+        shares
+    }
+
+    /// The blob files of this version that `next` does without.
+    pub(crate) fn blobs_not_in(&self, next: &Self) -> Vec<Arc<BlobFile>> {
+        let files = self.blobs.iter().map(|share| &share.file);
+        files
+            .filter(|file| next.share(file.meta().number).is_none())
+            .map(Arc::clone)
+            .collect()
+    }
+
+    pub(crate) fn blobs(&self) -> &[BlobShare] {
+        &self.blobs
+    }
+
+    /// The blob file of this number.
+    pub(crate) fn share(&self, number: u64) -> Option<&BlobShare> {
+        let at = self
+            .blobs
+            .binary_search_by_key(&number, |share| share.file.meta().number);
+        self.blobs.get(at.ok()?)
+    }
+
+    /// The value that an entry of a table refers to.
+    pub(crate) fn blob(&self, index: BlobIndex) -> Result<BlobValue> {
+        match self.share(index.file) {
+            Some(share) => Ok(BlobValue::new(Arc::clone(&share.file), index)),
+            None => Err(missing_blob(index.file)),
+        }
+    }
+
+    /// As `blob`, of the bytes that the entry holds.
+    pub(crate) fn decode_blob(&self, encoded: &[u8]) -> Result<BlobValue> {
+        // Only a table that was written wrongly gets here: its blocks have checksums.
+        let index = BlobIndex::decode(encoded).map_err(|fault| fault.at("table", 0))?;
+        self.blob(index)
     }
 
     /// The version that holds what was read from disk; `None` if that breaks a rule of this type.
@@ -61,7 +144,12 @@ impl Version {
         let disjoint = sorted.windows(2).all(|pair| {
             pair[0].0 != pair[1].0 || pair[0].1.meta().ends_before(&pair[1].1.meta().smallest)
         });
-        disjoint.then(|| Self::default().apply(change))
+        let version = disjoint.then(|| Self::default().apply(change))?;
+        let complete = version
+            .tables()
+            .flat_map(|table| table.meta().blobs.iter())
+            .all(|used| version.share(used.file).is_some());
+        complete.then_some(version)
     }
 
     /// With fresh handles of those tables that `closed` names.
@@ -117,5 +205,13 @@ impl Version {
         tables
             .get(at)
             .filter(|table| table.meta().smallest.as_slice() <= key)
+    }
+}
+
+/// The error for a blob file that something refers to and that is not there.
+pub(crate) fn missing_blob(number: u64) -> Error {
+    let name = blob_name(number);
+    Error::Corruption {
+        message: format!("referenced blob files are missing: {name}"),
     }
 }

@@ -82,10 +82,10 @@ pub(crate) struct Visible {
     key: Vec<u8>,
     /// Whether `key` holds one.
     has_key: bool,
-    /// Reverse: the newest version of `key` so far, if it `lives`. Kept from row to row for its memory.
+    /// Reverse: the newest version of `key` so far, if it is not deleted. Kept from row to row for its memory.
     value: Vec<u8>,
-    /// Reverse: whether that version is a value, and not deleted.
-    lives: bool,
+    /// Reverse: what that version is.
+    kind: Kind,
     /// Whether it stands on a row.
     on_row: bool,
     started: bool,
@@ -108,7 +108,7 @@ impl Visible {
             key: Vec::new(),
             has_key: false,
             value: Vec::new(),
-            lives: false,
+            kind: Kind::Tombstone,
             on_row: false,
             started: false,
             stepping: false,
@@ -136,14 +136,18 @@ impl Visible {
         }
     }
 
-    /// The row it stands on.
-    pub(crate) fn row(&self) -> Option<(&[u8], &[u8])> {
+    /// The row it stands on: its key, and what its entry holds, which is not the value if that is in a
+    /// blob file.
+    pub(crate) fn row(&self) -> Option<(&[u8], Kind, &[u8])> {
         if !self.on_row {
             return None;
         }
         match self.direction {
-            Direction::Forward => self.merge.entry().map(|entry| (entry.key, entry.value)),
-            Direction::Reverse => Some((&self.key, &self.value)),
+            Direction::Forward => {
+                let entry = self.merge.entry()?;
+                Some((entry.key, entry.kind, entry.value))
+            }
+            Direction::Reverse => Some((&self.key, self.kind, &self.value)),
         }
     }
 
@@ -181,7 +185,7 @@ impl Visible {
         while let Some(entry) = self.merge.entry() {
             let decided = self.has_key && entry.key == self.key.as_slice();
             if !decided && entry.sequence <= self.sequence {
-                if entry.kind == Kind::Value
+                if entry.kind != Kind::Tombstone
                     && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence)
                 {
                     self.on_row = true;
@@ -204,7 +208,7 @@ impl Visible {
         loop {
             match self.merge.entry() {
                 Some(entry) if self.has_key && entry.key != self.key.as_slice() => {
-                    if self.lives {
+                    if self.kind != Kind::Tombstone {
                         break;
                     }
                     self.has_key = false;
@@ -214,12 +218,17 @@ impl Visible {
                         self.key.clear();
                         self.key.extend_from_slice(entry.key);
                         self.has_key = true;
-                        self.lives = false;
+                        self.kind = Kind::Tombstone;
                     }
                     if entry.sequence <= self.sequence {
-                        self.lives = entry.kind == Kind::Value
-                            && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence);
-                        if self.lives {
+                        let is_hidden =
+                            hidden(&self.tombstones, entry.key, entry.sequence, self.sequence);
+                        self.kind = if is_hidden {
+                            Kind::Tombstone
+                        } else {
+                            entry.kind
+                        };
+                        if self.kind != Kind::Tombstone {
                             self.value.clear();
                             self.value.extend_from_slice(entry.value);
                         }
@@ -229,7 +238,7 @@ impl Visible {
                 None => break,
             }
         }
-        self.on_row = self.has_key && self.lives;
+        self.on_row = self.has_key && self.kind != Kind::Tombstone;
         self.has_key = self.on_row;
         Ok(())
     }

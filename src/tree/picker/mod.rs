@@ -5,6 +5,7 @@
 //! 1. Level 0 when it holds too many tables, and sorted levels that hold too much for their place, the
 //!    most overdue first. What waits for another compaction keeps its levels from less urgent ones.
 //! 2. Tables that are mostly deletions, or whose deletions have nothing left to delete.
+//! 3. Tables whose values lie in blob files that hold too much garbage.
 //!
 //! Every choice makes the tree better by a measure that nothing else worsens (tables move down, or
 //! garbage goes), so picking and compacting by turns ends.
@@ -13,6 +14,8 @@ mod level_zero;
 mod shape;
 
 pub(crate) use shape::{Shape, Targets};
+
+use std::collections::BTreeSet;
 
 use crate::key::KeyRange;
 use crate::sequence::Sequence;
@@ -80,6 +83,16 @@ pub(crate) struct Picker<'a> {
     claimed: Claimed<'a>,
     /// The oldest sequence that somebody reads at, if it is not the newest.
     oldest_pin: Option<Sequence>,
+    stale: StaleFiles,
+}
+
+/// The blob files that hold too much garbage, by number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StaleFiles {
+    /// For a tree in its proper form.
+    pub(crate) shape: BTreeSet<u64>,
+    /// For a range that somebody wants compacted.
+    pub(crate) range: BTreeSet<u64>,
 }
 
 fn bytes_of(tables: &[&TableMeta]) -> u64 {
@@ -121,7 +134,13 @@ impl<'a> Picker<'a> {
             shape,
             claimed,
             oldest_pin,
+            stale: StaleFiles::default(),
         }
+    }
+
+    /// The same, for a tree of which these blob files are stale.
+    pub(crate) fn with_stale(self, stale: StaleFiles) -> Self {
+        Self { stale, ..self }
     }
 
     pub(crate) fn pick(&self, goal: &Goal) -> Pick {
@@ -161,7 +180,9 @@ impl<'a> Picker<'a> {
             }
         }
         if kept.is_empty() {
-            self.ranges_to_free().or_else(|| self.garbage())
+            self.ranges_to_free()
+                .or_else(|| self.garbage())
+                .or_else(|| self.stale_values(&self.stale.shape, |_| true))
         } else {
             Pick::Blocked
         }
@@ -255,9 +276,26 @@ impl<'a> Picker<'a> {
             Some(table) => self.rewrite(last, table),
             None => Pick::Nothing,
         })
+        .or_else(|| self.stale_values(&self.stale.range, old))
     }
 
-    /// One table of the last place alone.
+    /// A table that refers to one of these blob files, rewritten where it is: its values leave the file.
+    fn stale_values(&self, files: &BTreeSet<u64>, wanted: impl Fn(&TableMeta) -> bool) -> Pick {
+        if files.is_empty() {
+            return Pick::Nothing;
+        }
+        let mut pick = Pick::Nothing;
+        for (level, tables) in self.levels.iter().enumerate() {
+            for table in tables.iter().filter(|table| wanted(table)) {
+                if table.blobs.iter().any(|used| files.contains(&used.file)) {
+                    pick = pick.or_else(|| self.rewrite(level, table));
+                }
+            }
+        }
+        pick
+    }
+
+    /// One table alone, in its place.
     fn rewrite(&self, level: usize, table: &TableMeta) -> Pick {
         let mut compaction = self.merge(&[(level, &[table])], level);
         compaction.moves = false;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::blob::BlobUses;
 use crate::manifest::BucketId;
 use crate::tree::claims::{ClaimGuard, Claims};
 
@@ -31,6 +32,7 @@ fn table(number: u64, keys: [u8; 2], bytes: u64) -> TableMeta {
         largest_exclusive: false,
         smallest_sequence: Sequence::new(number),
         largest_sequence: Sequence::new(number),
+        blobs: BlobUses::default(),
     }
 }
 

@@ -1,0 +1,144 @@
+//! Which values a compaction moves: what is stale once it is through is counted before it begins, from the
+//! entries alone, so that no value is kept or moved on a guess.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use trine_io::Mode;
+
+use crate::blob::{BlobIndex, BlobPolicy, Liveness};
+use crate::cursor::Halt;
+use crate::error::Result;
+use crate::internal_key::Kind;
+use crate::table::Table;
+use crate::tree::merge::Merge;
+use crate::tree::picker::StaleFiles;
+use crate::tree::retention::Retention;
+use crate::tree::version::Version;
+
+/// What collecting garbage came to, in bytes of values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Collected {
+    /// Zero, or one for a compaction that rewrote a file for its garbage.
+    pub(crate) runs: u64,
+    pub(crate) input_bytes: u64,
+    pub(crate) output_bytes: u64,
+    pub(crate) discarded_bytes: u64,
+}
+
+/// What a compaction does with the blob files that its inputs refer to.
+#[derive(Debug, Default)]
+pub(crate) struct BlobPlan {
+    /// Their values go to new files.
+    pub(crate) moved: BTreeSet<u64>,
+    pub(crate) collected: Collected,
+}
+
+/// The blob files whose garbage is reason enough to rewrite a table that refers to them.
+pub(crate) fn stale_files(version: &Version, policy: &BlobPolicy) -> StaleFiles {
+    let mut stale = StaleFiles::default();
+    if policy.moves_nothing() {
+        return stale;
+    }
+    for share in version.blobs() {
+        let meta = share.file.meta();
+        let file = Liveness {
+            file: meta.number,
+            file_bytes: meta.bytes,
+            value_bytes: meta.value_bytes,
+            elsewhere_bytes: 0,
+            kept_bytes: share.live_bytes,
+        };
+        // Without garbage there is nothing to gain, whatever the policy: so collecting ends.
+        if file.stale_bytes() > 0 && !policy.moved(&[file]).is_empty() {
+            stale.range.insert(file.file);
+        }
+        if policy.gc.is_some_and(|gc| gc.is_due(&file)) {
+            stale.shape.insert(file.file);
+        }
+    }
+    stale
+}
+
+/// Plans the compaction of `inputs`, which `merge` (not yet started, forward) and `retention` describe.
+pub(crate) async fn plan(
+    version: &Version,
+    policy: &BlobPolicy,
+    inputs: impl Iterator<Item = &Arc<Table>>,
+    merge: impl Fn() -> Merge,
+    retention: &Retention,
+    mode: Mode,
+) -> Result<BlobPlan> {
+    let mut used: BTreeMap<u64, u64> = BTreeMap::new();
+    for table in inputs {
+        for file in table.meta().blobs.iter() {
+            *used.entry(file.file).or_default() += file.value_bytes;
+        }
+    }
+    if used.is_empty() || policy.moves_nothing() {
+        return Ok(BlobPlan::default());
+    }
+    let kept = kept_bytes(merge(), retention.clone(), mode).await?;
+    let files: Vec<_> = used
+        .iter()
+        .filter_map(|(number, used)| {
+            let share = version.share(*number)?;
+            let meta = share.file.meta();
+            Some(Liveness {
+                file: *number,
+                file_bytes: meta.bytes,
+                value_bytes: meta.value_bytes,
+                elsewhere_bytes: share.live_bytes.saturating_sub(*used),
+                kept_bytes: kept.get(number).copied().unwrap_or_default(),
+            })
+        })
+        .collect();
+    let mut collected = Collected::default();
+    for file in &files {
+        if policy.gc.is_some_and(|gc| gc.is_due(file)) {
+            collected.runs = 1;
+            collected.output_bytes += file.kept_bytes;
+            // The rest of the file waits for the compaction that takes its last reference.
+            if file.elsewhere_bytes == 0 {
+                collected.input_bytes += file.value_bytes;
+                collected.discarded_bytes += file.stale_bytes();
+            }
+        }
+    }
+    Ok(BlobPlan {
+        moved: policy.moved(&files),
+        collected,
+    })
+}
+
+/// Bytes of the values that stay, by blob file.
+async fn kept_bytes(
+    mut merge: Merge,
+    mut retention: Retention,
+    mode: Mode,
+) -> Result<BTreeMap<u64, u64>> {
+    let mut kept: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut started = false;
+    loop {
+        let moved = if started {
+            merge.step()
+        } else {
+            merge.start(None)
+        };
+        match moved {
+            Ok(()) => started = true,
+            Err(Halt::Needs(missing)) => {
+                merge.supply(missing.load(mode).await?.as_ref());
+                continue;
+            }
+            Err(Halt::Failed(error)) => return Err(error),
+        }
+        let Some(entry) = merge.entry() else {
+            return Ok(kept);
+        };
+        if retention.keeps(&entry) && entry.kind == Kind::Blob {
+            let index = BlobIndex::decode(entry.value).map_err(|fault| fault.at("table", 0))?;
+            *kept.entry(index.file).or_default() += u64::from(index.value_bytes);
+        }
+    }
+}
