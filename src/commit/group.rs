@@ -282,6 +282,7 @@ async fn log_and_apply(
             *sequence,
             commit.batch.as_bytes(),
             segment,
+            Tree::insert,
             |_| true,
             |tree| {
                 let limit = path.context.write_buffer_bytes;
@@ -342,7 +343,7 @@ async fn rotate_if(
     Ok(Some(number))
 }
 
-/// Inserts a batch into the memtables. An operation that a later range delete of the same batch
+/// Inserts a batch into the memtables, as `insert` does it. An operation that a later range delete of the same batch
 /// covers is left out: at one sequence a point entry would win over the range tombstone. Only
 /// `wanted` buckets are written to; `written` is told the tree after each operation.
 pub(crate) fn apply(
@@ -350,6 +351,7 @@ pub(crate) fn apply(
     sequence: Sequence,
     batch: &[u8],
     segment: u64,
+    insert: impl Fn(&Tree, &[u8], Sequence, Kind, &[u8], u64),
     wanted: impl Fn(BucketId) -> bool,
     mut written: impl FnMut(&Arc<Tree>),
 ) -> Result<()> {
@@ -371,10 +373,10 @@ pub(crate) fn apply(
         match operation {
             Operation::Put { key, .. } | Operation::Delete { key, .. } if covered(key) => {}
             Operation::Put { key, value, .. } => {
-                tree.insert(key, sequence, Kind::Value, value, segment);
+                insert(tree, key, sequence, Kind::Value, value, segment);
             }
             Operation::Delete { key, .. } => {
-                tree.insert(key, sequence, Kind::Tombstone, &[], segment);
+                insert(tree, key, sequence, Kind::Tombstone, &[], segment);
             }
             Operation::DeleteRange { start, end, .. } => {
                 tree.insert_range_tombstone(start, end, sequence, segment);

@@ -318,9 +318,13 @@ async fn replay_log(
             // Dropped since; a number that was never given out is damage, which `apply` finds.
             None => id >= manifest.state().next_bucket(),
         };
-        apply(&known, sequence, batch, floor, wanted, |_| {})
+        apply(&known, sequence, batch, floor, Tree::stage, wanted, |_| {})
     });
-    replayed.await.map(Some)
+    let replayed = replayed.await?;
+    for tree in known.iter() {
+        tree.insert_staged();
+    }
+    Ok(Some(replayed))
 }
 
 /// Removes temporary files that the policy allows to be removed, and writes down which.

@@ -8,6 +8,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use trine_io::Bytes;
+
 use crate::block::iter::BlockCursor;
 use crate::block::{BlockRef, Layout};
 use crate::cache::CachedBlock;
@@ -61,21 +63,18 @@ struct Held {
 
 #[derive(Clone, Debug)]
 enum HeldBytes {
-    /// Of the table's map.
-    InPlace(Range<usize>),
+    /// Of the table's map, which is held too: the way to it through the table takes longer.
+    InPlace(Bytes, Range<usize>),
     Cached(Arc<CachedBlock>),
 }
 
 impl Held {
     #[inline]
-    fn block<'a>(&'a self, table: &'a Arc<Table>) -> BlockRef<'a> {
+    fn block(&self) -> BlockRef<'_> {
         match &self.bytes {
-            HeldBytes::InPlace(range) => {
-                // A block is held only of an open table.
-                let bytes = table
-                    .opened()
-                    .and_then(|open| open.bytes().get(range.clone()));
-                BlockRef::new(bytes.unwrap_or_default(), self.layout)
+            HeldBytes::InPlace(map, range) => {
+                let bytes = map.get(range.clone()).unwrap_or_default();
+                BlockRef::new(bytes, self.layout)
             }
             HeldBytes::Cached(block) => block.block(),
         }
@@ -104,6 +103,7 @@ impl TableCursor {
         Ok(self.open()?.index())
     }
 
+    #[cold]
     fn failed(&self, number: u32, fault: Fault) -> Halt<Missing> {
         match self.open() {
             Ok(open) => Halt::Failed(open.corrupt(number, fault)),
@@ -149,7 +149,8 @@ impl TableCursor {
         let Resident { block, pin, .. } = resident?;
         let bytes = match pin {
             Pin::InPlace { start } => {
-                HeldBytes::InPlace(start..start.saturating_add(block.bytes().len()))
+                let range = start..start.saturating_add(block.bytes().len());
+                HeldBytes::InPlace(open.shared_bytes(), range)
             }
             Pin::Cached(loan) => HeldBytes::Cached(loan.share()),
             Pin::Supplied(block) => HeldBytes::Cached(Arc::clone(block)),
@@ -163,7 +164,7 @@ impl TableCursor {
 
     /// Stands on entry `ordinal` of `held`.
     fn stand(&mut self, held: Held, ordinal: u32) -> Moved<Missing> {
-        match self.place.enter(held.block(&self.table), ordinal) {
+        match self.place.enter(held.block(), ordinal) {
             Ok(()) => {
                 self.current = Some(held);
                 self.settle();
@@ -228,7 +229,7 @@ impl TableCursor {
             return Ok(());
         };
         let held = self.hold(number)?;
-        let last = held.block(&self.table).count().saturating_sub(1);
+        let last = held.block().count().saturating_sub(1);
         self.stand(held, last)
     }
 
@@ -237,7 +238,7 @@ impl TableCursor {
         let mut number = self.first_block(key, sequence)?;
         while number < self.index()?.count() {
             let held = self.hold(number)?;
-            let block = held.block(&self.table);
+            let block = held.block();
             let ordinal = block
                 .lower_bound(key, sequence)
                 .map_err(|fault| self.failed(number, fault))?;
@@ -335,7 +336,7 @@ impl Cursor for TableCursor {
             return Ok(());
         };
         let number = current.number;
-        match self.place.next(current.block(&self.table)) {
+        match self.place.next(current.block()) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(fault) => return Err(self.failed(number, fault)),
@@ -355,7 +356,7 @@ impl Cursor for TableCursor {
             return Ok(());
         };
         let number = current.number;
-        match self.place.previous(current.block(&self.table)) {
+        match self.place.previous(current.block()) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(fault) => return Err(self.failed(number, fault)),
@@ -366,7 +367,7 @@ impl Cursor for TableCursor {
     #[inline]
     fn entry(&self) -> Option<Entry<'_>> {
         let current = self.current.as_ref()?;
-        self.place.entry(current.block(&self.table))
+        self.place.entry(current.block())
     }
 
     fn supply(&mut self, block: &Arc<CachedBlock>) {

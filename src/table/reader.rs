@@ -212,6 +212,11 @@ impl<'t> OpenTable<'t> {
         &self.opened.bytes
     }
 
+    /// The same, to be kept.
+    pub(crate) fn shared_bytes(self) -> Bytes {
+        self.opened.bytes.clone()
+    }
+
     #[inline]
     pub(crate) fn index(self) -> Index<'t> {
         let index = self.bytes().get(self.opened.index.clone());

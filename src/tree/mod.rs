@@ -224,6 +224,29 @@ impl Tree {
             .insert(key, sequence, kind, value, segment);
     }
 
+    /// As `insert`, but readers find it only after [`insert_staged`](Self::insert_staged). Recovery only.
+    pub(crate) fn stage(
+        &self,
+        key: &[u8],
+        sequence: Sequence,
+        kind: Kind,
+        value: &[u8],
+        segment: u64,
+    ) {
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .active
+            .stage(key, sequence, kind, value, segment);
+    }
+
+    /// Makes what was staged readable. Recovery only.
+    pub(crate) fn insert_staged(&self) {
+        self.view
+            .load(&crossbeam_epoch::pin())
+            .active
+            .insert_staged();
+    }
+
     /// Adds a range tombstone to the active memtable. Commit leader (or recovery) only.
     pub(crate) fn insert_range_tombstone(
         &self,

@@ -111,6 +111,13 @@ impl<'m> EntryRef<'m> {
         unsafe { self.bytes(KEY_OFFSET, self.header().key_length) }
     }
 
+    pub(super) fn position(self) -> Position<'m> {
+        Position {
+            key: self.key(),
+            sequence: Sequence::new(self.header().sequence),
+        }
+    }
+
     pub(super) fn entry(self) -> Entry<'m> {
         let header = self.header();
         let tag = header.kind_and_value_length >> KIND_SHIFT;

@@ -115,6 +115,16 @@ impl Memtable {
         self.writer().insert(key, sequence, kind, value);
     }
 
+    /// See [`MemtableWriter::stage`].
+    pub(crate) fn stage(&self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8]) {
+        self.writer().stage(key, sequence, kind, value);
+    }
+
+    /// See [`MemtableWriter::insert_staged`].
+    pub(crate) fn insert_staged(&self) {
+        self.writer().insert_staged();
+    }
+
     /// One insert; see [`MemtableWriter::insert_range_tombstone`].
     pub(crate) fn insert_range_tombstone(&self, start: &[u8], end: &[u8], sequence: Sequence) {
         self.writer().insert_range_tombstone(start, end, sequence);

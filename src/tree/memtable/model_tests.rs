@@ -151,6 +151,35 @@ proptest! {
     }
 
     #[test]
+    fn staged_entries_answer_as_inserted_ones(
+        steps in vec((key(), 0u64..20, value(), 0..40), 0..1200),
+        positions in vec((key(), 0u64..21), 20),
+    ) {
+        let entries: Vec<Insert> = steps
+            .iter()
+            .map(|(key, sequence, value, _)| (key.clone(), *sequence, value.clone()))
+            .collect();
+        let (_, model) = filled(&entries);
+        let memtable = Arc::new(Memtable::new());
+        let mut writer = memtable.writer();
+        for ((key, sequence, value), (.., insert)) in entries.iter().zip(&steps) {
+            let sequence = Sequence::new(*sequence);
+            let kind = if value.is_some() { Kind::Value } else { Kind::Tombstone };
+            writer.stage(key, sequence, kind, value.as_deref().unwrap_or_default());
+            if *insert == 0 {
+                writer.insert_staged();
+            }
+        }
+        writer.insert_staged();
+        drop(writer);
+        prop_assert_eq!(memtable.entries(), model.len() as u64);
+        check_walks(&memtable, &model);
+        for (key, sequence) in &positions {
+            check_position(&memtable, &model, key, *sequence);
+        }
+    }
+
+    #[test]
     fn keys_of_one_form_answer_in_any_order_of_arrival(
         numbers in vec(0u32..100_000, 1..3000),
         direction in 0..3,

@@ -17,7 +17,7 @@ use std::ptr::{self, NonNull};
 use std::sync::MutexGuard;
 
 use super::Memtable;
-use super::entry::{EntryRef, Position, common, prefix};
+use super::entry::{EntryRef, Header, Position, common, prefix};
 use super::node::{Found, Head, Inner, Item, Leaf, Node, WIDTH};
 use crate::internal_key::{Entry, Kind};
 use crate::sequence::Sequence;
@@ -30,7 +30,23 @@ pub(super) struct State {
     entries: Arena,
     /// The last entry's prefix and leaf: where an ascending load goes without a descent.
     last: Option<(u64, LeafPtr)>,
+    /// Written, and in no node yet.
+    staged: Vec<Staged>,
 }
+
+/// Sorting and inserting this many at a time bounds what staging adds to the memory of the entries.
+const STAGED_MAX: usize = 1 << 19;
+
+/// How many entries are looked at before they are inserted: their cache misses overlap.
+const LOOK_AHEAD: usize = 16;
+
+struct Staged {
+    prefix: u64,
+    entry: NonNull<Header>,
+}
+
+// SAFETY: an entry is shared by all threads; the pointer is followed only while the memtable lives.
+unsafe impl Send for Staged {}
 
 #[derive(Clone, Copy)]
 struct LeafPtr(NonNull<Leaf>);
@@ -44,6 +60,7 @@ impl State {
             nodes: Arena::new(),
             entries: Arena::new(),
             last: None,
+            staged: Vec::new(),
         }
     }
 }
@@ -78,6 +95,52 @@ impl<'m> MemtableWriter<'m> {
         let position = Position { key, sequence };
         if self.place(entry, position) {
             self.memtable.counters.add_entry();
+        }
+        self.count_bytes();
+    }
+
+    /// Adds an entry once [`insert_staged`](Self::insert_staged) is called, or earlier.
+    pub(crate) fn stage(&mut self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8]) {
+        let entry = self.write(Entry {
+            key,
+            sequence,
+            kind,
+            value,
+        });
+        self.state.staged.push(Staged {
+            prefix: prefix(key, 0),
+            entry: entry.as_ptr(),
+        });
+        if self.state.staged.len() == STAGED_MAX {
+            self.insert_staged();
+        }
+    }
+
+    /// Inserts what was staged, in order: neighbours meet in nodes that are in the cache, and an empty
+    /// memtable is filled from left to right.
+    pub(crate) fn insert_staged(&mut self) {
+        let mut staged = std::mem::take(&mut self.state.staged);
+        let entry = |staged: &Staged| -> EntryRef<'m> {
+            // SAFETY: `stage` got it from there, under the same lock; the arena is dropped with the memtable.
+            unsafe { EntryRef::from_ptr(staged.entry) }
+        };
+        // Stable: of entries with the same key and sequence the last one wins.
+        staged.sort_by(|left, right| {
+            left.prefix
+                .cmp(&right.prefix)
+                .then_with(|| entry(left).compare(entry(right).position()))
+        });
+        for some in staged.chunks(LOOK_AHEAD) {
+            let mut entries = [None; LOOK_AHEAD];
+            for (place, staged) in entries.iter_mut().zip(some) {
+                let entry = entry(staged);
+                *place = Some((entry, entry.position()));
+            }
+            for (entry, position) in entries.into_iter().flatten() {
+                if self.place(entry, position) {
+                    self.memtable.counters.add_entry();
+                }
+            }
         }
         self.count_bytes();
     }
