@@ -177,29 +177,3 @@ fn seeds_that_once_failed_hold() {
         false,
     );
 }
-
-/// What a process of its own, with one thread, finds for these seeds: the trace of all their operations.
-fn trace_elsewhere(first: u64, count: u64) -> u64 {
-    let program = std::env::current_exe().expect("this program");
-    let output = std::process::Command::new(program)
-        .args([
-            "simulation::seeds::chosen",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env("TRINE_SIMULATION_SEED", first.to_string())
-        .env("TRINE_SIMULATION_SEEDS", count.to_string())
-        .output()
-        .expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let (_, trace) = text.split_once("trace: ").expect("what was done");
-    let digits = trace.split_once(' ').expect("an end").0;
-    digits.parse().expect("a number")
-}
-
-#[test]
-fn a_seed_replays_bit_for_bit_alone_and_after_others() {
-    let (first, second) = (trace_elsewhere(3, 1), trace_elsewhere(4, 1));
-    assert_ne!(first, second);
-    assert_eq!(trace_elsewhere(3, 2), first.rotate_left(5) ^ second);
-}
