@@ -21,6 +21,8 @@ pub enum Operation {
     Read,
     /// Write at an offset.
     Write,
+    /// Write at an offset, durably.
+    WriteDurably,
     /// Make a file's bytes durable.
     SyncData,
     /// Make a file's bytes and metadata durable.
@@ -47,13 +49,14 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CreateDirectory,
         Self::Create,
         Self::Open,
         Self::Len,
         Self::Read,
         Self::Write,
+        Self::WriteDurably,
         Self::SyncData,
         Self::SyncAll,
         Self::SetLen,

@@ -10,7 +10,7 @@ use crate::memory::MemoryFile;
 use crate::portable::PortableFile;
 #[cfg(feature = "simulation")]
 use crate::simulation::SimulatedFile;
-use crate::{Bytes, Completion, Mode, Operation};
+use crate::{Bytes, Completion, Mode, Operation, WritableMap};
 
 /// An open file of a [`crate::Storage`].
 #[derive(Clone, Debug)]
@@ -98,6 +98,32 @@ impl File {
         }
     }
 
+    /// As `write_at`; the bytes survive power loss when it returns, those that were written before may not.
+    ///
+    /// After it failed nothing is known of what is in the file and what is durable: see `sync_data`.
+    pub fn write_durably_at(&self, mode: Mode, offset: u64, bytes: Vec<u8>) -> Completion<Vec<u8>> {
+        match &self.0 {
+            Backend::Memory(file) => {
+                let written = file
+                    .write_at(offset, &bytes)
+                    .and_then(|()| file.sync())
+                    .map(|()| bytes);
+                finished(file, Operation::WriteDurably, Some(offset), written)
+            }
+            Backend::Portable(file) => file.write_durably_at(mode, offset, bytes),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.write_durably_at(mode, offset, bytes),
+        }
+    }
+
+    /// Starts writing a range to the device, so that a later sync finds less to do. A hint: where the host
+    /// has no such call, nothing happens.
+    pub fn start_writeback(&self, offset: u64, length: u64) {
+        if let Backend::Portable(file) = &self.0 {
+            file.start_writeback(offset, length);
+        }
+    }
+
     /// Makes the bytes written before this call (and the length they need) survive power loss.
     ///
     /// After it failed they may be lost for good. Do not try again on the same file: the host may have
@@ -145,6 +171,21 @@ impl File {
             Backend::Portable(file) => file.map(mode, length),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.map(mode, length),
+        }
+    }
+
+    /// A map of the file to write through, where the backend has one: bytes stored there are with the OS at once,
+    /// as after `write_at`, without a call. `None`: use `write_at`; also where the host could find later that there is
+    /// no room for them.
+    ///
+    /// All `length` bytes must have been written before; the file must never be cut while the map lives. `write_at`,
+    /// `read_at` and syncs of the same file see the same bytes.
+    pub fn map_writable(&self, mode: Mode, length: u64) -> Completion<Option<WritableMap>> {
+        match &self.0 {
+            Backend::Memory(file) => finished(file, Operation::Map, None, Ok(None)),
+            Backend::Portable(file) => file.map_writable(mode, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.map_writable(mode),
         }
     }
 }

@@ -12,6 +12,8 @@
 //! | short reads and writes | never: all bytes or an error | same: interrupted and partial calls are carried on |
 //! | failed `write_at` | nothing was written | some of the bytes may be |
 //! | failed sync | cannot happen | what was not durable may be lost for good; syncing again proves nothing |
+//! | `write_durably_at` | a write, then a sync | the same in one call where the host has one |
+//! | `map_writable` | never | on 64-bit Linux, where the file system writes over in place |
 //! | `map` | shares the bytes; a later write copies them first | a read-only map, on 64-bit unix and Windows; else `None` |
 //! | `lock` | excludes clones of this storage; no file shows | excludes every process (on WASI this one), by a file of that name that is there while it is held |
 //! | [`Mode::Cooperative`] | inline, since it costs nothing | on the storage's offload threads; inline if there are none |
@@ -52,6 +54,7 @@ mod portable;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod storage;
+mod writable_map;
 
 pub use buffer::Bytes;
 pub use completion::Completion;
@@ -60,3 +63,4 @@ pub use file::File;
 pub use lock::Lock;
 pub use metrics::{OffloadStats, OperationStats, Stats};
 pub use storage::{Capabilities, Mode, PortableOptions, Storage};
+pub use writable_map::WritableMap;

@@ -16,7 +16,7 @@ use crate::file::Backend;
 use crate::lock::Held;
 use crate::metrics::{Metrics, Stats};
 use crate::offload::Offload;
-use crate::{Bytes, Completion, File, Lock, Mode, Operation, mapped};
+use crate::{Bytes, Completion, File, Lock, Mode, Operation, WritableMap, mapped, writable_map};
 
 /// Longer reads are compared with the file's length before memory is taken for them, so that a length
 /// from damaged bytes fails instead of exhausting memory.
@@ -42,6 +42,10 @@ impl Host {
         stats.offloaded_operations = self.offload.operations.stats();
         stats.offloaded_jobs = self.offload.jobs.stats();
         stats
+    }
+
+    pub(crate) fn watch(&self, watcher: fn(Operation)) {
+        self.metrics.watch(watcher);
     }
 
     pub(crate) fn is_cooperative(&self) -> bool {
@@ -326,6 +330,24 @@ impl PortableFile {
         })
     }
 
+    pub(crate) fn write_durably_at(
+        self: &Arc<Self>,
+        mode: Mode,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Completion<Vec<u8>> {
+        self.run(mode, Operation::WriteDurably, Some(offset), move |file| {
+            file.check_writable()?;
+            end(offset, bytes.len()).ok_or(ErrorKind::FileTooLarge)?;
+            target::write_all_durably_at(&file.file, &bytes, offset)?;
+            Ok(bytes)
+        })
+    }
+
+    pub(crate) fn start_writeback(&self, offset: u64, length: u64) {
+        target::start_writeback(&self.file, offset, length);
+    }
+
     pub(crate) fn sync_data(self: &Arc<Self>, mode: Mode) -> Completion<()> {
         self.run(mode, Operation::SyncData, None, |file| {
             file.check_writable()?;
@@ -351,6 +373,19 @@ impl PortableFile {
     pub(crate) fn map(self: &Arc<Self>, mode: Mode, length: u64) -> Completion<Option<Bytes>> {
         self.run(mode, Operation::Map, None, move |file| {
             Ok(mapped::map(&file.file, length)?.map(Bytes::from_map))
+        })
+    }
+}
+
+impl PortableFile {
+    pub(crate) fn map_writable(
+        self: &Arc<Self>,
+        mode: Mode,
+        length: u64,
+    ) -> Completion<Option<WritableMap>> {
+        self.run(mode, Operation::Map, None, move |file| {
+            file.check_writable()?;
+            writable_map::map(&file.file, length)
         })
     }
 }

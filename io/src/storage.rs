@@ -188,6 +188,17 @@ impl Storage {
         }
     }
 
+    /// For tests: `watcher` is called before every operation from now on, on the thread that does it. The first
+    /// watcher of a storage stays.
+    pub fn watch(&self, watcher: fn(Operation)) {
+        match &self.0 {
+            Backend::Memory(directory) => directory.metrics.watch(watcher),
+            Backend::Portable(directory) => directory.host.watch(watcher),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.metrics().watch(watcher),
+        }
+    }
+
     /// Creates the directory and its parents where missing; makes their entries durable.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! | [`clock`] | monotonic and wall clock | same | same | a counter; wall time reads 0 |
 //! | [`random`] | seeded by the host | same | same | seed repeats from run to run |
 //! | [`thread`] | yes | yes | none, spawning fails | none, spawning fails |
+//! | [`timer`] | yes | yes | does not wait | does not wait |
 //! | [`block_on`](mod@block_on), [`event`], [`baton`] | yes | yes | yes, if nothing pends | yes, if nothing pends |
 //! | [`target`] positional I/O | `pread`, `pwrite` | `seek_read`, `seek_write` | `pread`, `pwrite` | `Unsupported` |
 //! | [`target`] directory sync | `fsync` | the file system's own journal | where the host can | `Unsupported` |
@@ -22,10 +23,12 @@ pub mod block_on;
 pub mod clock;
 pub mod event;
 pub mod lock;
+pub mod pace;
 pub mod random;
 mod sync;
 pub mod target;
 pub mod thread;
+pub mod timer;
 
 pub use baton::{Baton, Holder};
 pub use block_on::block_on;

@@ -224,6 +224,7 @@ pub(crate) async fn drop_named(core: &Core, name: &BucketName, mode: Mode) -> Re
         core.commits
             .run(Work::Drop(Arc::clone(&tree)), mode)
             .await?;
+        core.progress.ring();
         let version = tree.pin().version;
         persistent.retire(version.tables());
         persistent.retire_blobs(version.blobs().iter().map(|share| &share.file));

@@ -94,6 +94,15 @@ impl Db {
         block_on(self.core().flush_all(Mode::Blocking))
     }
 
+    /// From now on, flushes and compactions together write at most so many bytes in a second, so that they
+    /// leave the device to readers; zero, which holds after opening, sets no limit. A limit below the rate of
+    /// writes slows these down sooner or later. In memory it has no effect.
+    pub fn limit_background_writes(&self, bytes_per_second: u64) {
+        if let Some(persistent) = &self.core().persistent {
+            persistent.background_limit.store(bytes_per_second, Relaxed);
+        }
+    }
+
     /// Merges the tables that overlap `range`, in every bucket. Visible data never changes.
     ///
     /// # Errors

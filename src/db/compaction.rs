@@ -133,7 +133,7 @@ impl Core {
     /// Whether something waits to be done towards `goal`.
     fn is_due(&self, tree: &Tree, goal: &Goal) -> bool {
         self.persistent.as_ref().is_some_and(|persistent| {
-            let pick = persistent.claims.look(tree.id(), |claimed| {
+            let pick = persistent.claims.read(tree.id(), |claimed| {
                 self.picker(tree, &tree.pin().version, claimed).pick(goal)
             });
             pick != Pick::Nothing
@@ -197,7 +197,7 @@ impl Core {
                 &job.inputs,
                 self.shape().table_bytes,
                 self.readable(),
-                persistent.build_context(mode),
+                persistent.build_context(Some(&self.closed), mode),
             )
             .await?;
             let removed = job
@@ -214,7 +214,7 @@ impl Core {
         };
         persistent.install(changes, &built, mode).await?;
         self.counters
-            .compacted(&job.inputs, &job.compaction, &built.tables);
+            .compacted(&job.inputs, &job.compaction, &built);
         self.counters.collected(&built.collected);
         let removed = job.tables().map(|table| table.meta().number).collect();
         let added = outputs.into_iter().map(|table| (to, table)).collect();
@@ -223,6 +223,7 @@ impl Core {
             added,
             blobs: built.blobs,
         });
+        self.note_progress(tree);
         persistent.retire_blobs(unreferenced.iter());
         drop(unreferenced);
         if !job.compaction.moves {
@@ -241,7 +242,17 @@ impl Core {
             .with_stale(stale_files(version, &tree.blob_policy(gc)))
     }
 
-    pub(crate) fn shape(&self) -> Shape {
+    /// How much merging would bring the tree into form.
+    pub(crate) fn pending_bytes(&self, tree: &Tree) -> u64 {
+        let version = tree.pin().version;
+        self.persistent.as_ref().map_or(0, |persistent| {
+            persistent.claims.read(tree.id(), |claimed| {
+                self.picker(tree, &version, claimed).debt_bytes()
+            })
+        })
+    }
+
+    fn shape(&self) -> Shape {
         Shape::of(&self.options)
     }
 

@@ -1,11 +1,14 @@
 //! What to do next, one bounded unit at a time: flushes, then compactions.
 
+use std::io::ErrorKind;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 use trine_io::Mode;
 use trine_platform::baton::{Baton, Holder};
 
-use crate::commit::Work;
+use crate::commit::{LogSupply, Work};
 use crate::db::budget::{MaintenanceBudget, MaintenanceOutcome};
 use crate::db::{Core, Persistent};
 use crate::error::{Error, Result};
@@ -16,6 +19,7 @@ use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built};
 use crate::tree::flush::flush;
 use crate::tree::picker::Goal;
+use crate::tree::throttle::Throttle;
 use crate::tree::version::VersionChange;
 use crate::tree::{Tree, Trees};
 
@@ -43,19 +47,14 @@ async fn turn(baton: &Baton<()>, turn: Turn) -> Option<Holder<'_, ()>> {
     }
 }
 
-/// A write compacts level 0 itself when it has grown to this many times its limit.
-const L0_STALL_FACTOR: usize = 4;
-
 impl Persistent {
-    /// Syncs the current segment without leading the commit path, so that the leader's own sync, for
+    /// Syncs the log without leading the commit path, so that the leader's own sync, for
     /// which commits wait, finds little left to do. It proves nothing: the leader's does.
-    async fn sync_log_ahead(&self, mode: Mode) -> Result<()> {
-        let Some(segments) = self.manifest.take().await.state().log_segments() else {
-            return Ok(());
-        };
+    async fn sync_log_ahead(&self, supply: &LogSupply, mode: Mode) -> Result<()> {
+        supply.sync_left(mode).await?;
         match self
             .storage
-            .open_write(mode, &wal_name(*segments.end()))
+            .open_write(mode, &wal_name(supply.current()))
             .await
         {
             Ok(segment) => Ok(segment.sync_data(mode).await?),
@@ -64,12 +63,22 @@ impl Persistent {
         }
     }
 
-    pub(crate) fn build_context(&self, mode: Mode) -> BuildContext<'_> {
+    /// What building tables needs. With `closing`, it gives up when that is set.
+    pub(crate) fn build_context<'a>(
+        &'a self,
+        closing: Option<&'a AtomicBool>,
+        mode: Mode,
+    ) -> BuildContext<'a> {
         BuildContext {
             storage: &self.storage,
             files: &self.tables,
             mode,
             numbers: &self.numbers,
+            throttle: Throttle {
+                pace: &self.background,
+                bytes_per_second: self.background_limit.load(Relaxed),
+                closing,
+            },
             blob_gc: self.blob_gc,
         }
     }
@@ -81,6 +90,10 @@ impl Core {
         self.check_writable()?;
         if self.persistent.is_none() {
             return Ok(());
+        }
+        if let Some(supply) = self.commits.supply() {
+            // For the log to go over to; without it, it goes on where it is.
+            drop(supply.prepare(mode).await);
         }
         self.commits.run(Work::Freeze, mode).await?;
         for tree in self.trees.load().iter() {
@@ -132,21 +145,22 @@ impl Core {
         persistent.manifest.take().await.check()?;
         // The table survives power loss, so what was committed before it must: else recovery would find
         // no prefix of the commits, a batch over several buckets in part, and a hole in the log.
+        let Some(supply) = self.commits.supply() else {
+            return Ok(());
+        };
         if persistent.storage.capabilities().durable_sync {
-            if let Err(error) = persistent.sync_log_ahead(mode).await {
-                return self
-                    .commits
-                    .run(Work::Distrust(error), mode)
-                    .await
-                    .map(drop);
+            if let Err(error) = persistent.sync_log_ahead(supply, mode).await {
+                let distrust = Work::Distrust(error);
+                return self.commits.run(distrust, mode).await.map(drop);
             }
             let synced = Work::Persist(DurabilityMode::SyncData);
             self.commits.run(synced, mode).await?;
         }
-        let context = persistent.build_context(mode);
+        let context = persistent.build_context(None, mode);
         let built = flush(tree, oldest, self.readable(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
         // in it or in a later one.
+        let current = supply.current();
         let (segments, last_sequence) = {
             let manifest = persistent.manifest.take().await;
             (
@@ -154,9 +168,8 @@ impl Core {
                 manifest.state().last_sequence(),
             )
         };
-        let (floor, last) =
-            segments.map_or((0, 0), |segments| (*segments.start(), *segments.end()));
-        let needed = first_needed_segment(&self.trees.load(), tree, last);
+        let floor = segments.map_or(0, |segments| *segments.start());
+        let needed = first_needed_segment(&self.trees.load(), tree, current);
         let mut changes = added(tree, 0, &built);
         changes.push(Change::Flushed {
             bucket: tree.id(),
@@ -168,15 +181,16 @@ impl Core {
             changes.push(Change::LogFloor { segment: needed });
         }
         persistent.install(changes, &built, mode).await?;
+        self.counters.flushed(&built.tables);
         let change = VersionChange {
             removed: Vec::new(),
             added: built.tables.into_iter().map(|table| (0, table)).collect(),
             blobs: built.blobs,
         };
         tree.install_flush(oldest, &change);
+        self.note_progress(tree);
         for segment in floor..needed {
-            // A failure leaves debris below the floor, which the next open removes.
-            drop(persistent.storage.remove(mode, &wal_name(segment)).await);
+            supply.retire(segment, mode).await;
         }
         Ok(())
     }
@@ -225,27 +239,6 @@ impl Core {
         Ok(flushed)
     }
 
-    /// Before a write: makes room in a bucket that has as many immutable memtables as it may, or far
-    /// too many tables in level 0.
-    pub(crate) async fn make_room(&self, tree: &Tree, mode: Mode) -> Result<()> {
-        if tree.immutables() >= self.options.max_immutable_memtables {
-            self.flush_immutables(tree, mode).await?;
-        }
-        let stalled = self.options.max_l0_files.saturating_mul(L0_STALL_FACTOR);
-        if tree.l0_tables() > stalled {
-            self.compact_once(tree, &Goal::Shape, Turn::Wait, mode)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Whether a write to the tree must make room first.
-    pub(crate) fn is_crowded(&self, tree: &Tree) -> bool {
-        self.persistent.is_some()
-            && (tree.immutables() >= self.options.max_immutable_memtables
-                || tree.l0_tables() > self.options.max_l0_files.saturating_mul(L0_STALL_FACTOR))
-    }
-
     /// Remembers a failure of the background for the next write to report.
     pub(crate) fn note_background_failure(&self, error: &Error) {
         if let Some(persistent) = &self.persistent {
@@ -253,8 +246,19 @@ impl Core {
                 .background_failure
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            *failure = Some(error.to_string());
+            let kind = match error {
+                Error::Io(error) => error.kind(),
+                _ => ErrorKind::Other,
+            };
+            *failure = Some((kind, error.to_string()));
         }
+        self.progress.ring();
+    }
+
+    /// After the tree's version changed: writes that wait look again.
+    pub(crate) fn note_progress(&self, tree: &Tree) {
+        tree.note_pending_bytes(self.pending_bytes(tree));
+        self.progress.ring();
     }
 
     /// Reports a failure of the background, once.
@@ -268,9 +272,10 @@ impl Core {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match failure {
-            Some(message) => Err(Error::Io(std::io::Error::other(format!(
-                "background maintenance failed: {message}"
-            )))),
+            Some((kind, message)) => Err(Error::Io(std::io::Error::new(
+                kind,
+                format!("background maintenance failed: {message}"),
+            ))),
             None => Ok(()),
         }
     }

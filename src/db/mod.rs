@@ -5,20 +5,22 @@
 //!
 //! 1. `Core::buckets` (a baton: one creation or removal at a time), a claim or pause of
 //!    `Persistent::claims` (what compactions work on), `Persistent::flushing` (a baton: one flush at a time)
-//! 2. leadership of the commit path
+//! 2. leadership of the commit path; the turn to prepare log segments (neither is waited for while the other is held)
 //! 3. the manifest (baton: edits are appended one by one)
-//! 4. the commit queue, a tree's view, the registry, pins (mutexes, held for a few instructions)
+//! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
 pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
+pub(crate) mod counters;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
 pub(crate) mod maintenance;
 pub(crate) mod open;
+pub(crate) mod pressure;
 pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod recovery;
@@ -39,21 +41,23 @@ pub use budget::{MaintenanceBudget, MaintenanceOutcome};
 pub use inspect::VerifyReport;
 pub use open::IntoOpenOptions;
 
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use trine_io::{Lock, Mode, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 use trine_platform::block_on;
+use trine_platform::pace::Pace;
 
 use crate::blob::BlobGc;
 use crate::commit::CommitPath;
+use crate::commit::backpressure::Backpressure;
 use crate::db::bucket::{Bucket, BucketName};
+use crate::db::counters::Counters;
 use crate::db::install::Obsolete;
 use crate::db::snapshot::Snapshot;
-use crate::db::stats::Counters;
 use crate::db::worker::Workers;
 use crate::error::{Error, Result};
 use crate::file_name::FileNumbers;
@@ -76,10 +80,15 @@ pub(crate) struct Core {
     pub(crate) buckets: Baton<()>,
     /// Rung when there may be something to flush or compact.
     pub(crate) maintenance: Arc<Bell>,
+    /// Rung when writes that wait may go on, or fail.
+    pub(crate) progress: Bell,
+    pub(crate) backpressure: Backpressure,
+    /// Spreads writes over time while they are slowed.
+    pub(crate) writes: Pace,
     pub(crate) counters: Counters,
     /// `None` in memory.
     pub(crate) persistent: Option<Persistent>,
-    closed: AtomicBool,
+    pub(crate) closed: AtomicBool,
     /// Held by whoever closes; true once that is done.
     closing: Baton<bool>,
 }
@@ -97,11 +106,15 @@ pub(crate) struct Persistent {
     pub(crate) flushing: Baton<()>,
     /// What the compactions that run have for themselves.
     pub(crate) claims: Claims,
+    /// Spreads background writes over time where their rate is limited.
+    pub(crate) background: Pace,
+    /// In bytes for each second; zero is no limit.
+    pub(crate) background_limit: AtomicU64,
     /// Tables that no version names and blob files that no table of one refers to, until nobody can read
     /// them and their files are gone.
     pub(crate) obsolete: Mutex<Vec<(u64, Obsolete)>>,
     /// Why background maintenance failed last; the next write reports it.
-    pub(crate) background_failure: Mutex<Option<String>>,
+    pub(crate) background_failure: Mutex<Option<(std::io::ErrorKind, String)>>,
     workers: Workers,
     /// Released by close. `None` for a read-only database, which takes none.
     lock: Mutex<Option<Lock>>,
@@ -131,6 +144,7 @@ impl Core {
     /// comes second waits for the first.
     pub(crate) async fn close(&self, mode: Mode) -> Result<()> {
         self.closed.store(true, Release);
+        self.progress.ring();
         let mut done = self.closing.take().await;
         if *done {
             return Ok(());
@@ -145,6 +159,9 @@ impl Core {
             let _flushing = persistent.flushing.take().await;
             if !self.options.read_only {
                 self.remove_obsolete(mode).await;
+                if let Some(supply) = self.commits.supply() {
+                    supply.close(mode).await;
+                }
             }
             // Iterators read on, whoever has the directory next.
             for tree in self.trees.load().iter() {
@@ -407,5 +424,7 @@ impl Db {
 
 #[cfg(test)]
 mod handle_tests;
+#[cfg(test)]
+mod pressure_tests;
 #[cfg(test)]
 mod tests;

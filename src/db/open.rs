@@ -1,17 +1,20 @@
 //! Opening: checks before anything is touched, then the lock, the manifest, the tables, the log.
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use trine_io::{Mode, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
+use trine_platform::pace::Pace;
 
 use crate::blob::BlobGc;
-use crate::commit::{CommitPath, GroupContext, LogContext, Writer};
+use crate::commit::backpressure::Backpressure;
+use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
+use crate::db::counters::Counters;
 use crate::db::recovery::{self, Recovered};
-use crate::db::stats::Counters;
 use crate::db::worker::Workers;
 use crate::db::{Core, Db, Handle, Persistent};
 use crate::error::{Error, Result};
@@ -22,6 +25,7 @@ use crate::sequence::Sequence;
 use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
 use crate::tree::{Registry, Tree, version::Version};
+use crate::wal::LogWriter;
 
 /// What [`Db::open`] takes: options, or anything that is a path, which means `DbOptions::new(path)`.
 pub trait IntoOpenOptions {
@@ -142,10 +146,11 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         trees: Arc::clone(&trees),
         write_buffer_bytes: Some(options.write_buffer_bytes),
         maintenance: Arc::clone(&maintenance),
-        log: Some(LogContext {
-            storage: storage.clone(),
-            manifest: Arc::clone(&manifest),
-        }),
+        log: Some(Arc::new(LogSupply::new(
+            storage.clone(),
+            Arc::clone(&manifest),
+            log.as_ref().map_or(0, LogWriter::number),
+        ))),
     };
     let commits = CommitPath::new(Writer::new(log, last), context);
     let persistent = Persistent {
@@ -159,6 +164,8 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         }),
         flushing: Baton::new(()),
         claims: Claims::default(),
+        background: Pace::default(),
+        background_limit: AtomicU64::new(0),
         obsolete: Mutex::default(),
         background_failure: Mutex::default(),
         workers: Workers::default(),
@@ -188,12 +195,15 @@ impl Core {
         persistent: Option<Persistent>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            backpressure: Backpressure::of(&options),
             options,
             trees,
             commits: Arc::new(commits),
             pins: Arc::new(Pins::default()),
             buckets: Baton::new(()),
             maintenance,
+            progress: Bell::default(),
+            writes: Pace::default(),
             counters: Counters::default(),
             persistent,
             closed: std::sync::atomic::AtomicBool::new(false),

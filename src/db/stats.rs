@@ -1,8 +1,6 @@
-//! Counters of one open database, and the picture of it that they make with everything else.
+//! The picture of one open database that its counters make with everything else.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use trine_io::{Operation, Stats};
@@ -15,62 +13,7 @@ use crate::stats::{
     BucketStats, DbStats, FilterStats, LevelStats, ReadPathStats, StorageOperationMetric,
     StorageOperationStats,
 };
-use crate::table::Table;
 use crate::tree::Tree;
-use crate::tree::blob_gc::Collected;
-use crate::tree::picker::Compaction;
-
-/// What only counting can tell. Each counter stands alone: relaxed.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) budget_exhaustions: AtomicU64,
-    compaction_runs: AtomicU64,
-    compaction_input_tables: AtomicU64,
-    compaction_output_tables: AtomicU64,
-    compaction_input_bytes: AtomicU64,
-    compaction_output_bytes: AtomicU64,
-    blob_gc_runs: AtomicU64,
-    blob_gc_input_bytes: AtomicU64,
-    blob_gc_output_bytes: AtomicU64,
-    blob_gc_discarded_bytes: AtomicU64,
-}
-
-impl Counters {
-    /// Counts a finished compaction; a table that only moved was neither read nor written.
-    pub(crate) fn compacted(
-        &self,
-        inputs: &[(usize, Arc<Table>)],
-        compaction: &Compaction,
-        outputs: &[Arc<Table>],
-    ) {
-        self.compaction_runs.fetch_add(1, Relaxed);
-        if compaction.moves {
-            return;
-        }
-        let input_bytes = inputs.iter().map(|(_, table)| table.meta().bytes).sum();
-        let output_bytes = outputs.iter().map(|table| table.meta().bytes).sum();
-        self.compaction_input_tables
-            .fetch_add(inputs.len() as u64, Relaxed);
-        self.compaction_input_bytes.fetch_add(input_bytes, Relaxed);
-        self.compaction_output_tables
-            .fetch_add(outputs.len() as u64, Relaxed);
-        self.compaction_output_bytes
-            .fetch_add(output_bytes, Relaxed);
-    }
-}
-
-impl Counters {
-    /// Counts what a finished compaction did to garbage in blob files.
-    pub(crate) fn collected(&self, collected: &Collected) {
-        self.blob_gc_runs.fetch_add(collected.runs, Relaxed);
-        self.blob_gc_input_bytes
-            .fetch_add(collected.input_bytes, Relaxed);
-        self.blob_gc_output_bytes
-            .fetch_add(collected.output_bytes, Relaxed);
-        self.blob_gc_discarded_bytes
-            .fetch_add(collected.discarded_bytes, Relaxed);
-    }
-}
 
 impl Db {
     /// What the database holds and has done since it was opened. May be called at any time, also after
@@ -165,6 +108,8 @@ impl Core {
             compaction_output_tables: self.counters.compaction_output_tables.load(Relaxed),
             compaction_input_bytes: self.counters.compaction_input_bytes.load(Relaxed),
             compaction_output_bytes: self.counters.compaction_output_bytes.load(Relaxed),
+            level_traffic: self.counters.traffic(),
+            write_stalls: self.counters.stalls.stats(),
             blob_gc_runs: self.counters.blob_gc_runs.load(Relaxed),
             blob_gc_input_bytes: self.counters.blob_gc_input_bytes.load(Relaxed),
             blob_gc_output_bytes: self.counters.blob_gc_output_bytes.load(Relaxed),
@@ -276,7 +221,10 @@ fn storage_operations(storage: &Stats) -> StorageOperationStats {
         read_exact_at: metric(Operation::Read),
         open_append: metric(Operation::Create),
         append: metric(Operation::Write),
-        persist: sum(metric(Operation::SyncData), metric(Operation::SyncAll)),
+        persist: sum(
+            metric(Operation::WriteDurably),
+            sum(metric(Operation::SyncData), metric(Operation::SyncAll)),
+        ),
         acquire_writer_lease: metric(Operation::Lock),
         create_directory_all: metric(Operation::CreateDirectory),
         list_directory_files: metric(Operation::List),

@@ -5,9 +5,10 @@ use std::task::Poll;
 
 use trine_io::Mode;
 
+use crate::commit::backpressure::Pressure;
 use crate::commit::batch::{BatchOperation, DEFAULT_BUCKET, EncodedBatch, WriteBatch};
 use crate::commit::conflict::Reads;
-use crate::commit::{Commit, Work};
+use crate::commit::{Commit, Touched, Work};
 use crate::db::Core;
 use crate::error::{Error, Result};
 use crate::options::{DurabilityMode, WriteOptions};
@@ -29,7 +30,7 @@ impl Core {
         self.check_writable()?;
         let mut batch = EncodedBatch::default();
         stage(&mut batch)?;
-        self.prepared(batch, vec![Arc::clone(tree)], None, options)
+        self.prepared(batch, Touched::One(Arc::clone(tree)), None, options)
     }
 
     /// Checks a batch and encodes it.
@@ -68,13 +69,13 @@ impl Core {
                 }
             }
         }
-        self.prepared(encoded, trees, reads, options)
+        self.prepared(encoded, Touched::Many(trees), reads, options)
     }
 
     fn prepared(
         &self,
         batch: EncodedBatch,
-        trees: Vec<Arc<Tree>>,
+        trees: Touched,
         reads: Option<Reads>,
         options: WriteOptions,
     ) -> Result<Prepared> {
@@ -105,13 +106,14 @@ impl Core {
 
     /// Commits on this thread.
     pub(crate) async fn commit_here(&self, prepared: Prepared, mode: Mode) -> Result<CommitInfo> {
-        for tree in prepared.0.trees.iter().filter(|tree| self.is_crowded(tree)) {
-            self.make_room(tree, mode).await?;
+        if let Some(supply) = self.commits.supply().filter(|supply| supply.is_wanting()) {
+            // The log goes on without the next segment, if it must.
+            drop(supply.prepare(mode).await);
         }
-        self.commits
-            .run(Work::Commit(prepared.0), mode)
-            .await
-            .map(CommitInfo::new)
+        let (pressure, bytes) = self.admitted(&prepared.0, mode).await?;
+        let committed = self.commits.run(Work::Commit(prepared.0), mode).await?;
+        self.slow_down(pressure, bytes, mode).await;
+        Ok(CommitInfo::new(committed))
     }
 
     /// Commits on the log thread, where the runtime has threads. The first poll hands the write over
@@ -120,19 +122,34 @@ impl Core {
         if !self.options.runtime.capabilities().background_threads() {
             return self.commit_here(prepared, Mode::Cooperative).await;
         }
-        if prepared.0.trees.iter().any(|tree| self.is_crowded(tree)) {
-            let trees = prepared.0.trees.clone();
-            self.offload(|core| async move {
-                for tree in &trees {
-                    core.make_room(tree, Mode::Blocking).await?;
-                }
-                Ok(())
-            })
-            .await?;
-        }
+        let mode = Mode::Cooperative;
+        let (pressure, bytes) = if self.pressure_on(&prepared.0.trees) < Pressure::Stop
+            || self.has_workers()
+        {
+            self.admitted(&prepared.0, mode).await?
+        } else {
+            // The writer has to do work that blocks.
+            let (trees, bytes) = (prepared.0.trees.clone(), prepared.0.batch.as_bytes().len());
+            let room =
+                |core: Arc<Self>| async move { core.wait_for_room(&trees, Mode::Blocking).await };
+            self.offload(room).await?;
+            (Pressure::None, bytes)
+        };
         let handed_over = self.commits.hand_over(Work::Commit(prepared.0))?;
         pend_once().await;
-        handed_over.wait().await.map(CommitInfo::new)
+        let committed = handed_over.wait().await?;
+        self.slow_down(pressure, bytes, mode).await;
+        Ok(CommitInfo::new(committed))
+    }
+
+    /// Waits until the commit's buckets take it. What it will be slowed down by, and its bytes.
+    async fn admitted(&self, commit: &Commit, mode: Mode) -> Result<(Pressure, usize)> {
+        let mut pressure = self.pressure_on(&commit.trees);
+        if pressure == Pressure::Stop {
+            self.wait_for_room(&commit.trees, mode).await?;
+            pressure = self.pressure_on(&commit.trees);
+        }
+        Ok((pressure, commit.batch.as_bytes().len()))
     }
 
     /// Makes everything committed so far as durable as asked.

@@ -103,7 +103,8 @@ pub struct DbOptions {
     pub durability: DurabilityMode,
     /// A bucket's memtable of at least this many bytes becomes immutable. Default 64 MiB. Not zero.
     pub write_buffer_bytes: usize,
-    /// With this many immutable memtables in a bucket, writes to it wait for a flush. Default 4. Not zero.
+    /// With this many immutable memtables in a bucket, writes to it wait for a flush; from half of them on
+    /// they are slowed. Default 4. Not zero.
     pub max_immutable_memtables: usize,
     /// Target size of a table file, in bytes. Default 64 MiB. Not zero.
     pub target_table_bytes: usize,

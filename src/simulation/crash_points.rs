@@ -134,13 +134,13 @@ fn power_losses(disk: &Disk, samples: usize, random: &mut Random) -> Vec<Vec<boo
     choices
 }
 
-/// Where a write of so many bytes may be cut by the end of its process. Over the first `old` of them something was
-/// written before; there the host copies by the page, and a part of one never shows.
-fn cuts(length: usize, old: usize) -> impl Iterator<Item = usize> {
-    let mut cuts = vec![1, 11, 12, 13, length / 2, length.saturating_sub(1)];
-    cuts.retain(|cut| *cut > old && *cut < length);
-    cuts.dedup();
-    cuts.into_iter()
+/// What the host copies into its cache at once.
+const PAGE_BYTES: usize = 4096;
+
+/// Where a write of so many bytes may be cut by the end of its process: at the ends of pages.
+fn cuts(offset: usize, length: usize) -> impl Iterator<Item = usize> {
+    let first = PAGE_BYTES - offset % PAGE_BYTES;
+    (first..length).step_by(PAGE_BYTES)
 }
 
 impl Explorer<'_> {
@@ -205,17 +205,18 @@ impl Explorer<'_> {
             file,
             offset,
             bytes,
+            ..
         }) = next
         else {
             return;
         };
-        let old = disk.bytes(*file).len().saturating_sub(*offset);
-        for cut in cuts(bytes.len(), old) {
+        for cut in cuts(*offset, bytes.len()) {
             let mut torn = disk.process_end();
             torn.apply(&Step::Write {
                 file: *file,
                 offset: *offset,
                 bytes: bytes[..cut].into(),
+                durable: false,
             });
             self.look_at(&torn, moment, &crash(Left::Cache(cut)));
         }
@@ -324,7 +325,7 @@ fn explore(name: &str, acts: &[Act], effort: Effort, seed: u64) -> Found {
 fn every_state_recovers(name: &str) {
     let effort = Effort {
         samples: 4,
-        one_nested_in: 24,
+        one_nested_in: 12,
         one_used_in: 12,
     };
     let found = explore(name, &workload(name), effort, 1);

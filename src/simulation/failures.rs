@@ -4,12 +4,18 @@
 //! While it fails, calls give typed errors and reads go on. When it has stopped, an opening finds what was promised,
 //! also if the power went meanwhile, and every call and job finishes.
 
+use trine_io::Mode;
 use trine_io::simulation::{Failure, Faults, Simulation};
+use trine_platform::block_on;
 use trine_platform::random::Random;
 
+use crate::db::open::on_storage;
 use crate::error::Error;
+use crate::key::KeyRange;
+use crate::options::{DbOptions, DurabilityMode};
 use crate::simulation::workload::{Act, Run, test_each_workload, workload};
-use crate::simulation::{empty_disk, open};
+use crate::simulation::{empty_disk, open, options};
+use crate::testing::{fail_next, simulated};
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,3 +120,44 @@ fn every_operation_may_fail(name: &str) {
 }
 
 test_each_workload!(every_operation_may_fail);
+
+#[test]
+fn a_commit_that_the_log_has_no_room_for_fails_alone_and_takes_no_sequence() {
+    for durability in [DurabilityMode::Buffered, DurabilityMode::SyncData] {
+        let (simulation, storage) = simulated();
+        let options = DbOptions {
+            durability,
+            ..options()
+        };
+        let open = || block_on(on_storage(options.clone(), storage.clone(), Mode::Blocking));
+        let db = open().unwrap();
+        for round in 0..5_u8 {
+            db.put_sync([round], [round]).unwrap();
+        }
+        for _ in 0..3 {
+            fail_next(&simulation, 1, Failure::Full);
+            match db.put_sync("refused", "v") {
+                Err(Error::Io(error)) => assert_eq!(error.kind(), std::io::ErrorKind::StorageFull),
+                other => panic!("{other:?}"),
+            }
+        }
+        let stats = db.core().commits.stats();
+        assert_eq!((stats.visible, stats.allocated, stats.skipped), (5, 5, 0));
+        db.put_sync([5], [5]).unwrap();
+        fail_next(&simulation, u64::MAX, Failure::Full);
+        assert!(db.put_sync("refused", "v").is_err());
+        // It could not be taken back either: nothing is written until the next open.
+        fail_next(&simulation, 0, Failure::Full);
+        assert!(db.put_sync("refused", "v").is_err());
+        assert_eq!(db.get_sync(&[5]).unwrap().unwrap(), [5]);
+        drop(db);
+        assert_eq!(
+            open()
+                .unwrap()
+                .range_sync(&KeyRange::all())
+                .unwrap()
+                .count(),
+            6
+        );
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::stats::{BucketStats, DbStats, LevelStats};
+use crate::stats::{BucketStats, DbStats, LevelStats, StallStats};
 
 /// A size as people read it, to a tenth.
 struct Bytes(u64);
@@ -136,7 +136,43 @@ impl fmt::Display for DbStats {
             Counted(self.compaction_input_tables, "table"),
             Bytes(self.compaction_output_bytes),
             Counted(self.compaction_output_tables, "table"),
-        )
+        )?;
+        if let Some(amplification) = self.write_amplification() {
+            write!(f, "; {amplification:.2} bytes written for each committed")?;
+        }
+        if self.write_stalls != StallStats::default() {
+            let stalls = self.write_stalls;
+            write!(
+                f,
+                "\n{:<12}{} of {}, {} of {}, the longest {}",
+                "stalls",
+                Counted(stalls.delays, "delay"),
+                Millis(stalls.delay_micros),
+                Counted(stalls.stops, "stop"),
+                Millis(stalls.stop_micros),
+                Millis(stalls.longest_micros),
+            )?;
+        }
+        for level in &self.level_traffic {
+            write!(
+                f,
+                "\n{:<12}{} read, {} written, {} moved",
+                format!("into {}", level.level),
+                Bytes(level.read_bytes),
+                Bytes(level.written_bytes),
+                Bytes(level.moved_bytes),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Microseconds as milliseconds.
+struct Millis(u64);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} ms", self.0 / 1000, self.0 % 1000 / 100)
     }
 }
 
@@ -166,6 +202,7 @@ impl fmt::Display for BucketStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::LevelTraffic;
 
     #[test]
     fn sizes_are_shown_to_a_tenth() {
@@ -214,6 +251,19 @@ mod tests {
             compaction_output_bytes: 1 << 29,
             ..DbStats::default()
         };
+        stats.level_traffic = vec![LevelTraffic {
+            level: 1,
+            read_bytes: 1 << 30,
+            written_bytes: 1 << 29,
+            moved_bytes: 0,
+        }];
+        stats.write_stalls = StallStats {
+            delays: 2,
+            delay_micros: 3_250,
+            stops: 1,
+            stop_micros: 900,
+            longest_micros: 2_000,
+        };
         stats.filters.table_point_hits = 70;
         stats.filters.table_point_misses = 30;
         stats.filters.table_point_false_positives = 1;
@@ -227,7 +277,9 @@ block cache 999 hits (99.9 %), 1 miss
 key filter  70 maybe, 30 ruled out, 1 false positive
 prefixes    0 maybe, 0 ruled out, 0 false positives
 log         12 records, 2.0 KiB, 0 B not synced; sequence 40
-compaction  1 run, 1.0 GiB of 4 tables -> 512.0 MiB of 1 table";
+compaction  1 run, 1.0 GiB of 4 tables -> 512.0 MiB of 1 table; 262144.00 bytes written for each committed
+stalls      2 delays of 3.2 ms, 1 stop of 0.9 ms, the longest 2.0 ms
+into 1      1.0 GiB read, 512.0 MiB written, 0 B moved";
         assert_eq!(stats.to_string(), expected);
     }
 

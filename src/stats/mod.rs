@@ -26,6 +26,11 @@ pub struct DbStats {
     pub total_tables: usize,
     /// The levels that hold tables, ascending, over all buckets.
     pub level_tables: Vec<LevelStats>,
+    /// What flushes and compactions read, wrote and moved, for each level that anything went into,
+    /// ascending.
+    pub level_traffic: Vec<LevelTraffic>,
+    /// Writes that were slowed or stopped because maintenance was behind.
+    pub write_stalls: StallStats,
     /// Bytes of all live table files; of files that only older readers still need, none.
     pub table_bytes: u64,
     /// WAL bytes accepted and not yet synced: what a power loss may take now.
@@ -150,6 +155,60 @@ pub struct LevelStats {
     pub tables: usize,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// What went into one level, over all buckets, since the database was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LevelTraffic {
+    /// The level's number.
+    pub level: u32,
+    /// Bytes of the tables that compactions into this level read, those of the level itself among them.
+    pub read_bytes: u64,
+    /// Bytes of the tables that flushes and compactions wrote into it.
+    pub written_bytes: u64,
+    /// Bytes of the tables that came into it without being rewritten.
+    pub moved_bytes: u64,
+}
+
+/// Writes that were held up since the database was opened. Reads never are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StallStats {
+    /// Writes that were slowed by a pause. Shorter pauses are saved up, so this counts pauses of a
+    /// millisecond and more.
+    pub delays: u64,
+    /// The time of these pauses, summed.
+    pub delay_micros: u64,
+    /// Writes that had to wait until a flush or compaction was done, or, without background workers, did
+    /// one themselves.
+    pub stops: u64,
+    /// The time that these took, summed.
+    pub stop_micros: u64,
+    /// The longest of all of these.
+    pub longest_micros: u64,
+}
+
+impl DbStats {
+    /// Bytes that flushes and compactions wrote to tables for each byte that was committed, both since the
+    /// database was opened; the log's own writes are not in it. `None` before the first commit.
+    #[must_use]
+    pub fn write_amplification(&self) -> Option<f64> {
+        let written: u64 = self
+            .level_traffic
+            .iter()
+            .map(|level| level.written_bytes)
+            .sum();
+        (self.wal_bytes_accepted > 0).then(|| ratio(written, self.wal_bytes_accepted))
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "an amplification is told to a few digits"
+)]
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
 }
 
 /// What one bucket holds at one moment.

@@ -141,9 +141,9 @@ impl Claims {
         (picked, Some(guard))
     }
 
-    /// What `pick` would pick now.
-    pub(crate) fn look(&self, bucket: BucketId, pick: impl FnOnce(Claimed<'_>) -> Pick) -> Pick {
-        pick(Claimed {
+    /// What `look` makes of the tree's claims.
+    pub(crate) fn read<T>(&self, bucket: BucketId, look: impl FnOnce(Claimed<'_>) -> T) -> T {
+        look(Claimed {
             claims: &self.lock().claims,
             bucket,
         })

@@ -69,6 +69,7 @@ pub(crate) async fn compact(
     let built = build_tables(context, &options, split, merge(), retention, separation).await?;
     Ok(Built {
         collected: plan.collected,
+        read_bytes: read.iter().map(|(_, table)| table.meta().bytes).sum(),
         ..built
     })
 }

@@ -27,14 +27,15 @@ pub(crate) mod scan;
 pub(crate) mod separation;
 pub(crate) mod span;
 pub(crate) mod split;
+pub(crate) mod throttle;
 pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crossbeam_epoch::Guard;
 use trine_io::Mode;
@@ -61,6 +62,8 @@ pub(crate) struct Tree {
     name: String,
     options: BucketOptions,
     view: ViewCell,
+    /// How much merging would bring its levels into form, when that was last looked at.
+    pending_bytes: AtomicU64,
     /// Set once its bucket was dropped; nothing is written to it after that.
     dropped: AtomicBool,
 }
@@ -82,6 +85,7 @@ impl Tree {
             name,
             options,
             view: ViewCell::new(view),
+            pending_bytes: AtomicU64::new(0),
             dropped: AtomicBool::new(false),
         }
     }
@@ -111,6 +115,16 @@ impl Tree {
     /// Its bucket was dropped. Commit leader only.
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Release);
+    }
+
+    /// How much merging would bring its levels into form, when that was last noted.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        self.pending_bytes.load(Relaxed)
+    }
+
+    /// Maintenance only, after it changed the version.
+    pub(crate) fn note_pending_bytes(&self, bytes: u64) {
+        self.pending_bytes.store(bytes, Relaxed);
     }
 
     /// How its tables are written.
@@ -190,15 +204,6 @@ impl Tree {
     /// How many immutable memtables wait to be flushed.
     pub(crate) fn immutables(&self) -> usize {
         self.view.load(&crossbeam_epoch::pin()).immutables.len()
-    }
-
-    /// How many tables level 0 holds.
-    pub(crate) fn l0_tables(&self) -> usize {
-        self.view
-            .load(&crossbeam_epoch::pin())
-            .version
-            .level(0)
-            .len()
     }
 
     /// Whether the active memtable has grown to `limit` bytes.

@@ -120,6 +120,7 @@ impl<'a> Separator<'a> {
             let piece = output.writer.take_pending();
             let length = piece.len() as u64;
             let (mode, offset) = (self.context.mode, output.offset);
+            self.context.throttle.pass(piece.len(), mode).await?;
             output.file.write_at(mode, offset, piece).await?;
             output.offset += length;
         }
@@ -133,6 +134,7 @@ impl<'a> Separator<'a> {
         };
         let mode = self.context.mode;
         let (rest, meta) = output.writer.finish();
+        self.context.throttle.pass(rest.len(), mode).await?;
         output.file.write_at(mode, output.offset, rest).await?;
         output.file.sync_all(mode).await?;
         let name = unfinished_name(output.number);

@@ -12,7 +12,7 @@ use crate::file::Backend;
 use crate::lock::Held;
 use crate::metrics::{Metrics, Stats};
 use crate::portable::lock_refused;
-use crate::{Bytes, Completion, File, Lock, Mode, Operation};
+use crate::{Bytes, Completion, File, Lock, Mode, Operation, WritableMap};
 
 /// A directory of the host.
 #[derive(Debug)]
@@ -78,6 +78,7 @@ impl Machine {
         file: FileId,
         offset: u64,
         bytes: &[u8],
+        durable: bool,
     ) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(|_| ErrorKind::FileTooLarge)?;
         let end = offset
@@ -93,13 +94,8 @@ impl Machine {
             Some(_) => {
                 let part = self.random.below(bytes.len() as u64);
                 let part = usize::try_from(part).unwrap_or_default().min(fits);
-                let old = self.disk.bytes(file).len().saturating_sub(offset);
-                // Over what is there already the host copies whole pages.
-                if part < old {
-                    part.saturating_sub((offset + part) % SECTOR_BYTES)
-                } else {
-                    part
-                }
+                // Sectors are written whole.
+                part.saturating_sub((offset + part) % SECTOR_BYTES)
             }
         };
         if written > 0 {
@@ -107,7 +103,13 @@ impl Machine {
                 file,
                 offset,
                 bytes: bytes[..written].into(),
+                durable: durable && failure.is_none(),
             });
+        }
+        if durable && failure == Some(Failure::Io) {
+            // It may have been the sync that failed.
+            let seed = self.random.next_u64();
+            self.make(Step::FailSync { file, seed });
         }
         refuse(failure)
     }
@@ -419,17 +421,45 @@ impl SimulatedFile {
     }
 
     pub(crate) fn write_at(&self, mode: Mode, offset: u64, bytes: Vec<u8>) -> Completion<Vec<u8>> {
+        self.write(mode, Operation::Write, offset, bytes)
+    }
+
+    pub(crate) fn write_durably_at(
+        &self,
+        mode: Mode,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Completion<Vec<u8>> {
+        self.write(mode, Operation::WriteDurably, offset, bytes)
+    }
+
+    fn write(
+        &self,
+        mode: Mode,
+        operation: Operation,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Completion<Vec<u8>> {
+        let durable = operation == Operation::WriteDurably;
         self.change(
             mode,
-            Operation::Write,
+            operation,
             Some(offset),
             move |machine, failure, file| {
                 if !bytes.is_empty() {
-                    machine.write(failure, file, offset, &bytes)?;
+                    machine.write(failure, file, offset, &bytes, durable)?;
                 }
                 Ok(bytes)
             },
         )
+    }
+
+    /// Never: what is stored into a map leaves no trace to cut off.
+    pub(crate) fn map_writable(&self, mode: Mode) -> Completion<Option<WritableMap>> {
+        self.run(mode, Operation::Map, None, |_, failure, _| {
+            refuse(without_space(failure))?;
+            Ok(None)
+        })
     }
 
     pub(crate) fn sync(&self, mode: Mode, operation: Operation) -> Completion<()> {

@@ -76,6 +76,8 @@ pub enum Step {
         offset: usize,
         /// The bytes.
         bytes: Arc<[u8]>,
+        /// They are on disk at once; what was written before may not be.
+        durable: bool,
     },
     /// A cut or an extension with zeros.
     SetLen {
@@ -132,6 +134,7 @@ enum Change {
     Write {
         offset: usize,
         bytes: Arc<[u8]>,
+        is_durable: bool,
     },
     SetLen {
         length: usize,
@@ -202,7 +205,7 @@ fn sectors(offset: usize, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> 
 }
 
 impl Inode {
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
+    fn write(&mut self, offset: usize, bytes: &[u8], is_durable: bool) {
         let cached = self.change();
         write(cached, offset, bytes);
         let start = offset - offset % SECTOR_BYTES;
@@ -211,6 +214,7 @@ impl Inode {
         self.unsynced.push(Change::Write {
             offset: start,
             bytes,
+            is_durable,
         });
     }
 
@@ -239,9 +243,13 @@ impl Inode {
         let stored = Arc::make_mut(&mut kept);
         for change in &self.unsynced {
             match change {
-                Change::Write { offset, bytes } => {
+                Change::Write {
+                    offset,
+                    bytes,
+                    is_durable,
+                } => {
                     for (offset, part) in sectors(*offset, bytes) {
-                        if survives(Unsynced::Sector) {
+                        if *is_durable || survives(Unsynced::Sector) {
                             write(stored, offset, part);
                         }
                     }
@@ -366,7 +374,8 @@ impl Disk {
                 file,
                 offset,
                 bytes,
-            } => self.inode_mut(*file).write(*offset, bytes),
+                durable,
+            } => self.inode_mut(*file).write(*offset, bytes, *durable),
             Step::SetLen { file, length } => self.inode_mut(*file).set_len(*length),
             Step::Sync { file } => self.inode_mut(*file).sync(),
             Step::FailSync { file, seed } => {
@@ -502,7 +511,11 @@ impl Disk {
             inode.durable.hash(&mut hasher);
             for change in &inode.unsynced {
                 match change {
-                    Change::Write { offset, bytes } => (offset, bytes).hash(&mut hasher),
+                    Change::Write {
+                        offset,
+                        bytes,
+                        is_durable,
+                    } => (offset, bytes, is_durable).hash(&mut hasher),
                     Change::SetLen { length } => length.hash(&mut hasher),
                 }
             }

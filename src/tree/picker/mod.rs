@@ -151,6 +151,22 @@ impl<'a> Picker<'a> {
         }
     }
 
+    /// How many bytes must be merged until the tree has its form.
+    pub(crate) fn debt_bytes(&self) -> u64 {
+        let level_0 = &self.levels[0];
+        let mut debt = 0_u64;
+        if level_0.len() > self.shape.l0_tables_max {
+            let base = bytes_of(&self.levels[self.targets.base]);
+            debt = bytes_of(level_0).saturating_add(base);
+        }
+        for level in 1..self.targets.last {
+            let over = bytes_of(&self.levels[level]).saturating_sub(self.targets.bytes(level));
+            // What is moved down meets about a multiplier's worth of what is there.
+            debt = debt.saturating_add(over.saturating_mul(self.shape.multiplier + 1));
+        }
+        debt
+    }
+
     fn for_shape(&self) -> Pick {
         let mut due: Vec<(u64, usize)> = (0..self.targets.last)
             .map(|level| (self.score(level), level))

@@ -50,7 +50,7 @@ fn deletions(number: u64, keys: [u8; 2]) -> TableMeta {
 type Layout = Vec<Vec<TableMeta>>;
 
 fn pick(layout: &Layout, goal: &Goal, oldest_pin: Option<u64>, claims: &Claims) -> Pick {
-    claims.look(BUCKET, |claimed| {
+    claims.read(BUCKET, |claimed| {
         picker(layout, claimed, oldest_pin.map(Sequence::new)).pick(goal)
     })
 }
@@ -171,7 +171,7 @@ fn level_zero_does_not_pass_what_is_left_in_a_level_that_is_given_up() {
         vec![table(1, [1, 1], 8)],
     ];
     let claims = Claims::default();
-    let targets = claims.look(BUCKET, |claimed| {
+    let targets = claims.read(BUCKET, |claimed| {
         assert_eq!(picker(&layout, claimed, None).targets.base, 2);
         Pick::Nothing
     });
@@ -255,7 +255,7 @@ fn level_zero_is_merged_at_rest_if_it_is_a_burden() {
     };
     let at_rest = |layout: &Layout, goal| {
         let claims = Claims::default();
-        let pick = claims.look(BUCKET, |claimed| {
+        let pick = claims.read(BUCKET, |claimed| {
             let level = |level| layout.get(level).into_iter().flatten().collect();
             Picker::of(std::array::from_fn(level), shape, claimed, None).pick(&goal)
         });
