@@ -274,6 +274,9 @@ impl Db {
     ///
     /// # Errors
     /// None today.
+    ///
+    /// # Cost
+    /// Clones a handle.
     #[expect(clippy::unused_async, reason = "asynchronous by contract")]
     pub async fn default_bucket(&self) -> Result<Bucket> {
         self.default_bucket_sync()
@@ -283,6 +286,9 @@ impl Db {
     ///
     /// # Errors
     /// None today.
+    ///
+    /// # Cost
+    /// Clones a handle.
     pub fn default_bucket_sync(&self) -> Result<Bucket> {
         Ok(self.default_bucket.clone())
     }
@@ -296,6 +302,9 @@ impl Db {
     ///
     /// # Durability
     /// A created bucket survives power loss when the call returns.
+    ///
+    /// # Cost
+    /// An existing bucket is a look-up. A new one is one synced edit of the manifest.
     pub async fn bucket(&self, name: impl Into<BucketName>) -> Result<Bucket> {
         self.bucket_with_options(name, BucketOptions::default())
             .await
@@ -313,6 +322,12 @@ impl Db {
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket); [`Error::InvalidOptions`] also for options that cannot be.
+    ///
+    /// # Cost
+    /// As [`bucket`](Self::bucket).
+    ///
+    /// # Durability
+    /// As [`bucket`](Self::bucket).
     pub async fn bucket_with_options(
         &self,
         name: impl Into<BucketName>,
@@ -409,6 +424,9 @@ impl Db {
     ///
     /// # Durability
     /// Everything committed survives power loss when it returns without an error.
+    ///
+    /// # Cost
+    /// Waits for running commits and background jobs. Flushes no memtable.
     pub async fn close(&self) -> Result<()> {
         self.core()
             .offload(|core| async move { core.close(Mode::Blocking).await })

@@ -22,7 +22,13 @@ use crate::tree::{Tree, view::View};
 
 impl Core {
     pub(crate) fn pin_newest(&self) -> Pin {
-        self.pins.pin(|| self.commits.visible())
+        self.pin_at(None)
+    }
+
+    /// Pins `at`, or the newest visible sequence.
+    pub(crate) fn pin_at(&self, at: Option<Sequence>) -> Pin {
+        self.pins
+            .pin(|| at.unwrap_or_else(|| self.commits.visible()))
     }
 
     /// A scan of `range` at `at`, or of what is committed now. Reads nothing yet.
@@ -36,9 +42,7 @@ impl Core {
         self.check_open()?;
         tree.check_kept()?;
         // The pin before the view: see `Pins`.
-        let pin = self
-            .pins
-            .pin(|| at.unwrap_or_else(|| self.commits.visible()));
+        let pin = self.pin_at(at);
         let plan = ScanPlan {
             prefix: shared_prefix(tree, &range),
             range,

@@ -61,13 +61,13 @@ pub struct DbStats {
     pub blob_read_bytes: u64,
     /// Compactions, counted when they are done; moving a table to the next level counts as one.
     pub compaction_runs: u64,
-    /// Tables that compactions took. A table that is only moved counts in none of these four.
+    /// Tables that compactions took.
     pub compaction_input_tables: u64,
-    /// Tables that compactions made.
+    /// Tables that compactions made or only moved.
     pub compaction_output_tables: u64,
-    /// Bytes of the tables that compactions took.
+    /// Bytes of the tables that compactions read; a table that only moves is not read.
     pub compaction_input_bytes: u64,
-    /// Bytes of the tables that compactions made.
+    /// Bytes of the tables that compactions wrote.
     pub compaction_output_bytes: u64,
     /// The highest sequence given to a commit; goes on from the recovered one after a reopen.
     pub commit_sequences_allocated: u64,

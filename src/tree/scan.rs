@@ -52,6 +52,9 @@ pub(crate) struct Scan {
     waiting: bool,
     reads_tables: bool,
     done: bool,
+    /// A scan the other way over what this one has left, once somebody asked for rows from there. Each
+    /// ends where the other stands.
+    back: Option<Box<Scan>>,
 }
 
 /// The value of a row, in a blob file.
@@ -130,6 +133,7 @@ impl Scan {
             waiting: false,
             reads_tables,
             done,
+            back: None,
         }
     }
 
@@ -225,25 +229,73 @@ impl Scan {
 
     /// A scan of the same view that goes on behind the row this one stands on.
     pub(crate) fn fork(&self) -> Self {
+        let mut fork = self.left(self.plan.direction);
+        fork.back = self.back.as_ref().map(|back| {
+            let mut back = Box::new(back.fork());
+            // The fork stands on no row yet, so only this scan can say how far it got.
+            if let Some(passed) = self.passed() {
+                narrow(&mut back.plan.range, self.plan.direction, passed);
+            }
+            back
+        });
+        fork
+    }
+
+    /// What is left of the range, from whichever end.
+    fn left(&self, direction: Direction) -> Self {
         let mut plan = self.plan.clone();
-        let bound = match self.rows.row().filter(|_| !self.done) {
+        if let Some(bound) = self.passed() {
+            narrow(&mut plan.range, self.plan.direction, bound);
+        }
+        plan.direction = direction;
+        let mut left = Self::new(self.view.clone(), plan);
+        left.done |= self.done;
+        left.fetches = self.fetches;
+        left
+    }
+
+    /// Up to where its rows were handed out.
+    fn passed(&self) -> Option<Bound<Vec<u8>>> {
+        match self.rows.row().filter(|_| !self.done) {
             // The row was not delivered yet.
             Some((key, ..)) if matches!(self.blob, Some(RowBlob::Wanted(_))) => {
                 Some(Bound::Included(key.to_vec()))
             }
             Some((key, ..)) => Some(Bound::Excluded(key.to_vec())),
             None => self.rows.resume(),
-        };
-        if let Some(bound) = bound {
-            match plan.direction {
-                Direction::Forward => plan.range.start = bound,
-                Direction::Reverse => plan.range.end = bound,
-            }
         }
-        let mut fork = Self::new(self.view.clone(), plan);
-        fork.done |= self.done;
-        fork.fetches = self.fetches;
-        fork
+    }
+
+    /// On to the next row from the other end; `back` then stands on it.
+    pub(crate) async fn advance_back(&mut self, mode: Mode) -> Result<bool> {
+        if self.done {
+            return Ok(false);
+        }
+        let direction = self.plan.direction;
+        let back = match self.back.take() {
+            Some(mut back) => {
+                if let Some(passed) = self.passed() {
+                    narrow(&mut back.plan.range, direction, passed);
+                }
+                back
+            }
+            None => Box::new(self.left(direction.opposite())),
+        };
+        let back = self.back.insert(back);
+        let moved = back.advance(mode).await;
+        match back.row() {
+            Some((key, _)) => {
+                let met = Bound::Excluded(key.to_vec());
+                narrow(&mut self.plan.range, direction.opposite(), met);
+            }
+            None => self.done = true,
+        }
+        moved
+    }
+
+    /// The row that the other end stands on.
+    pub(crate) fn back(&self) -> Option<&Self> {
+        self.back.as_deref()
     }
 
     fn step(&mut self) -> Moved<Needed> {
@@ -289,6 +341,14 @@ impl Scan {
             });
         }
         Ok(())
+    }
+}
+
+/// Takes away what a scan in this direction meets before `bound`.
+fn narrow(range: &mut KeyRange, direction: Direction, bound: Bound<Vec<u8>>) {
+    match direction {
+        Direction::Forward => range.start = bound,
+        Direction::Reverse => range.end = bound,
     }
 }
 
