@@ -38,7 +38,7 @@ const LAYERS: [&[&str]; 9] = [
         "testing",
     ],
     &["block", "filter", "record"],
-    &["cache"],
+    &["residency", "cache"],
     &["table", "wal", "manifest", "blob"],
     &["tree"],
     &["commit"],

@@ -45,11 +45,13 @@ pub enum Operation {
     Lock,
     /// A caller's own work, given to `Storage::offload`.
     Job,
+    /// Start a ring for reads, and prove it.
+    StartRing,
 }
 
 impl Operation {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CreateDirectory,
         Self::Create,
         Self::Open,
@@ -68,6 +70,7 @@ impl Operation {
         Self::SyncDirectory,
         Self::Lock,
         Self::Job,
+        Self::StartRing,
     ];
 
     /// Its place in [`Operation::ALL`].

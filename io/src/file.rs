@@ -16,6 +16,15 @@ use crate::{Bytes, Completion, Mode, Operation, WritableMap};
 #[derive(Clone, Debug)]
 pub struct File(pub(crate) Backend);
 
+/// Where bytes were that are in memory now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warmth {
+    /// In memory already.
+    Resident,
+    /// On the disk, as far as anybody can tell.
+    Fetched,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Backend {
     Memory(Arc<MemoryFile>),
@@ -74,6 +83,32 @@ impl File {
             Backend::Portable(file) => file.read_at(mode, offset, length),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.read_at(mode, offset, length),
+        }
+    }
+
+    /// As `read_at`, for bytes that nobody will want again soon: the host keeps in memory what it had
+    /// there before, not more, where it can be told so.
+    pub fn read_once_at(&self, mode: Mode, offset: u64, length: usize) -> Completion<Vec<u8>> {
+        match &self.0 {
+            Backend::Memory(_) => self.read_at(mode, offset, length),
+            Backend::Portable(file) => file.read_once_at(mode, offset, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.read_at(mode, offset, length),
+        }
+    }
+
+    /// Brings `length` bytes at `offset` into memory, so that the next touch of a map of them does not
+    /// wait for the disk; `UnexpectedEof` where the file ends before.
+    ///
+    /// One read fetches all of it; a map would fetch page by page.
+    pub fn warm(&self, mode: Mode, offset: u64, length: usize) -> Completion<Warmth> {
+        match &self.0 {
+            Backend::Memory(file) => {
+                finished(file, Operation::Read, Some(offset), Ok(Warmth::Resident))
+            }
+            Backend::Portable(file) => file.warm(mode, offset, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.warm(mode, offset, length),
         }
     }
 

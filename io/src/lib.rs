@@ -16,7 +16,7 @@
 //! | `map_writable` | never | on 64-bit Linux, where the file system writes over in place |
 //! | `map` | shares the bytes; a later write copies them first | a read-only map, on 64-bit unix and Windows; else `None` |
 //! | `lock` | excludes clones of this storage; no file shows | excludes every process (on WASI this one), by a file of that name that is there while it is held |
-//! | [`Mode::Cooperative`] | inline, since it costs nothing | on the storage's offload threads; inline if there are none |
+//! | [`Mode::Cooperative`] | inline, since it costs nothing | on the storage's offload threads; inline if there are none. Reads: inline if the page cache has the bytes, else by a ring if one was started, else as all |
 //!
 //! For tests there is a third, behind the feature `simulation`: a host that loses, tears and fails: see `simulation`.
 //!
@@ -42,6 +42,7 @@
 
 pub mod buffer;
 pub mod completion;
+mod driver;
 pub mod error;
 pub mod file;
 pub mod lock;
@@ -51,15 +52,21 @@ pub mod metrics;
 mod name;
 mod offload;
 mod portable;
+mod reads;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod storage;
+#[cfg(uring)]
+mod uring;
 mod writable_map;
+
+/// Whether this build can read through a ring of the operating system: see [`Storage::start_rings`].
+pub const RINGS: bool = cfg!(uring);
 
 pub use buffer::Bytes;
 pub use completion::Completion;
 pub use error::{Error, LockRefusal, Operation, Result};
-pub use file::File;
+pub use file::{File, Warmth};
 pub use lock::Lock;
 pub use metrics::{OffloadStats, OperationStats, Stats};
 pub use storage::{Capabilities, Mode, PortableOptions, Storage};

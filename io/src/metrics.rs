@@ -43,6 +43,18 @@ pub struct Stats {
     pub offloaded_operations: OffloadStats,
     /// Whole jobs that went to the offload threads.
     pub offloaded_jobs: OffloadStats,
+    /// Reads that a ring of the operating system carried out.
+    pub driven_reads: OffloadStats,
+}
+
+impl OffloadStats {
+    /// Adds what another one counted.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.submitted += other.submitted;
+        self.completed += other.completed;
+        self.queued += other.queued;
+        self.nanos += other.nanos;
+    }
 }
 
 impl Stats {
@@ -106,6 +118,14 @@ impl Metrics {
             counters.nanos.fetch_add(nanos(start.elapsed()), Relaxed);
         }
         result
+    }
+
+    /// Counts an operation that the host carried out by itself since `start`.
+    pub(crate) fn driven(&self, operation: Operation, start: Instant) {
+        if let Some(counters) = self.operations.get(operation.index()) {
+            counters.requests.fetch_add(1, Relaxed);
+            counters.nanos.fetch_add(nanos(start.elapsed()), Relaxed);
+        }
     }
 
     /// Runs and times an operation on the caller's thread.

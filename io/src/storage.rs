@@ -13,7 +13,7 @@ use crate::memory::MemoryDirectory;
 use crate::portable::{Host, PortableDirectory, lock_refused};
 #[cfg(feature = "simulation")]
 use crate::simulation::SimulatedDirectory;
-use crate::{Completion, File, Lock, Operation, Result, Stats, mapped, name};
+use crate::{Completion, File, Lock, Operation, Result, Stats, name};
 
 /// How an operation may complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +38,21 @@ pub struct Capabilities {
 /// How a portable storage runs cooperative calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortableOptions {
-    /// Threads for single operations, started when needed. 0: they run on the caller's thread. Default 4.
+    /// Threads for single operations, started when needed. 0: they run on the caller's thread. Default 16:
+    /// so many cold reads at once keep a disk busy.
     pub offload_threads: usize,
     /// Threads for whole jobs, started when needed. 0: they run on the caller's thread. Default 2.
     pub job_threads: usize,
+    /// Whether finished files may be mapped, where the host can. Default true.
+    pub map: bool,
 }
 
 impl Default for PortableOptions {
     fn default() -> Self {
         Self {
-            offload_threads: 4,
+            offload_threads: 16,
             job_threads: 2,
+            map: true,
         }
     }
 }
@@ -107,9 +111,9 @@ impl Storage {
 
     /// The directory at `path` of the host's file system. Nothing is touched yet, and no thread started.
     pub fn portable_with(path: &Path, options: PortableOptions) -> Self {
-        let host = Host::new(options.offload_threads, options.job_threads);
         Self(Backend::Portable(Arc::new(PortableDirectory::new(
-            path, host,
+            path,
+            Host::new(options),
         ))))
     }
 
@@ -118,6 +122,7 @@ impl Storage {
         let options = PortableOptions {
             offload_threads: 0,
             job_threads: 0,
+            ..PortableOptions::default()
         };
         Self::portable_with(path, options)
     }
@@ -137,7 +142,7 @@ impl Storage {
             },
             Backend::Portable(directory) => Capabilities {
                 durable_sync: target::DURABLE_SYNC,
-                map: mapped::AVAILABLE,
+                map: directory.host.maps(),
                 cooperative: directory.host.is_cooperative(),
             },
             #[cfg(feature = "simulation")]
@@ -185,6 +190,41 @@ impl Storage {
                 directory.metrics().count(Operation::Job);
                 Completion::ready(Ok(work()))
             }
+        }
+    }
+
+    /// Starts `count` threads that carry out cold reads of cooperative callers through a ring of the operating
+    /// system (`io_uring`), for all files, also those that are open. Each proves itself by reading the front
+    /// of the file `name`. Until then, and if it fails, such reads go to the offload threads.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no such thing, in memory too; else what the host says: containers often
+    /// forbid it with `PermissionDenied`.
+    pub fn start_rings(&self, mode: Mode, name: &str, count: usize) -> Completion<()> {
+        check_name!(Operation::StartRing, name);
+        match &self.0 {
+            Backend::Memory(directory) => {
+                let refused = Err(io::ErrorKind::Unsupported.into());
+                finished(directory, Operation::StartRing, name, refused)
+            }
+            Backend::Portable(directory) => directory.start_rings(mode, name, count),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => {
+                directory.metrics().count(Operation::StartRing);
+                let unsupported = io::ErrorKind::Unsupported.into();
+                let attempt = Attempt::new(Operation::StartRing, name);
+                Completion::ready(Err(attempt.failed(unsupported)))
+            }
+        }
+    }
+
+    /// Whether cold reads of cooperative callers go to a ring of the operating system.
+    pub fn has_rings(&self) -> bool {
+        match &self.0 {
+            Backend::Memory(_) => false,
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(_) => false,
+            Backend::Portable(directory) => directory.host.driver().is_some(),
         }
     }
 

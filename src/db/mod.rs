@@ -256,8 +256,8 @@ impl Db {
     /// [`Error::Unsupported`] for what this target or build lacks; [`Error::Io`].
     ///
     /// # Cost
-    /// Reads the manifest, the names in the directory, and the log that is not in tables yet. Tables are
-    /// opened when they are first read.
+    /// Reads the manifest, the names in the directory, and the log that is not in tables yet. Of
+    /// tables the first 64 are opened and their indexes checked, others when they are first read.
     pub async fn open(options: impl IntoOpenOptions) -> Result<Self> {
         open::open_async(options.into_open_options()).await
     }

@@ -28,6 +28,10 @@ use crate::tree::version::{Version, VersionChange, missing_blob};
 use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Start, cut_tail, replay};
 
+/// Of so many tables the footer, index and filter are checked when a database is opened, so that damage of
+/// all but the largest shows at once; of more, and opening would cost more the more there are.
+const TABLES_CHECKED: usize = 64;
+
 /// The file name under which a recovery report is built.
 const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
 
@@ -109,13 +113,17 @@ pub(crate) async fn recover(
     };
     let tables = Arc::new(TableFiles::new(storage.clone(), cache, open_max));
     let mut opened = Vec::new();
+    let mut checked_max = if options.read_only {
+        // A writer beside it may remove them at any time.
+        usize::MAX
+    } else {
+        TABLES_CHECKED.min(open_max)
+    };
     for (id, bucket) in manifest.state().buckets() {
         let version = version(bucket, &tables, storage, mode).await?;
-        if options.read_only {
-            // A writer beside it may remove them at any time.
-            for table in version.tables() {
-                table.open(mode).await?;
-            }
+        for table in version.tables().take(checked_max) {
+            table.open(mode).await?;
+            checked_max -= 1;
         }
         let (name, options) = (bucket.name.clone(), bucket.options.clone());
         opened.push(Arc::new(Tree::new(*id, name, options, version)));
@@ -224,7 +232,7 @@ fn check_unreferenced(names: &[String], state: &ManifestState) -> Result<()> {
 }
 
 /// Every table that the manifest names is there, if only under the name that the crash of its writer left it.
-/// What is in it is looked at when it is first read.
+/// What is in it is looked at here for a few, and for the rest when they are first read.
 fn check_referenced(names: &[String], state: &ManifestState) -> Result<()> {
     let names: HashSet<&str> = names.iter().map(String::as_str).collect();
     let missing = state.tables().iter().find(|number| {

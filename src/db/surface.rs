@@ -10,14 +10,13 @@ use crate::db::Db;
 use crate::db::bucket::Bucket;
 use crate::db::inspect::approximate_size;
 use crate::db::iter::{Iter, LazyIter};
-use crate::db::read::get_in_view;
+use crate::db::read::get_all_in_view;
 use crate::db::snapshot::Snapshot;
 use crate::db::write::{Prepared, check_key};
 use crate::direction::Direction;
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::options::WriteOptions;
-use crate::tree::lookup::Readable;
 use crate::types::{CommitInfo, KeyValue, Value};
 
 impl Bucket {
@@ -52,12 +51,8 @@ impl Bucket {
         let at = at.map(Snapshot::read_sequence);
         let pin = self.core().pin_at(at);
         let view = self.tree().pin();
-        let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            let copy = |value: Readable<'_, '_>| Ok(value.into_vec());
-            values.push(get_in_view(&view, key.as_ref(), pin.sequence(), None, mode, copy).await?);
-        }
-        Ok(values)
+        let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
+        get_all_in_view(&view, &keys, pin.sequence(), mode).await
     }
 
     async fn value(&self, key: &[u8], at: Option<&Snapshot>, mode: Mode) -> Result<Option<Value>> {

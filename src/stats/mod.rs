@@ -92,7 +92,8 @@ pub struct DbStats {
     /// Whether asynchronous calls have threads to hand blocking storage work to: not in memory, not
     /// under `RuntimeMode::Inline`.
     pub storage_uses_sync_adapter: bool,
-    /// Whether some storage work is asynchronous in the operating system itself. No backend here is.
+    /// Whether reads from the disk are asynchronous in the operating system itself: under
+    /// `RuntimeMode::PlatformIo`, where it lets a ring be used (`io_uring`). If not, threads do that work.
     pub storage_uses_platform_async_io: bool,
     /// Asynchronous calls' work in storage, where there are threads for it: all that was handed to
     /// them, and reads of tables that had what they needed at hand and went on where they were. So each
@@ -114,7 +115,8 @@ pub struct DbStats {
     pub storage_sync_adapter_rejected_tasks: u64,
     /// Time spent in finished tasks, in microseconds, without waiting for a thread.
     pub storage_sync_adapter_total_runtime_micros: u64,
-    /// Storage operations that the operating system carried out asynchronously. Zero: none is.
+    /// Reads that the operating system carried out asynchronously: blocks that asynchronous calls needed and
+    /// that were not in memory.
     pub storage_platform_async_io_tasks: u64,
     /// Under `RuntimeMode::PlatformIo`, tasks that went to threads all the same.
     pub storage_platform_backend_fallback_tasks: u64,

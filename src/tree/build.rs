@@ -163,7 +163,7 @@ impl Build<'_> {
             match moved {
                 Ok(()) => started = true,
                 Err(Halt::Needs(missing)) => {
-                    merge.supply(missing.load(mode).await?.as_ref());
+                    merge.supply(&missing.load(mode).await?);
                     continue;
                 }
                 Err(Halt::Failed(error)) => return Err(error),

@@ -7,7 +7,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::blob::{BlobBytes, BlobValue};
-use crate::cache::CachedBlock;
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::error::Result;
@@ -16,7 +15,7 @@ use crate::internal_key::Kind;
 use crate::key::{KeyRange, successor};
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
-use crate::table::{Counting, Missing, TableCursor};
+use crate::table::{self, Counting, Missing, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
@@ -77,15 +76,14 @@ pub(crate) enum Needed {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Loaded {
-    /// `None`: a table had to be opened, which it is now.
-    Block(Option<Arc<CachedBlock>>),
+    Blocks(table::Loaded),
     Value(BlobBytes),
 }
 
 impl Needed {
     pub(crate) async fn load(&self, mode: Mode) -> Result<Loaded> {
         match self {
-            Self::Block(missing) => missing.load(mode).await.map(Loaded::Block),
+            Self::Block(missing) => missing.load(mode).await.map(Loaded::Blocks),
             Self::Value(value) => value.load(mode).await.map(Loaded::Value),
         }
     }
@@ -158,9 +156,8 @@ impl Scan {
                     return Ok(on_row);
                 }
                 Err(Halt::Needs(missing)) => {
-                    ready = false;
                     let loaded = missing.load(mode).await;
-                    self.supply(loaded)?;
+                    ready &= self.supply(loaded)?;
                 }
                 Err(Halt::Failed(error)) => return Err(error),
             }
@@ -175,16 +172,16 @@ impl Scan {
         moved.map(|()| !self.done)
     }
 
-    /// Takes what loading came to. A failure ends the scan.
-    pub(crate) fn supply(&mut self, loaded: Result<Loaded>) -> Result<()> {
+    /// Takes what loading came to; true if nobody had to wait for it. A failure ends the scan.
+    pub(crate) fn supply(&mut self, loaded: Result<Loaded>) -> Result<bool> {
         match loaded {
-            Ok(Loaded::Block(block)) => {
-                self.rows.supply(block.as_ref());
-                Ok(())
+            Ok(Loaded::Blocks(loaded)) => {
+                self.rows.supply(&loaded);
+                Ok(loaded.was_ready)
             }
             Ok(Loaded::Value(bytes)) => {
                 self.blob = Some(RowBlob::Fetched(bytes));
-                Ok(())
+                Ok(false)
             }
             Err(error) => {
                 self.done = true;
@@ -441,7 +438,7 @@ pub(crate) async fn newest_change_in(
         match moved {
             Ok(()) => started = true,
             Err(Halt::Needs(missing)) => {
-                merge.supply(missing.load(mode).await?.as_ref());
+                merge.supply(&missing.load(mode).await?);
                 continue;
             }
             Err(Halt::Failed(error)) => return Err(error),

@@ -12,7 +12,7 @@ use crate::file::Backend;
 use crate::lock::Held;
 use crate::metrics::{Metrics, Stats};
 use crate::portable::lock_refused;
-use crate::{Bytes, Completion, File, Lock, Mode, Operation, WritableMap};
+use crate::{Bytes, Completion, File, Lock, Mode, Operation, Warmth, WritableMap};
 
 /// A directory of the host.
 #[derive(Debug)]
@@ -403,19 +403,34 @@ impl SimulatedFile {
     }
 
     pub(crate) fn read_at(&self, mode: Mode, offset: u64, length: usize) -> Completion<Vec<u8>> {
+        self.read(mode, offset, length, <[u8]>::to_vec)
+    }
+
+    /// All of a file is in memory, and a read may fail all the same.
+    pub(crate) fn warm(&self, mode: Mode, offset: u64, length: usize) -> Completion<Warmth> {
+        self.read(mode, offset, length, |_| Warmth::Resident)
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        mode: Mode,
+        offset: u64,
+        length: usize,
+        take: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> Completion<T> {
         self.run(
             mode,
             Operation::Read,
             Some(offset),
             move |machine, failure, file| {
                 if length == 0 {
-                    return Ok(Vec::new());
+                    return Ok(take(&[]));
                 }
                 refuse(without_space(failure))?;
                 let start = usize::try_from(offset).map_err(|_| ErrorKind::UnexpectedEof)?;
                 let end = start.checked_add(length).ok_or(ErrorKind::UnexpectedEof)?;
                 let bytes = machine.disk.bytes(file).get(start..end);
-                Ok(bytes.ok_or(ErrorKind::UnexpectedEof)?.to_vec())
+                Ok(take(bytes.ok_or(ErrorKind::UnexpectedEof)?))
             },
         )
     }
