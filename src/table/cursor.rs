@@ -144,6 +144,7 @@ impl TableCursor {
         let supplied = supplied.find(|block| block.is(self.table.meta().number, number));
         let guard = crossbeam_epoch::pin();
         let open = self.open()?;
+        open.foresee(number, None);
         let resident = open.resident(open.index(), number, supplied, &guard);
         self.count(&resident);
         let Resident { block, pin, .. } = resident?;
@@ -368,6 +369,11 @@ impl Cursor for TableCursor {
     fn entry(&self) -> Option<Entry<'_>> {
         let current = self.current.as_ref()?;
         self.place.entry(current.block())
+    }
+
+    #[inline]
+    fn stands(&self) -> bool {
+        self.current.is_some()
     }
 
     fn supply(&mut self, block: &Arc<CachedBlock>) {
