@@ -14,7 +14,7 @@ fn main() {
     let has = |feature: &str| std::env::var_os(feature).is_some();
     let native = !is("CARGO_CFG_TARGET_FAMILY", "wasm");
     set("codec_zstd", native && has("CARGO_FEATURE_ZSTD"));
-    set("platform_io", has("CARGO_FEATURE_PLATFORM_IO"));
+    set("platform_io", has("CARGO_FEATURE_URING"));
     set("stream", has("CARGO_FEATURE_STREAM"));
     set("wasi_storage", is("CARGO_CFG_TARGET_OS", "wasi"));
     set("prefetch_x86", is("CARGO_CFG_TARGET_ARCH", "x86_64"));

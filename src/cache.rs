@@ -31,6 +31,7 @@ use crate::block::{BlockRef, Layout, Outline, Trailer};
 use crate::error::Fault;
 use crate::hash::KeyHash;
 use crate::read_counters::ReadCounters;
+use crate::residency::Clock;
 
 /// What a resident block costs beyond its bytes, about: itself, its allocations, its place in the ring.
 const OVERHEAD_BYTES: usize = 160;
@@ -164,6 +165,7 @@ pub(crate) struct BlockCache {
     budget_bytes: usize,
     /// Guards the ring, the byte count, and every write of a slot.
     ring: Mutex<Ring>,
+    clock: Arc<Clock>,
     reads: ReadCounters,
 }
 
@@ -196,6 +198,7 @@ impl BlockCache {
         Self {
             budget_bytes,
             ring: Mutex::default(),
+            clock: Arc::default(),
             reads: ReadCounters::default(),
         }
     }
@@ -207,6 +210,11 @@ impl BlockCache {
     /// Bytes of the blocks that are resident.
     pub(crate) fn bytes(&self) -> usize {
         self.ring().bytes
+    }
+
+    /// What makes these tables' beliefs about mapped blocks age.
+    pub(crate) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
     }
 
     /// What reads of the tables that share this cache have done.

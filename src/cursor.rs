@@ -3,7 +3,7 @@
 //! A cursor stands on an entry or on none (before the first, after the last: both read as `None`).
 //! A move runs on what is resident. It either succeeds, fails, or stops with [`Halt::Needs`], having
 //! changed nothing that matters: the caller loads the block, calls `supply`, and makes the same move
-//! again. On mapped tables nothing is ever needed, so the hot path is a plain function call.
+//! again. What is in memory needs nothing, so the hot path is a plain function call.
 
 use std::sync::Arc;
 

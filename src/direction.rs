@@ -9,3 +9,12 @@ pub enum Direction {
     /// Descending keys.
     Reverse,
 }
+
+impl Direction {
+    pub(crate) const fn opposite(self) -> Self {
+        match self {
+            Self::Forward => Self::Reverse,
+            Self::Reverse => Self::Forward,
+        }
+    }
+}

@@ -53,6 +53,7 @@ mod prefetch;
 mod range_tombstone;
 mod read_counters;
 mod record;
+mod residency;
 mod sequence;
 mod sync;
 mod table;
@@ -108,8 +109,8 @@ pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor
 pub use iterator::{LazyRowStream, RowStream};
 pub use options::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions,
-    DurabilityMode, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend, IndexSearchPolicy,
-    PrefixFilterPolicy, StorageMode, WriteOptions,
+    DurabilityMode, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,
+    IndexSearchPolicy, PrefixFilterPolicy, StorageMode, WriteOptions,
 };
 pub use prefix::PrefixExtractor;
 pub use recovery::RecoveryReport;

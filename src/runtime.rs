@@ -9,9 +9,10 @@ pub enum RuntimeMode {
     /// Threads of the database's own.
     #[default]
     NativeThreads,
-    /// Threads of the database's own, and the platform's asynchronous file operations where this version
-    /// uses them, which is nowhere yet: until then it runs as `NativeThreads`. Needs the `platform-io`
-    /// feature: without it, opening fails.
+    /// Threads of the database's own, and for reads that asynchronous calls have to make from the disk a
+    /// ring of the operating system: `io_uring` on Linux. Where there is none, or the system forbids it, as containers
+    /// often do, it runs as `NativeThreads`; `DbStats::storage_uses_platform_async_io` tells. Needs the
+    /// `uring` feature, which is on by default (`platform-io` is its older name): without it, opening fails.
     PlatformIo,
     /// The calling thread, nothing else.
     Inline,
@@ -55,6 +56,7 @@ impl RuntimeOptions {
         RuntimeCapabilities {
             threads: !matches!(self.mode, RuntimeMode::Inline)
                 && trine_platform::thread::available(),
+            rings: matches!(self.mode, RuntimeMode::PlatformIo) && trine_io::RINGS,
         }
     }
 }
@@ -63,6 +65,7 @@ impl RuntimeOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeCapabilities {
     threads: bool,
+    rings: bool,
 }
 
 impl RuntimeCapabilities {
@@ -96,10 +99,11 @@ impl RuntimeCapabilities {
         self.threads
     }
 
-    /// At least one storage operation is asynchronous in the operating system itself. In this version none is.
+    /// At least one storage operation, the read, can be asynchronous in the operating system itself. Whether
+    /// the system lets it be shows when a database is open: `DbStats::storage_uses_platform_async_io`.
     #[must_use]
     pub const fn platform_async_io(self) -> bool {
-        false
+        self.rings
     }
 }
 
@@ -157,7 +161,7 @@ mod tests {
         );
         assert_eq!(
             row(RuntimeOptions::platform_io()),
-            [true, true, true, true, true, false]
+            [true, true, true, true, true, trine_io::RINGS]
         );
         assert_eq!(RuntimeOptions::default(), RuntimeOptions::native_threads());
     }

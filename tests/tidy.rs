@@ -39,7 +39,7 @@ const LAYERS: [&[&str]; 8] = [
         "testing",
     ],
     &["block", "filter", "record"],
-    &["cache"],
+    &["residency", "cache"],
     &["table", "wal", "manifest", "blob"],
     &["tree"],
     &["commit"],
@@ -330,6 +330,116 @@ fn no_file_is_too_long() {
         "files of more than 700 lines: which second idea moved in?",
         &violations,
     );
+}
+
+/// The documentation and the signature of every public function of the file that can fail.
+fn fallible_calls(text: &str) -> Vec<(String, String)> {
+    let lines: Vec<_> = text.lines().collect();
+    let mut calls = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let Some((_, name)) = line.split_once(" fn ") else {
+            continue;
+        };
+        if !line.trim_start().starts_with("pub ") {
+            continue;
+        }
+        let name = name.split(['(', '<']).next().unwrap_or_default();
+        let signature = lines[number..]
+            .iter()
+            .scan(false, |over, line| {
+                let goes_on = !*over;
+                *over = line.trim_end().ends_with('{');
+                goes_on.then_some(*line)
+            })
+            .collect::<String>();
+        let documentation: Vec<_> = lines[..number]
+            .iter()
+            .rev()
+            .take_while(|line| {
+                let is_documentation = line.trim_start().starts_with("///");
+                is_documentation
+                    || !(line.is_empty() || line.ends_with('{') || line.ends_with("$("))
+            })
+            .copied()
+            .collect();
+        if signature.contains("Result<") {
+            calls.push((name.to_owned(), documentation.join("\n")));
+        }
+    }
+    calls
+}
+
+/// What it costs, and for what changes the database how long that lasts. `*_sync` refers to its twin.
+#[test]
+fn every_call_states_its_cost_and_its_durability() {
+    const CHANGES: [&str; 10] = [
+        "put",
+        "delete",
+        "write",
+        "commit",
+        "persist",
+        "flush",
+        "transact",
+        "drop_bucket",
+        "checkpoint",
+        "close",
+    ];
+    let mut violations = Vec::new();
+    let mut seen = 0;
+    for (path, text) in sources("src/db") {
+        for (name, documentation) in fallible_calls(&text) {
+            seen += 1;
+            if documentation.contains("on this thread") {
+                continue;
+            }
+            // What a transaction stages changes nothing before its commit.
+            let stages = path.ends_with("transaction.rs") && name != "commit";
+            let changes = CHANGES.iter().any(|verb| name.starts_with(verb)) && !stages;
+            for (section, wanted) in [("# Cost", true), ("# Durability", changes)] {
+                if wanted && !documentation.contains(section) {
+                    violations.push(format!("{}: {name} has no {section}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "{seen} calls were found");
+    report(
+        "calls that do not say what they cost or make durable",
+        &violations,
+    );
+}
+
+#[test]
+fn the_usage_guide_names_every_public_function() {
+    let guide = fs::read_to_string(root().join("docs/usage.md")).expect("the guide");
+    let words: BTreeSet<_> = guide
+        .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .collect();
+    let mut violations = Vec::new();
+    for (path, text) in sources("src") {
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for line in text.lines().map(str::trim_start) {
+            let Some(rest) = line.strip_prefix("pub ") else {
+                continue;
+            };
+            let Some((before, after)) = rest.split_once("fn ") else {
+                continue;
+            };
+            let name = after.split(['(', '<']).next().unwrap_or_default();
+            let named = |name: &str| words.contains(name);
+            let twin = name.strip_suffix("_sync").unwrap_or(name);
+            if before
+                .split(' ')
+                .all(|word| ["", "async", "const"].contains(&word))
+                && !name.starts_with('$')
+                && !named(twin)
+                && !named(&format!("{twin}_sync"))
+            {
+                violations.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    report("docs/usage.md does not mention", &violations);
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub enum Operation {
     Read,
     /// Write at an offset.
     Write,
+    /// Write at an offset, durably.
+    WriteDurably,
     /// Make a file's bytes durable.
     SyncData,
     /// Make a file's bytes and metadata durable.
@@ -43,17 +45,20 @@ pub enum Operation {
     Lock,
     /// A caller's own work, given to `Storage::offload`.
     Job,
+    /// Start a ring for reads, and prove it.
+    StartRing,
 }
 
 impl Operation {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::CreateDirectory,
         Self::Create,
         Self::Open,
         Self::Len,
         Self::Read,
         Self::Write,
+        Self::WriteDurably,
         Self::SyncData,
         Self::SyncAll,
         Self::SetLen,
@@ -65,6 +70,7 @@ impl Operation {
         Self::SyncDirectory,
         Self::Lock,
         Self::Job,
+        Self::StartRing,
     ];
 
     /// Its place in [`Operation::ALL`].

@@ -8,11 +8,20 @@ use std::sync::Arc;
 use crate::error::Attempt;
 use crate::memory::MemoryFile;
 use crate::portable::PortableFile;
-use crate::{Bytes, Completion, Mode, Operation};
+use crate::{Bytes, Completion, Mode, Operation, WritableMap};
 
 /// An open file of a [`crate::Storage`].
 #[derive(Clone, Debug)]
 pub struct File(pub(crate) Backend);
+
+/// Where bytes were that are in memory now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warmth {
+    /// In memory already.
+    Resident,
+    /// On the disk, as far as anybody can tell.
+    Fetched,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Backend {
@@ -67,6 +76,28 @@ impl File {
         }
     }
 
+    /// As `read_at`, for bytes that nobody will want again soon: the host keeps in memory what it had
+    /// there before, not more, where it can be told so.
+    pub fn read_once_at(&self, mode: Mode, offset: u64, length: usize) -> Completion<Vec<u8>> {
+        match &self.0 {
+            Backend::Memory(_) => self.read_at(mode, offset, length),
+            Backend::Portable(file) => file.read_once_at(mode, offset, length),
+        }
+    }
+
+    /// Brings `length` bytes at `offset` into memory, so that the next touch of a map of them does not
+    /// wait for the disk; `UnexpectedEof` where the file ends before.
+    ///
+    /// One read fetches all of it; a map would fetch page by page.
+    pub fn warm(&self, mode: Mode, offset: u64, length: usize) -> Completion<Warmth> {
+        match &self.0 {
+            Backend::Memory(file) => {
+                finished(file, Operation::Read, Some(offset), Ok(Warmth::Resident))
+            }
+            Backend::Portable(file) => file.warm(mode, offset, length),
+        }
+    }
+
     /// Writes all of `bytes` at `offset`, extending the file as needed, and gives the buffer back.
     ///
     /// A gap before `offset` reads as zeros. Writing nothing extends nothing.
@@ -83,6 +114,30 @@ impl File {
                 finished(file, Operation::Write, Some(offset), written)
             }
             Backend::Portable(file) => file.write_at(mode, offset, bytes),
+        }
+    }
+
+    /// As `write_at`; the bytes survive power loss when it returns, those that were written before may not.
+    ///
+    /// After it failed nothing is known of what is in the file and what is durable: see `sync_data`.
+    pub fn write_durably_at(&self, mode: Mode, offset: u64, bytes: Vec<u8>) -> Completion<Vec<u8>> {
+        match &self.0 {
+            Backend::Memory(file) => {
+                let written = file
+                    .write_at(offset, &bytes)
+                    .and_then(|()| file.sync())
+                    .map(|()| bytes);
+                finished(file, Operation::WriteDurably, Some(offset), written)
+            }
+            Backend::Portable(file) => file.write_durably_at(mode, offset, bytes),
+        }
+    }
+
+    /// Starts writing a range to the device, so that a later sync finds less to do. A hint: where the host
+    /// has no such call, nothing happens.
+    pub fn start_writeback(&self, offset: u64, length: u64) {
+        if let Backend::Portable(file) = &self.0 {
+            file.start_writeback(offset, length);
         }
     }
 
@@ -125,6 +180,19 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::Map, None, file.map(length)),
             Backend::Portable(file) => file.map(mode, length),
+        }
+    }
+
+    /// A map of the file to write through, where the backend has one: bytes stored there are with the OS at once,
+    /// as after `write_at`, without a call. `None`: use `write_at`; also where the host could find later that there is
+    /// no room for them.
+    ///
+    /// All `length` bytes must have been written before; the file must never be cut while the map lives. `write_at`,
+    /// `read_at` and syncs of the same file see the same bytes.
+    pub fn map_writable(&self, mode: Mode, length: u64) -> Completion<Option<WritableMap>> {
+        match &self.0 {
+            Backend::Memory(file) => finished(file, Operation::Map, None, Ok(None)),
+            Backend::Portable(file) => file.map_writable(mode, length),
         }
     }
 }

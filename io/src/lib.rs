@@ -12,9 +12,11 @@
 //! | short reads and writes | never: all bytes or an error | same: interrupted and partial calls are carried on |
 //! | failed `write_at` | nothing was written | some of the bytes may be |
 //! | failed sync | cannot happen | what was not durable may be lost for good; syncing again proves nothing |
+//! | `write_durably_at` | a write, then a sync | the same in one call where the host has one |
+//! | `map_writable` | never | on 64-bit Linux, where the file system writes over in place |
 //! | `map` | shares the bytes; a later write copies them first | a read-only map, on 64-bit unix and Windows; else `None` |
 //! | `lock` | excludes clones of this storage; no file shows | excludes every process (on WASI this one), by a file of that name that is there while it is held |
-//! | [`Mode::Cooperative`] | inline, since it costs nothing | on the storage's offload threads; inline if there are none |
+//! | [`Mode::Cooperative`] | inline, since it costs nothing | on the storage's offload threads; inline if there are none. Reads: inline if the page cache has the bytes, else by a ring if one was started, else as all |
 //!
 //! On a host without files (the browser's main target) the portable backend compiles and every call fails
 //! with `Unsupported`.
@@ -38,6 +40,7 @@
 
 pub mod buffer;
 pub mod completion;
+mod driver;
 pub mod error;
 pub mod file;
 pub mod lock;
@@ -47,12 +50,20 @@ pub mod metrics;
 mod name;
 mod offload;
 mod portable;
+mod reads;
 pub mod storage;
+#[cfg(uring)]
+mod uring;
+mod writable_map;
+
+/// Whether this build can read through a ring of the operating system: see [`Storage::start_rings`].
+pub const RINGS: bool = cfg!(uring);
 
 pub use buffer::Bytes;
 pub use completion::Completion;
 pub use error::{Error, LockRefusal, Operation, Result};
-pub use file::File;
+pub use file::{File, Warmth};
 pub use lock::Lock;
 pub use metrics::{OffloadStats, OperationStats, Stats};
 pub use storage::{Capabilities, Mode, PortableOptions, Storage};
+pub use writable_map::WritableMap;

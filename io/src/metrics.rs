@@ -3,6 +3,7 @@
 //! Counters only grow, except those that say what is queued now. They are relaxed atomics, shared by all clones and files of one
 //! storage: cheap, exact once everything has finished, not a consistent cut before.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -42,6 +43,18 @@ pub struct Stats {
     pub offloaded_operations: OffloadStats,
     /// Whole jobs that went to the offload threads.
     pub offloaded_jobs: OffloadStats,
+    /// Reads that a ring of the operating system carried out.
+    pub driven_reads: OffloadStats,
+}
+
+impl OffloadStats {
+    /// Adds what another one counted.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.submitted += other.submitted;
+        self.completed += other.completed;
+        self.queued += other.queued;
+        self.nanos += other.nanos;
+    }
 }
 
 impl Stats {
@@ -69,11 +82,26 @@ struct OperationCounters {
 pub(crate) struct Metrics {
     operations: [OperationCounters; Operation::ALL.len()],
     inline: AtomicU64,
+    /// Told of each operation, on the thread that does it.
+    watcher: OnceLock<fn(Operation)>,
 }
 
 impl Metrics {
+    /// Has every operation told to `watcher`, for good.
+    pub(crate) fn watch(&self, watcher: fn(Operation)) {
+        // The first one stays.
+        let _ = self.watcher.set(watcher);
+    }
+
+    fn tell(&self, operation: Operation) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher(operation);
+        }
+    }
+
     /// Counts an operation that is not worth timing.
     pub(crate) fn count(&self, operation: Operation) {
+        self.tell(operation);
         self.inline.fetch_add(1, Relaxed);
         if let Some(counters) = self.operations.get(operation.index()) {
             counters.requests.fetch_add(1, Relaxed);
@@ -82,6 +110,7 @@ impl Metrics {
 
     /// Runs and times an operation, on whatever thread this is.
     pub(crate) fn time<T>(&self, operation: Operation, work: impl FnOnce() -> T) -> T {
+        self.tell(operation);
         let start = clock::now();
         let result = work();
         if let Some(counters) = self.operations.get(operation.index()) {
@@ -89,6 +118,14 @@ impl Metrics {
             counters.nanos.fetch_add(nanos(start.elapsed()), Relaxed);
         }
         result
+    }
+
+    /// Counts an operation that the host carried out by itself since `start`.
+    pub(crate) fn driven(&self, operation: Operation, start: Instant) {
+        if let Some(counters) = self.operations.get(operation.index()) {
+            counters.requests.fetch_add(1, Relaxed);
+            counters.nanos.fetch_add(nanos(start.elapsed()), Relaxed);
+        }
     }
 
     /// Runs and times an operation on the caller's thread.

@@ -6,42 +6,75 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use trine_platform::target::{self, Access};
 use trine_platform::{DirectoryLock, LockError};
 
+use crate::driver::ReadDriver;
 use crate::error::Attempt;
 use crate::file::Backend;
 use crate::lock::Held;
 use crate::metrics::{Metrics, Stats};
 use crate::offload::Offload;
-use crate::{Bytes, Completion, File, Lock, Mode, Operation, mapped};
-
-/// Longer reads are compared with the file's length before memory is taken for them, so that a length
-/// from damaged bytes fails instead of exhausting memory.
-const UNCHECKED_READ_BYTES_MAX: usize = 1 << 20;
+#[cfg(uring)]
+use crate::uring::UringDriver;
+use crate::{
+    Bytes, Completion, File, Lock, Mode, Operation, PortableOptions, WritableMap, mapped,
+    writable_map,
+};
 
 /// What a directory and its files share: where work runs, and how it is counted.
 #[derive(Debug)]
 pub(crate) struct Host {
-    metrics: Arc<Metrics>,
-    offload: Offload,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) offload: Offload,
+    /// What cold reads of callers that must not wait go to instead of the offload threads. Each has a thread.
+    drivers: OnceLock<Vec<Box<dyn ReadDriver>>>,
+    /// Whose turn it is.
+    turn: AtomicUsize,
+    maps: bool,
 }
 
 impl Host {
-    pub(crate) fn new(operation_threads: usize, job_threads: usize) -> Self {
+    pub(crate) fn new(options: PortableOptions) -> Self {
         Self {
             metrics: Arc::default(),
-            offload: Offload::new(operation_threads, job_threads),
+            offload: Offload::new(options.offload_threads, options.job_threads),
+            drivers: OnceLock::new(),
+            turn: AtomicUsize::new(0),
+            maps: options.map && mapped::AVAILABLE,
         }
+    }
+
+    /// The driver that the next read goes to, if there is one.
+    pub(crate) fn driver(&self) -> Option<&dyn ReadDriver> {
+        let drivers = self.drivers.get()?;
+        let turn = match drivers.len() {
+            0 | 1 => 0,
+            count => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+        };
+        drivers.get(turn).map(AsRef::as_ref)
+    }
+
+    /// Whether files are mapped here.
+    pub(crate) fn maps(&self) -> bool {
+        self.maps
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.metrics.stats();
         stats.offloaded_operations = self.offload.operations.stats();
         stats.offloaded_jobs = self.offload.jobs.stats();
+        for driver in self.drivers.get().into_iter().flatten() {
+            stats.driven_reads.add(driver.stats());
+        }
         stats
+    }
+
+    pub(crate) fn watch(&self, watcher: fn(Operation)) {
+        self.metrics.watch(watcher);
     }
 
     pub(crate) fn is_cooperative(&self) -> bool {
@@ -106,9 +139,9 @@ pub(crate) struct PortableDirectory {
 #[derive(Debug)]
 pub(crate) struct PortableFile {
     pub(crate) name: Arc<str>,
-    file: fs::File,
+    pub(crate) file: fs::File,
     is_writable: bool,
-    host: Arc<Host>,
+    pub(crate) host: Arc<Host>,
 }
 
 impl PortableDirectory {
@@ -160,6 +193,22 @@ impl PortableDirectory {
 
     pub(crate) fn create_directory(self: &Arc<Self>, mode: Mode) -> Completion<()> {
         self.on_directory(mode, Operation::CreateDirectory, create_directory)
+    }
+
+    /// Starts `count` rings for the reads of all files, proved by reading the file `name`.
+    pub(crate) fn start_rings(
+        self: &Arc<Self>,
+        mode: Mode,
+        name: &str,
+        count: usize,
+    ) -> Completion<()> {
+        self.on_file(mode, Operation::StartRing, name, move |directory, name| {
+            let file = target::open_regular(&directory.path.join(name), Access::Read)?;
+            let drivers = rings(&Arc::new(PortableFile::alone(name, file)), count)?;
+            // Whoever came first has started as good ones.
+            drop(directory.host.drivers.set(drivers));
+            Ok(())
+        })
     }
 
     pub(crate) fn create(self: &Arc<Self>, mode: Mode, name: &str) -> Completion<File> {
@@ -231,6 +280,17 @@ impl PortableDirectory {
     }
 }
 
+#[cfg(uring)]
+fn rings(proof: &Arc<PortableFile>, count: usize) -> io::Result<Vec<Box<dyn ReadDriver>>> {
+    let start = |_| -> io::Result<Box<dyn ReadDriver>> { Ok(Box::new(UringDriver::start(proof)?)) };
+    (0..count).map(start).collect()
+}
+
+#[cfg(not(uring))]
+fn rings(_proof: &Arc<PortableFile>, _count: usize) -> io::Result<Vec<Box<dyn ReadDriver>>> {
+    Err(ErrorKind::Unsupported.into())
+}
+
 /// A refused lock as an error that `Error::lock_refusal` recognises.
 pub(crate) fn lock_refused(error: LockError) -> io::Error {
     let kind = match error {
@@ -262,7 +322,17 @@ fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 impl PortableFile {
-    fn run<T: Send + 'static>(
+    /// A file for reading with a host of its own: a driver must not keep the host that keeps it.
+    pub(crate) fn alone(name: &str, file: fs::File) -> Self {
+        Self {
+            name: name.into(),
+            file,
+            is_writable: false,
+            host: Arc::new(Host::new(PortableOptions::default())),
+        }
+    }
+
+    pub(crate) fn run<T: Send + 'static>(
         self: &Arc<Self>,
         mode: Mode,
         operation: Operation,
@@ -292,26 +362,6 @@ impl PortableFile {
         })
     }
 
-    pub(crate) fn read_at(
-        self: &Arc<Self>,
-        mode: Mode,
-        offset: u64,
-        length: usize,
-    ) -> Completion<Vec<u8>> {
-        self.run(mode, Operation::Read, Some(offset), move |file| {
-            if length == 0 {
-                return Ok(Vec::new());
-            }
-            let end = end(offset, length).ok_or(ErrorKind::UnexpectedEof)?;
-            if length > UNCHECKED_READ_BYTES_MAX && end > file.file.metadata()?.len() {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            let mut bytes = vec![0; length];
-            target::read_exact_at(&file.file, &mut bytes, offset)?;
-            Ok(bytes)
-        })
-    }
-
     pub(crate) fn write_at(
         self: &Arc<Self>,
         mode: Mode,
@@ -324,6 +374,24 @@ impl PortableFile {
             target::write_all_at(&file.file, &bytes, offset)?;
             Ok(bytes)
         })
+    }
+
+    pub(crate) fn write_durably_at(
+        self: &Arc<Self>,
+        mode: Mode,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Completion<Vec<u8>> {
+        self.run(mode, Operation::WriteDurably, Some(offset), move |file| {
+            file.check_writable()?;
+            end(offset, bytes.len()).ok_or(ErrorKind::FileTooLarge)?;
+            target::write_all_durably_at(&file.file, &bytes, offset)?;
+            Ok(bytes)
+        })
+    }
+
+    pub(crate) fn start_writeback(&self, offset: u64, length: u64) {
+        target::start_writeback(&self.file, offset, length);
     }
 
     pub(crate) fn sync_data(self: &Arc<Self>, mode: Mode) -> Completion<()> {
@@ -350,13 +418,29 @@ impl PortableFile {
 
     pub(crate) fn map(self: &Arc<Self>, mode: Mode, length: u64) -> Completion<Option<Bytes>> {
         self.run(mode, Operation::Map, None, move |file| {
+            if !file.host.maps() {
+                return Ok(None);
+            }
             Ok(mapped::map(&file.file, length)?.map(Bytes::from_map))
         })
     }
 }
 
+impl PortableFile {
+    pub(crate) fn map_writable(
+        self: &Arc<Self>,
+        mode: Mode,
+        length: u64,
+    ) -> Completion<Option<WritableMap>> {
+        self.run(mode, Operation::Map, None, move |file| {
+            file.check_writable()?;
+            writable_map::map(&file.file, length)
+        })
+    }
+}
+
 /// Where a range ends, if a host's signed offsets go that far.
-fn end(offset: u64, length: usize) -> Option<u64> {
+pub(crate) fn end(offset: u64, length: usize) -> Option<u64> {
     let end = offset.checked_add(u64::try_from(length).ok()?)?;
     (end <= i64::MAX.cast_unsigned()).then_some(end)
 }

@@ -11,7 +11,7 @@ use crate::file::Backend as FileBackend;
 use crate::lock::{Held, MemoryLock};
 use crate::memory::MemoryDirectory;
 use crate::portable::{Host, PortableDirectory, lock_refused};
-use crate::{Completion, File, Lock, Operation, Result, Stats, mapped, name};
+use crate::{Completion, File, Lock, Operation, Result, Stats, name};
 
 /// How an operation may complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +36,21 @@ pub struct Capabilities {
 /// How a portable storage runs cooperative calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortableOptions {
-    /// Threads for single operations, started when needed. 0: they run on the caller's thread. Default 4.
+    /// Threads for single operations, started when needed. 0: they run on the caller's thread. Default 16:
+    /// so many cold reads at once keep a disk busy.
     pub offload_threads: usize,
     /// Threads for whole jobs, started when needed. 0: they run on the caller's thread. Default 2.
     pub job_threads: usize,
+    /// Whether finished files may be mapped, where the host can. Default true.
+    pub map: bool,
 }
 
 impl Default for PortableOptions {
     fn default() -> Self {
         Self {
-            offload_threads: 4,
+            offload_threads: 16,
             job_threads: 2,
+            map: true,
         }
     }
 }
@@ -103,9 +107,9 @@ impl Storage {
 
     /// The directory at `path` of the host's file system. Nothing is touched yet, and no thread started.
     pub fn portable_with(path: &Path, options: PortableOptions) -> Self {
-        let host = Host::new(options.offload_threads, options.job_threads);
         Self(Backend::Portable(Arc::new(PortableDirectory::new(
-            path, host,
+            path,
+            Host::new(options),
         ))))
     }
 
@@ -114,6 +118,7 @@ impl Storage {
         let options = PortableOptions {
             offload_threads: 0,
             job_threads: 0,
+            ..PortableOptions::default()
         };
         Self::portable_with(path, options)
     }
@@ -128,7 +133,7 @@ impl Storage {
             },
             Backend::Portable(directory) => Capabilities {
                 durable_sync: target::DURABLE_SYNC,
-                map: mapped::AVAILABLE,
+                map: directory.host.maps(),
                 cooperative: directory.host.is_cooperative(),
             },
         }
@@ -163,6 +168,41 @@ impl Storage {
                 Completion::ready(Ok(work()))
             }
             Backend::Portable(directory) => directory.host.job(mode, work),
+        }
+    }
+
+    /// Starts `count` threads that carry out cold reads of cooperative callers through a ring of the operating
+    /// system (`io_uring`), for all files, also those that are open. Each proves itself by reading the front
+    /// of the file `name`. Until then, and if it fails, such reads go to the offload threads.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no such thing, in memory too; else what the host says: containers often
+    /// forbid it with `PermissionDenied`.
+    pub fn start_rings(&self, mode: Mode, name: &str, count: usize) -> Completion<()> {
+        check_name!(Operation::StartRing, name);
+        match &self.0 {
+            Backend::Memory(directory) => {
+                let refused = Err(io::ErrorKind::Unsupported.into());
+                finished(directory, Operation::StartRing, name, refused)
+            }
+            Backend::Portable(directory) => directory.start_rings(mode, name, count),
+        }
+    }
+
+    /// Whether cold reads of cooperative callers go to a ring of the operating system.
+    pub fn has_rings(&self) -> bool {
+        match &self.0 {
+            Backend::Memory(_) => false,
+            Backend::Portable(directory) => directory.host.driver().is_some(),
+        }
+    }
+
+    /// For tests: `watcher` is called before every operation from now on, on the thread that does it. The first
+    /// watcher of a storage stays.
+    pub fn watch(&self, watcher: fn(Operation)) {
+        match &self.0 {
+            Backend::Memory(directory) => directory.metrics.watch(watcher),
+            Backend::Portable(directory) => directory.host.watch(watcher),
         }
     }
 

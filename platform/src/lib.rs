@@ -9,6 +9,7 @@
 //! | [`timer`] | yes | yes | does not wait | does not wait |
 //! | [`block_on`](mod@block_on), [`event`], [`baton`] | yes | yes | yes, if nothing pends | yes, if nothing pends |
 //! | [`target`] positional I/O | `pread`, `pwrite` | `seek_read`, `seek_write` | `pread`, `pwrite` | `Unsupported` |
+//! | [`page_cache`] | Linux: what is in memory, and reads that leave no trace; else nothing is known | as there | as there | as there |
 //! | [`target`] directory sync | `fsync` | the file system's own journal | where the host can | `Unsupported` |
 //! | [`lock`] | `flock`, dies with the process | share mode and lock, die with the process | this process only | `Unsupported` |
 //!
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod event;
 pub mod lock;
 pub mod pace;
+pub mod page_cache;
 pub mod random;
 mod sync;
 pub mod target;

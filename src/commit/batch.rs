@@ -260,6 +260,15 @@ fn covers(start: &[u8], end: &[u8], key: &[u8]) -> bool {
 pub(crate) struct EncodedBatch {
     bytes: Vec<u8>,
     operations: usize,
+    deletes_ranges: bool,
+}
+
+/// The bytes of a batch, with what need not be looked for in them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoded<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Without a range delete, no operation covers another.
+    pub(crate) may_delete_ranges: bool,
 }
 
 impl EncodedBatch {
@@ -283,6 +292,7 @@ impl EncodedBatch {
         let end = end.unwrap_or_default();
         within("range bound", end.len(), KEY_BYTES_MAX)?;
         self.start(2, bucket, &start, end.len())?;
+        self.deletes_ranges = true;
         put_bytes(&mut self.bytes, &end);
         Ok(())
     }
@@ -307,6 +317,13 @@ impl EncodedBatch {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    pub(crate) fn encoded(&self) -> Encoded<'_> {
+        Encoded {
+            bytes: &self.bytes,
+            may_delete_ranges: self.deletes_ranges,
+        }
     }
 }
 

@@ -104,7 +104,7 @@ impl BucketReads {
             let newest = loop {
                 match newest_change(&view, key, since, &supplied) {
                     Ok(newest) => break newest,
-                    Err(Halt::Needs(missing)) => supplied.extend(missing.load(mode).await?),
+                    Err(Halt::Needs(missing)) => supplied.extend(missing.load(mode).await?.blocks),
                     Err(Halt::Failed(error)) => return Err(error),
                 }
             };

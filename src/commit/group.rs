@@ -1,23 +1,30 @@
-//! One group of commits: validated, logged by one write, applied, made durable by one sync, published.
+//! One group of commits: validated, logged by one write as durably as asked, applied, published.
 
 use std::sync::Arc;
 
-use trine_io::{Mode, Storage};
-use trine_platform::baton::Baton;
+use trine_io::Mode;
 use trine_platform::bell::Bell;
 
-use crate::commit::batch::{Operation, operations};
+use crate::commit::batch::{Encoded, Operation, operations};
+use crate::commit::supply::LogSupply;
 use crate::commit::{Commit, CommitPath, Work, Writer};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::Kind;
-use crate::manifest::{BucketId, Change, Manifest, VersionEdit};
+use crate::manifest::{BucketId, Change, VersionEdit};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
-use crate::tree::{Registry, Tree, Trees};
-use crate::wal::SegmentWriter;
+use crate::tree::{Registry, Tree};
+use crate::wal::LogWriter;
 
-/// A segment is left for a new one when it has grown to this.
+/// The size of segments once the log has grown.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
+
+/// A segment whose file grows with it is left when it has grown to this. Small, so that a database that is
+/// written to soon has files made ahead, and one that is not takes no space for them.
+const GROWING_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 64 << 10 };
+
+/// A segment is followed by one so many times as long, up to [`SEGMENT_BYTES`].
+const SEGMENT_FACTOR: u64 = 16;
 
 /// A memtable is frozen, however little it holds, when the log has gone on by so many segments since
 /// its first commit: a bucket that is hardly written to would else keep the whole log from then on.
@@ -34,13 +41,7 @@ pub(crate) struct GroupContext {
     /// Rung when there is something to flush.
     pub(crate) maintenance: Arc<Bell>,
     /// `None` in memory.
-    pub(crate) log: Option<LogContext>,
-}
-
-/// Where segments are created.
-pub(crate) struct LogContext {
-    pub(crate) storage: Storage,
-    pub(crate) manifest: Arc<Baton<Manifest>>,
+    pub(crate) log: Option<Arc<LogSupply>>,
 }
 
 /// Why nothing is written any more.
@@ -101,63 +102,106 @@ pub(super) async fn serve(
                 commits.push(commit);
                 if bytes >= GROUP_BYTES || !matches!(work.peek(), Some(Work::Commit(_))) {
                     bytes = 0;
-                    results.extend(
-                        commit_group(path, writer, std::mem::take(&mut commits), mode).await,
-                    );
+                    let group = std::mem::take(&mut commits);
+                    let mut group_results = Vec::with_capacity(group.len());
+                    commit_group(path, writer, &group, &mut group_results, mode).await;
+                    results.append(&mut group_results);
                 }
             }
-            Work::Persist(durability) => {
-                results.push(persist(path, writer, durability, mode).await);
-            }
-            Work::Freeze => results.push(freeze(path, writer, mode).await),
-            Work::Drop(tree) => results.push(drop_tree(path, writer, &tree, mode).await),
-            Work::Close => results.push(close(path, writer, mode).await),
+            other => results.push(serve_other(path, writer, other, mode).await),
         }
     }
     results
 }
 
+/// Does one piece of work. Allocates nothing for a commit.
+pub(super) async fn serve_one(
+    path: &CommitPath,
+    writer: &mut Writer,
+    work: Work,
+    mode: Mode,
+) -> Result<Sequence> {
+    let Work::Commit(commit) = work else {
+        return serve_other(path, writer, work, mode).await;
+    };
+    let mut results = std::mem::take(&mut writer.results);
+    commit_group(
+        path,
+        writer,
+        std::slice::from_ref(&commit),
+        &mut results,
+        mode,
+    )
+    .await;
+    let result = results.pop();
+    writer.results = results;
+    result.unwrap_or_else(|| Err(Failure::lost().error()))
+}
+
+async fn serve_other(
+    path: &CommitPath,
+    writer: &mut Writer,
+    work: Work,
+    mode: Mode,
+) -> Result<Sequence> {
+    match work {
+        // Commits come in groups.
+        Work::Commit(_) => Err(Failure::lost().error()),
+        Work::Persist(durability) => persist(path, writer, durability, mode).await,
+        Work::Freeze => freeze(path, writer, mode).await,
+        Work::Drop(tree) => drop_tree(path, writer, &tree, mode).await,
+        Work::Close => close(path, writer, mode).await,
+    }
+}
+
+/// Those of a group that take a sequence, with it, going by their results so far.
+fn accepted<'a>(
+    commits: &'a [Commit],
+    results: &'a [Result<Sequence>],
+) -> impl Iterator<Item = (Sequence, &'a Commit)> + Clone {
+    let taken = |(commit, result): (&'a Commit, &'a Result<Sequence>)| match result {
+        Ok(sequence) if !commit.batch.is_empty() => Some((*sequence, commit)),
+        _ => None,
+    };
+    commits.iter().zip(results).filter_map(taken)
+}
+
+/// Commits a group; `results`, which is empty, gets one result for each.
 async fn commit_group(
     path: &CommitPath,
     writer: &mut Writer,
-    commits: Vec<Commit>,
+    commits: &[Commit],
+    results: &mut Vec<Result<Sequence>>,
     mode: Mode,
-) -> Vec<Result<Sequence>> {
-    let mut results: Vec<Result<Sequence>> = Vec::with_capacity(commits.len());
-    let mut accepted: Vec<(Sequence, &Commit)> = Vec::with_capacity(commits.len());
+) {
     let mut last = writer.last;
-    for commit in &commits {
-        let result = match admit(writer, &accepted, commit, mode).await {
-            Err(error) => Err(error),
+    for commit in commits {
+        let admitted = admit(writer, accepted(commits, results), commit, mode).await;
+        let result = match admitted {
             Ok(()) if commit.batch.is_empty() => Ok(last),
             Ok(()) => match last.next() {
                 Some(next) => {
                     last = next;
-                    accepted.push((next, commit));
                     Ok(next)
                 }
                 None => Err(Error::invalid_options("sequence numbers are used up")),
             },
+            Err(error) => Err(error),
         };
         results.push(result);
     }
-    if accepted.is_empty() {
-        return results;
+    if last == writer.last {
+        return;
     }
     path.note_allocated(last);
-    let logged = match rotate_when_long(path, writer, mode).await {
-        Ok(()) => log_and_apply(path, writer, &accepted, mode).await,
-        // Nothing was written yet.
-        Err(error) => Err(error),
-    };
-    match logged {
+    match log_and_apply(path, writer, accepted(commits, results), mode).await {
         Ok(full) => {
             writer.last = last;
-            let bytes = accepted
-                .iter()
-                .map(|(_, commit)| commit.batch.as_bytes().len())
-                .sum();
-            path.note_logged(writer, accepted.len(), bytes);
+            let (count, bytes) = accepted(commits, results)
+                .fold((0, 0), |(count, bytes), (_, commit)| {
+                    (count + 1, bytes + commit.batch.as_bytes().len())
+                });
+            path.note_logged(writer, count, bytes);
             path.publish(last);
             if full.iter().map(|tree| tree.freeze()).count() > 0 {
                 path.context.maintenance.ring();
@@ -177,13 +221,12 @@ async fn commit_group(
             }
         }
     }
-    results
 }
 
 /// Whether the commit may join the group.
 async fn admit(
     writer: &Writer,
-    accepted: &[(Sequence, &Commit)],
+    mut accepted: impl Iterator<Item = (Sequence, &Commit)>,
     commit: &Commit,
     mode: Mode,
 ) -> Result<()> {
@@ -191,14 +234,12 @@ async fn admit(
         return Err(failure.error());
     }
     // Buckets are dropped by the leader, too: none goes away between here and the memtable.
-    for tree in &commit.trees {
+    for tree in commit.trees.iter() {
         tree.check_kept()?;
     }
     if let Some(reads) = &commit.reads {
         reads.validate(mode).await?;
-        for (_, earlier) in accepted {
-            reads.validate_against(earlier.batch.as_bytes())?;
-        }
+        accepted.try_for_each(|(_, earlier)| reads.validate_against(earlier.batch.as_bytes()))?;
     }
     Ok(())
 }
@@ -231,22 +272,113 @@ impl From<Error> for Stop {
     }
 }
 
-/// Leaves a segment that has grown to its limit, and freezes memtables that keep the oldest ones.
-async fn rotate_when_long(
+/// Gives back the trees whose active memtables have grown to their limit.
+async fn log_and_apply(
     path: &CommitPath,
     writer: &mut Writer,
+    accepted: impl Iterator<Item = (Sequence, &Commit)> + Clone,
+    mode: Mode,
+) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
+    let mut segment = 0;
+    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) {
+        let bytes = accepted
+            .clone()
+            .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
+            .sum::<u64>();
+        if is_long(log, bytes) {
+            let next = writer.last.next().unwrap_or(writer.last);
+            go_over(path, log, supply, next, mode).await?;
+        }
+        for (sequence, commit) in accepted.clone() {
+            if let Err(error) = log.push_commit(sequence, commit.batch.as_bytes()) {
+                log.forget_staged();
+                let for_ever = log.check().is_err();
+                return Err(Stop { error, for_ever });
+            }
+        }
+        let durably = accepted
+            .clone()
+            .any(|(_, commit)| is_synced(commit.durability));
+        if let Err(error) = log.write(durably, mode).await {
+            // What was taken back never happened: the disk may have room again for the next one.
+            let for_ever = log.check().is_err();
+            return Err(Stop { error, for_ever });
+        }
+        segment = log.number();
+        ask_ahead(log, supply, &mut writer.asked);
+    }
+    let mut full: Vec<Arc<Tree>> = Vec::new();
+    let limit = path.context.write_buffer_bytes;
+    for (sequence, commit) in accepted {
+        let own = |id| commit.trees.iter().find(|tree| tree.id() == id);
+        let batch = commit.batch.encoded();
+        apply(own, sequence, &batch, segment, Tree::insert, |_| true)?;
+        for tree in commit.trees.iter() {
+            if limit.is_some_and(|limit| tree.is_full(limit))
+                && !full.iter().any(|other| other.id() == tree.id())
+            {
+                full.push(Arc::clone(tree));
+            }
+        }
+    }
+    Ok(full)
+}
+
+fn is_synced(durability: DurabilityMode) -> bool {
+    match durability {
+        DurabilityMode::Buffered | DurabilityMode::Flush => false,
+        DurabilityMode::SyncData | DurabilityMode::SyncAll => true,
+    }
+}
+
+/// How long the current segment may become.
+fn limit(log: &LogWriter) -> u64 {
+    log.prepared().max(GROWING_BYTES)
+}
+
+/// Whether the segment has no room for `bytes` more.
+fn is_long(log: &LogWriter, bytes: u64) -> bool {
+    log.has_commits() && log.bytes() + bytes + bytes / 64 >= limit(log)
+}
+
+/// Has the next segment made ready, once the current one is half full; again whenever the log has grown as much again.
+fn ask_ahead(log: &LogWriter, supply: &Arc<LogSupply>, asked: &mut (u64, u64)) {
+    let step = limit(log) / 2;
+    let steps = log.bytes() / step;
+    if steps > 0 && *asked != (log.number(), steps) {
+        *asked = (log.number(), steps);
+        supply.ask((limit(log) * SEGMENT_FACTOR).min(SEGMENT_BYTES));
+    }
+}
+
+/// Goes over to the next segment, if it is ready, and freezes memtables that keep the oldest ones.
+async fn go_over(
+    path: &CommitPath,
+    log: &mut LogWriter,
+    supply: &LogSupply,
+    first_sequence: Sequence,
     mode: Mode,
 ) -> std::result::Result<(), Stop> {
-    let Some(log) = &path.context.log else {
+    let Some(next) = supply.take_ready() else {
         return Ok(());
     };
-    let long = |current: &SegmentWriter| current.bytes() >= SEGMENT_BYTES;
-    let Some(number) = rotate_if(writer, log, long, mode).await? else {
-        return Ok(());
-    };
+    match log.go_over(next, first_sequence, mode).await {
+        Ok((left, own)) => supply.went_over(log.number(), left, own),
+        Err((next, error)) => {
+            supply.give_back(*next);
+            return match error {
+                None => Ok(()),
+                // Nothing is in the other.
+                Some(error) => {
+                    let for_ever = log.check().is_err();
+                    Err(Stop { error, for_ever })
+                }
+            };
+        }
+    }
     for tree in path.context.trees.load().iter() {
         let first = tree.first_segment();
-        if first.is_some_and(|first| first.saturating_add(SEGMENTS_KEPT) <= number) {
+        if first.is_some_and(|first| first.saturating_add(SEGMENTS_KEPT) <= log.number()) {
             tree.freeze();
             path.context.maintenance.ring();
         }
@@ -254,113 +386,39 @@ async fn rotate_when_long(
     Ok(())
 }
 
-/// Gives back the trees whose active memtables have grown to their limit.
-async fn log_and_apply(
-    path: &CommitPath,
-    writer: &mut Writer,
-    accepted: &[(Sequence, &Commit)],
-    mode: Mode,
-) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
-    let mut segment = 0;
-    if let Some(writer) = &mut writer.log {
-        for (sequence, commit) in accepted {
-            writer.push_commit(*sequence, commit.batch.as_bytes())?;
-        }
-        writer.write(mode).await?;
-        segment = writer.number();
-    }
-    let trees = path.context.trees.load();
-    let mut full: Vec<Arc<Tree>> = Vec::new();
-    for (sequence, commit) in accepted {
-        apply(
-            &trees,
-            *sequence,
-            commit.batch.as_bytes(),
-            segment,
-            Tree::insert,
-            |_| true,
-            |tree| {
-                let limit = path.context.write_buffer_bytes;
-                if limit.is_some_and(|limit| tree.is_full(limit))
-                    && !full.iter().any(|other| other.id() == tree.id())
-                {
-                    full.push(Arc::clone(tree));
-                }
-            },
-        )?;
-    }
-    let strongest = accepted
-        .iter()
-        .map(|(_, commit)| commit.durability)
-        .reduce(DurabilityMode::stronger);
-    sync(writer, strongest.unwrap_or_default(), mode).await?;
-    Ok(full)
-}
-
-async fn sync(writer: &mut Writer, durability: DurabilityMode, mode: Mode) -> Result<()> {
-    let all = match durability {
-        DurabilityMode::Buffered | DurabilityMode::Flush => return Ok(()),
-        DurabilityMode::SyncData => false,
-        DurabilityMode::SyncAll => true,
-    };
+async fn sync(writer: &mut Writer, mode: Mode) -> Result<()> {
     match &mut writer.log {
-        Some(log) => log.sync(all, mode).await,
+        Some(log) => log.sync(mode).await,
         None => Ok(()),
     }
 }
 
-/// Leaves the current segment, synced in full, for a new one, whose number it gives back.
-async fn rotate_if(
-    writer: &mut Writer,
-    log: &LogContext,
-    leave: impl FnOnce(&SegmentWriter) -> bool,
-    mode: Mode,
-) -> std::result::Result<Option<u64>, Stop> {
-    let Some(current) = writer.log.as_mut().filter(|current| leave(current)) else {
-        return Ok(None);
-    };
-    // Replay takes a segment that is followed by another for synced: see `wal`.
-    current.sync(false, mode).await?;
-    let number = current.number() + 1;
-    let first = writer.last.next().unwrap_or(writer.last);
-    let next = SegmentWriter::create(&log.storage, number, first, mode)
-        .await
-        .map_err(|error| Stop {
-            error,
-            // The current one is whole and nothing names the other: the disk may have room again.
-            for_ever: false,
-        })?;
-    let edit = VersionEdit {
-        changes: vec![Change::LogStarted { segment: number }],
-    };
-    log.manifest.take().await.append(&edit, mode).await?;
-    writer.log = Some(next);
-    Ok(Some(number))
-}
-
-/// Inserts a batch into the memtables, as `insert` does it. An operation that a later range delete of the same batch
+/// Inserts a batch into the memtables that `tree` finds, as `insert` does it. An operation that a later range delete of the same batch
 /// covers is left out: at one sequence a point entry would win over the range tombstone. Only
-/// `wanted` buckets are written to; `written` is told the tree after each operation.
-pub(crate) fn apply(
-    trees: &Trees,
+/// `wanted` buckets are written to.
+pub(crate) fn apply<'t>(
+    tree: impl Fn(BucketId) -> Option<&'t Arc<Tree>>,
     sequence: Sequence,
-    batch: &[u8],
+    batch: &Encoded<'_>,
     segment: u64,
     insert: impl Fn(&Tree, &[u8], Sequence, Kind, &[u8], u64),
     wanted: impl Fn(BucketId) -> bool,
-    mut written: impl FnMut(&Arc<Tree>),
 ) -> Result<()> {
     let fault = |fault: Fault| Error::from(fault.at("batch", 0));
-    let mut rest = batch_ranges(batch).map_err(fault)?;
-    for (index, operation) in operations(batch).enumerate() {
+    let mut rest = if batch.may_delete_ranges {
+        batch_ranges(batch.bytes).map_err(fault)?
+    } else {
+        Vec::new()
+    };
+    // Each insert pins the epoch; within this one that is a count.
+    let _pinned = crossbeam_epoch::pin();
+    for (index, operation) in operations(batch.bytes).enumerate() {
         let operation = operation.map_err(fault)?;
         rest.retain(|(at, _)| *at > index);
         if !wanted(operation.bucket()) {
             continue;
         }
-        let tree = trees
-            .by_id(operation.bucket())
-            .ok_or_else(|| fault(Fault::Field("bucket number")))?;
+        let tree = tree(operation.bucket()).ok_or_else(|| fault(Fault::Field("bucket number")))?;
         let covered = |key: &[u8]| {
             rest.iter()
                 .any(|(_, range)| range.touches(operation.bucket(), key))
@@ -377,7 +435,6 @@ pub(crate) fn apply(
                 tree.insert_range_tombstone(start, end, sequence, segment);
             }
         }
-        written(tree);
     }
     Ok(())
 }
@@ -403,7 +460,9 @@ async fn persist(
     if let Some(failure) = &writer.failure {
         return Err(failure.error());
     }
-    if let Err(error) = sync(writer, durability, mode).await {
+    if is_synced(durability)
+        && let Err(error) = sync(writer, mode).await
+    {
         writer.failure = Some(Failure::of(&error));
         return Err(error);
     }
@@ -421,15 +480,14 @@ async fn freeze(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Se
             tree.freeze();
         }
     }
-    if let Some(log) = &path.context.log {
+    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log)
+        && log.has_commits()
+    {
         // With every memtable frozen, flushing them frees every segment before a new one.
-        let rotated = rotate_if(writer, log, SegmentWriter::has_commits, mode).await;
-        if let Err(stop) = rotated {
-            if stop.for_ever {
-                writer.failure = Some(stop.failure());
-            }
-            return Err(stop.error);
-        }
+        let next = writer.last.next().unwrap_or(writer.last);
+        go_over(path, log, supply, next, mode)
+            .await
+            .map_err(|stop| stop.error)?;
     }
     Ok(path.visible())
 }
@@ -448,7 +506,7 @@ async fn drop_tree(
         let edit = VersionEdit {
             changes: vec![Change::BucketDropped { id: tree.id() }],
         };
-        log.manifest.take().await.append(&edit, mode).await?;
+        log.manifest().take().await.append(&edit, mode).await?;
     }
     tree.mark_dropped();
     path.context.trees.remove(tree);
@@ -460,6 +518,9 @@ async fn close(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Seq
     if let Some(failure) = writer.failure.replace(Failure::Closed) {
         return Err(failure.error());
     }
-    sync(writer, DurabilityMode::SyncData, mode).await?;
+    sync(writer, mode).await?;
+    if let Some(log) = &mut writer.log {
+        log.finish(mode).await;
+    }
     Ok(path.visible())
 }

@@ -1,4 +1,4 @@
-//! The path of a write: queue -> validate -> log -> apply -> make durable -> publish.
+//! The path of a write: queue -> validate -> log, as durably as asked -> apply -> publish.
 //!
 //! - Whoever holds the [`Writer`] leads: it alone assigns sequences, appends to the log, inserts
 //!   into memtables and freezes them. The writer lies in the queue while nobody leads.
@@ -8,9 +8,10 @@
 //!   writer on. An asynchronous one never leads: it hands over to the log thread, so that the
 //!   polling thread neither blocks nor pays for others.
 //! - A commit is visible once it and all before it are logged, as durable as asked, and applied.
-//! - After a failed write or sync nothing is written any more: what reached the disk is unknown
-//!   until the log is replayed by the next open. A sync is never tried twice (Rebello et al., "Can
-//!   applications recover from fsync failures?", ATC 2020).
+//! - A write that fails is taken back, and only its group fails. After a failed sync, or where taking back fails,
+//!   nothing is written any more: what reached the disk is unknown until the log is replayed by the
+//!   next open. A sync is never tried twice (Rebello et al., "Can applications recover from fsync failures?", ATC 2020).
+//! - Leading makes, names and removes no file: `supply` does, ahead.
 
 pub(crate) mod backpressure;
 pub(crate) mod batch;
@@ -18,6 +19,7 @@ pub(crate) mod conflict;
 mod group;
 mod log_thread;
 pub(crate) mod range_set;
+pub(crate) mod supply;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -34,26 +36,33 @@ use crate::error::{Error, Result};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
-use crate::wal::SegmentWriter;
+use crate::wal::LogWriter;
 
-pub(crate) use group::{GroupContext, LogContext, SEGMENTS_KEPT, apply};
+pub(crate) use group::{GroupContext, SEGMENTS_KEPT, apply};
+pub(crate) use supply::LogSupply;
 
 /// What leads. Owned by one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Writer {
     /// `None` in memory.
-    pub(crate) log: Option<SegmentWriter>,
+    pub(crate) log: Option<LogWriter>,
     /// The newest sequence assigned.
     pub(crate) last: Sequence,
+    /// For which segment, and how often, the next one was asked for.
+    asked: (u64, u64),
+    /// Kept between commits, empty, to save an allocation each.
+    results: Vec<Result<Sequence>>,
     /// Set by the first failed write or sync, and for ever.
     failure: Option<Failure>,
 }
 
 impl Writer {
-    pub(crate) fn new(log: Option<SegmentWriter>, last: Sequence) -> Self {
+    pub(crate) fn new(log: Option<LogWriter>, last: Sequence) -> Self {
         Self {
             log,
             last,
+            asked: (0, 0),
+            results: Vec::new(),
             failure: None,
         }
     }
@@ -63,10 +72,27 @@ impl Writer {
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) batch: EncodedBatch,
-    /// The trees it writes to.
-    pub(crate) trees: Vec<Arc<Tree>>,
+    pub(crate) trees: Touched,
     pub(crate) reads: Option<Reads>,
     pub(crate) durability: DurabilityMode,
+}
+
+/// The trees that a commit writes to. Nearly always one, which takes no allocation.
+#[derive(Clone, Debug)]
+pub(crate) enum Touched {
+    One(Arc<Tree>),
+    Many(Vec<Arc<Tree>>),
+}
+
+impl std::ops::Deref for Touched {
+    type Target = [Arc<Tree>];
+
+    fn deref(&self) -> &[Arc<Tree>] {
+        match self {
+            Self::One(tree) => std::slice::from_ref(tree),
+            Self::Many(trees) => trees,
+        }
+    }
 }
 
 /// What can be asked of the leader.
@@ -140,7 +166,7 @@ pub(crate) struct CommitStats {
     pub(crate) records: u64,
     /// Their encoded batches.
     pub(crate) bytes: u64,
-    /// Of the current segment, not known to survive power loss.
+    /// Of records, not known to survive power loss.
     pub(crate) unsynced_bytes: u64,
     /// The newest sequence given to a commit.
     pub(crate) allocated: u64,
@@ -178,6 +204,11 @@ impl CommitPath {
         }
     }
 
+    /// Where the log's segments come from; `None` in memory.
+    pub(crate) fn supply(&self) -> Option<&Arc<LogSupply>> {
+        self.context.log.as_ref()
+    }
+
     /// The newest visible sequence.
     pub(crate) fn visible(&self) -> Sequence {
         Sequence::new(self.visible.load(Acquire))
@@ -198,8 +229,12 @@ impl CommitPath {
     /// Notes what a group added to the log.
     fn note_logged(&self, writer: &Writer, records: usize, bytes: usize) {
         if let Some(log) = &writer.log {
-            self.logged.records.fetch_add(records as u64, Relaxed);
-            self.logged.bytes.fetch_add(bytes as u64, Relaxed);
+            // Plain stores suffice: the leader is the only writer.
+            let add = |counter: &AtomicU64, count: usize| {
+                counter.store(counter.load(Relaxed) + count as u64, Relaxed);
+            };
+            add(&self.logged.records, records);
+            add(&self.logged.bytes, bytes);
             self.logged
                 .unsynced_bytes
                 .store(log.unsynced_bytes(), Relaxed);
@@ -232,7 +267,8 @@ impl CommitPath {
     /// not at all. Dropped while it leads, the database is left as after a failed write.
     pub(crate) async fn run(&self, work: Work, mode: Mode) -> Result<Sequence> {
         let (writer, work) = match self.enter(work)? {
-            Entered::Leads(writer, work) => (writer, work),
+            // Nobody led, so nobody waited.
+            Entered::Leads(writer, work) => return self.lead_alone(writer, work, mode).await,
             Entered::Waits(event) => {
                 let mut waiting = Waiting { path: self, event };
                 match (&mut waiting.event).await {
@@ -296,6 +332,17 @@ impl CommitPath {
             can_lead,
         });
         event
+    }
+
+    /// Does `work` alone, then hands the writer on.
+    async fn lead_alone(&self, writer: Box<Writer>, work: Work, mode: Mode) -> Result<Sequence> {
+        let mut leadership = Leadership {
+            path: self,
+            writer: Some(writer),
+        };
+        let result = leadership.serve_one(work, mode).await;
+        leadership.hand_on();
+        result
     }
 
     /// Leads one group that starts with `own`, then hands the writer on.
@@ -374,6 +421,12 @@ impl HandedOver {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Whether this thread leads, for tests of what it does meanwhile.
+    pub(crate) static LEADS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// Holds the writer, and fails the path if it is lost by an unwind or a dropped future.
 struct Leadership<'a> {
     path: &'a CommitPath,
@@ -382,10 +435,27 @@ struct Leadership<'a> {
 
 impl Leadership<'_> {
     async fn serve(&mut self, work: Vec<Work>, mode: Mode) -> Vec<Result<Sequence>> {
-        match &mut self.writer {
+        #[cfg(test)]
+        LEADS.set(true);
+        let results = match &mut self.writer {
             Some(writer) => group::serve(self.path, writer, work, mode).await,
             None => Vec::new(),
-        }
+        };
+        #[cfg(test)]
+        LEADS.set(false);
+        results
+    }
+
+    async fn serve_one(&mut self, work: Work, mode: Mode) -> Result<Sequence> {
+        #[cfg(test)]
+        LEADS.set(true);
+        let result = match &mut self.writer {
+            Some(writer) => group::serve_one(self.path, writer, work, mode).await,
+            None => Err(Failure::lost().error()),
+        };
+        #[cfg(test)]
+        LEADS.set(false);
+        result
     }
 
     /// To the first waiter that can lead, to the log thread, or back into the queue.

@@ -28,6 +28,10 @@ impl Db {
     /// # Cancellation
     /// A future that was never polled does nothing. Its first poll hands the batch over; from then on
     /// it is committed whether the future is kept or not.
+    ///
+    /// # Cost
+    /// Encodes the batch once and copies each value into the log and the memtable. Commits that come at the same
+    /// time share one write and one sync.
     #[must_use = "nothing is written until the future is polled"]
     pub fn write(
         &self,
@@ -58,6 +62,12 @@ impl Db {
     /// [`Error::UnsupportedDurability`](crate::Error::UnsupportedDurability),
     /// [`Error::Closed`](crate::Error::Closed); [`Error::Io`](crate::Error::Io), after which nothing is
     /// written until the database is reopened.
+    ///
+    /// # Cost
+    /// At most one sync of the log; none if it is that durable already.
+    ///
+    /// # Durability
+    /// Everything committed before the call, as `mode` says.
     pub async fn persist(&self, mode: DurabilityMode) -> Result<()> {
         self.core()
             .offload(move |core| async move { core.persist(mode, Mode::Blocking).await })
@@ -80,6 +90,9 @@ impl Db {
     ///
     /// # Cost
     /// Writes and syncs one table for each bucket with data in memory. In memory mode, nothing.
+    ///
+    /// # Durability
+    /// The tables are synced before the call returns, whatever the durability of the commits was.
     pub async fn flush(&self) -> Result<()> {
         self.core()
             .offload(|core| async move { core.flush_all(Mode::Blocking).await })
@@ -141,6 +154,9 @@ impl Db {
     ///
     /// # Errors
     /// As [`compact_range`](Self::compact_range).
+    ///
+    /// # Cost
+    /// Reads and writes the tables of as many units as the budget allows.
     pub async fn compact_range_with_budget(
         &self,
         range: KeyRange,
@@ -179,6 +195,9 @@ impl Db {
     ///
     /// # Errors
     /// As [`compact_range`](Self::compact_range).
+    ///
+    /// # Cost
+    /// Writes one table for each flush, and reads and writes the tables of each compaction, within the budget.
     pub async fn run_maintenance_with_budget(
         &self,
         budget: MaintenanceBudget,

@@ -52,7 +52,8 @@ fn bytes_of<'a>(tables: impl IntoIterator<Item = &'a Arc<Table>>) -> u64 {
 }
 
 impl Counters {
-    /// Counts a finished compaction; a table that only moved was neither read nor written.
+    /// Counts a finished compaction. A table that only moved was taken and given back; of its bytes none
+    /// were read or written.
     pub(crate) fn compacted(
         &self,
         inputs: &[(usize, Arc<Table>)],
@@ -62,15 +63,16 @@ impl Counters {
         let level = &self.levels[compaction.output_level];
         self.compaction_runs.fetch_add(1, Relaxed);
         let input_bytes = bytes_of(inputs.iter().map(|(_, table)| table));
+        let taken = inputs.len() as u64;
+        self.compaction_input_tables.fetch_add(taken, Relaxed);
         if compaction.moves {
             level.moved.fetch_add(input_bytes, Relaxed);
+            self.compaction_output_tables.fetch_add(taken, Relaxed);
             return;
         }
         let output_bytes = bytes_of(&built.tables);
         level.read.fetch_add(built.read_bytes, Relaxed);
         level.written.fetch_add(output_bytes, Relaxed);
-        self.compaction_input_tables
-            .fetch_add(inputs.len() as u64, Relaxed);
         self.compaction_input_bytes.fetch_add(input_bytes, Relaxed);
         self.compaction_output_tables
             .fetch_add(built.tables.len() as u64, Relaxed);

@@ -7,7 +7,7 @@ use trine_platform::block_on;
 use crate::commit::batch::WriteBatch;
 use crate::db::Db;
 use crate::db::open::on_storage;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::options::{BucketOptions, DbOptions, DurabilityMode, WriteOptions};
 use crate::types::KeyValue;
@@ -192,5 +192,35 @@ fn a_power_loss_between_any_two_changes_leaves_a_prefix() {
             let db = open(&storage).unwrap_or_else(|error| panic!("{place}, again: {error}"));
             assert_eq!(db.get_sync(b"more").unwrap().as_deref(), Some(&b"v"[..]));
         }
+    }
+}
+
+#[test]
+fn a_commit_that_the_log_has_no_room_for_fails_alone_and_takes_no_sequence() {
+    for durability in [DurabilityMode::Buffered, DurabilityMode::SyncData] {
+        let storage = Storage::memory();
+        let db = open_with(&storage, durability).unwrap();
+        for round in 0..5_u8 {
+            db.put_sync([round], [round]).unwrap();
+        }
+        for _ in 0..3 {
+            storage.fail_changes(0, 1);
+            match db.put_sync("refused", "v") {
+                Err(Error::Io(error)) => assert_eq!(error.kind(), std::io::ErrorKind::StorageFull),
+                other => panic!("{other:?}"),
+            }
+        }
+        let stats = db.core().commits.stats();
+        assert_eq!((stats.visible, stats.allocated, stats.skipped), (5, 5, 0));
+        db.put_sync([5], [5]).unwrap();
+        storage.fail_changes(0, u64::MAX / 2);
+        assert!(db.put_sync("refused", "v").is_err());
+        // It could not be taken back either: nothing is written until the next open.
+        storage.fail_changes(0, 0);
+        assert!(db.put_sync("refused", "v").is_err());
+        assert_eq!(db.get_sync(&[5]).unwrap().unwrap(), [5]);
+        drop(db);
+        let db = open(&storage).unwrap();
+        assert_eq!(db.range_sync(&KeyRange::all()).unwrap().count(), 6);
     }
 }

@@ -16,7 +16,9 @@ use crate::options::{DbOptions, DurabilityMode};
 use crate::tree::Tree;
 
 const MODE: Mode = Mode::Blocking;
-const BUCKETS: u8 = 12;
+/// The first bucket whose table opening the database does not look into.
+const FIRST: u8 = 64;
+const BUCKETS: u8 = FIRST + 12;
 
 fn open(storage: &Storage, max_open_tables: usize) -> Db {
     let options = DbOptions {
@@ -81,21 +83,25 @@ fn check(bucket: &Bucket, number: u8) {
 }
 
 #[test]
-fn opening_a_database_opens_no_table_and_a_read_only_those_it_needs() {
+fn opening_a_database_opens_a_few_tables_and_a_read_those_it_needs() {
     let storage = Storage::memory();
     build(&storage);
     let opened = || storage.stats().operation(Operation::Map).requests;
     let before = opened();
     let db = open(&storage, 100);
-    assert_eq!((open_tables(&db), opened()), (0, before));
-    for number in 0..3 {
+    let few = usize::from(FIRST);
+    assert_eq!(
+        (open_tables(&db), opened()),
+        (few, before + u64::from(FIRST))
+    );
+    for number in FIRST..FIRST + 3 {
         check(&bucket(&db, number), number);
         assert_eq!(open_tables(&db), usize::from(number) + 1);
     }
-    assert_eq!(db.stats().open_tables, 3);
+    assert_eq!(db.stats().open_tables, few + 3);
     // Bounds are known without opening.
-    assert_eq!(bucket(&db, 5).get_sync(b"z").unwrap(), None);
-    assert_eq!(open_tables(&db), 3);
+    assert_eq!(bucket(&db, FIRST + 5).get_sync(b"z").unwrap(), None);
+    assert_eq!(open_tables(&db), few + 3);
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn no_more_tables_are_open_than_allowed() {
     for max in [0, 1, 3] {
         let db = open(&storage, max);
         for _ in 0..2 {
-            for number in 0..BUCKETS {
+            for number in FIRST..BUCKETS {
                 check(&bucket(&db, number), number);
                 assert!(open_tables(&db) <= max);
             }
@@ -119,11 +125,11 @@ fn a_table_in_constant_use_stays_open() {
     build(&storage);
     let db = open(&storage, 4);
     let storage_opens = || storage.stats().operation(Operation::Map).requests;
-    check(&bucket(&db, 0), 0);
+    check(&bucket(&db, FIRST), FIRST);
     let before = storage_opens();
-    for number in 1..BUCKETS {
+    for number in FIRST + 1..BUCKETS {
         check(&bucket(&db, number), number);
-        check(&bucket(&db, 0), 0);
+        check(&bucket(&db, FIRST), FIRST);
     }
     // Among tables that were all read since the last look, the wrong one may go; but no more than once.
     assert!(storage_opens() - before <= u64::from(BUCKETS));
@@ -135,22 +141,22 @@ fn what_a_reader_borrows_outlives_the_closing_of_its_table() {
     build(&storage);
     let db = open(&storage, 1);
     let snapshot = db.snapshot();
-    let first = bucket(&db, 0);
+    let first = bucket(&db, FIRST);
     let reader = first.reader(&snapshot).unwrap();
     let lent = reader.get_ref_sync(b"c").unwrap().unwrap();
     let mut rows = first.range_sync(&KeyRange::all()).unwrap();
     assert_eq!(rows.next_sync().unwrap().unwrap().key, b"a");
-    for number in 1..BUCKETS {
+    for number in FIRST + 1..BUCKETS {
         check(&bucket(&db, number), number);
     }
     assert!(open_tables(&db) <= 1);
-    assert_eq!(*lent, [0]);
+    assert_eq!(*lent, [FIRST]);
     assert_eq!(rows.next_sync().unwrap().unwrap().key, b"c");
     // The reader's own view is still open: it takes no file to read on.
     let before = storage.stats().operation(Operation::Map).requests;
     assert_eq!(
         reader.get_ref_sync(b"a").unwrap().as_deref(),
-        Some(&[0][..])
+        Some(&[FIRST][..])
     );
     assert_eq!(storage.stats().operation(Operation::Map).requests, before);
 }
@@ -160,10 +166,10 @@ fn a_closed_tables_file_stays_while_an_older_handle_is_read() {
     let storage = Storage::memory();
     build(&storage);
     let db = open(&storage, 1);
-    let first = bucket(&db, 0);
+    let first = bucket(&db, FIRST);
     let mut rows = first.range_sync(&KeyRange::all()).unwrap();
     assert_eq!(rows.next_sync().unwrap().unwrap().key, b"a");
-    for number in 1..4 {
+    for number in FIRST + 1..FIRST + 4 {
         check(&bucket(&db, number), number);
     }
     let tables = || {
@@ -172,28 +178,48 @@ fn a_closed_tables_file_stays_while_an_older_handle_is_read() {
         names.len()
     };
     let before = tables();
-    db.drop_bucket_sync("bucket 0").unwrap();
+    db.drop_bucket_sync(format!("bucket {FIRST}")).unwrap();
     assert_eq!(tables(), before);
     assert_eq!(rows.next_sync().unwrap().unwrap().key, b"c");
 }
 
 #[test]
-fn a_damaged_table_is_noticed_when_it_is_first_read() {
+fn a_damaged_table_that_opening_passed_over_is_noticed_when_it_is_first_read() {
     let storage = Storage::memory();
     build(&storage);
     let db = open(&storage, 100);
     let trees = db.core().trees.load();
-    let tree = trees.by_name("bucket 1").unwrap();
+    let tree = trees.by_name(&format!("bucket {}", FIRST + 1)).unwrap();
     let meta = tree.pin().version.tables().next().unwrap().meta().clone();
     let name = table_name(meta.number);
     let file = block_on(storage.open_write(MODE, &name)).unwrap();
     block_on(file.set_len(MODE, meta.bytes - 1)).unwrap();
     let is_named = |error: &Error| error.to_string().contains(&name);
     for _ in 0..2 {
-        assert!(is_named(&bucket(&db, 1).get_sync(b"a").unwrap_err()));
-        let mut rows = bucket(&db, 1).range_sync(&KeyRange::all()).unwrap();
+        assert!(is_named(
+            &bucket(&db, FIRST + 1).get_sync(b"a").unwrap_err()
+        ));
+        let mut rows = bucket(&db, FIRST + 1).range_sync(&KeyRange::all()).unwrap();
         assert!(is_named(&rows.next_sync().unwrap().unwrap_err()));
     }
     assert!(is_named(&db.verify_sync(|_| {}).unwrap_err()));
-    check(&bucket(&db, 2), 2);
+    check(&bucket(&db, FIRST + 2), FIRST + 2);
+}
+
+#[test]
+fn a_damaged_table_is_noticed_by_the_opening_that_looks_into_it() {
+    let storage = Storage::memory();
+    build(&storage);
+    let db = open(&storage, 100);
+    let trees = db.core().trees.load();
+    let meta = trees.by_name("bucket 1").unwrap().pin();
+    let meta = meta.version.tables().next().unwrap().meta().clone();
+    drop(trees);
+    db.close_sync();
+    let name = table_name(meta.number);
+    let file = block_on(storage.open_write(MODE, &name)).unwrap();
+    block_on(file.set_len(MODE, meta.bytes - 1)).unwrap();
+    let options = DbOptions::new("unused");
+    let refused = block_on(on_storage(options, storage.clone(), MODE)).unwrap_err();
+    assert!(refused.to_string().contains(&name), "{refused}");
 }

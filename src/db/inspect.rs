@@ -30,6 +30,9 @@ pub struct VerifyReport {
 
 impl Db {
     /// The names of all buckets but the default one, sorted.
+    ///
+    /// # Cost
+    /// Copies the names; no I/O.
     #[must_use]
     pub fn bucket_names(&self) -> Vec<BucketName> {
         let trees = self.core().trees.load();

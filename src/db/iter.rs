@@ -18,8 +18,11 @@ use crate::types::{KeyValue, Value};
 /// [`Iterator`] implementation, and [`next_sync`](Self::next_sync) is the blocking step by name.
 /// A clone goes on from the same position on its own.
 ///
+/// Rows can be taken from either end ([`next_back_sync`](Self::next_back_sync), or any adaptor that
+/// needs a [`DoubleEndedIterator`]) until the two meet.
+///
 /// # Cost
-/// A row is copied once. The memtables and tables it reads stay in memory and on disk while it lives.
+/// A row is copied once; taken from the back, its key twice. The memtables and tables it reads stay in memory and on disk while it lives.
 #[derive(Clone)]
 pub struct Iter {
     pub(crate) rows: Rows<KeyValue>,
@@ -88,6 +91,18 @@ impl<T: Row> Rows<T> {
             }
         }
     }
+
+    async fn step_back(&mut self, mode: Mode) -> Result<Option<T>> {
+        match self {
+            Self::Items(items) => Ok(items.next_back()),
+            Self::Scan(scan, _) => {
+                if !scan.advance_back(mode).await? {
+                    return Ok(None);
+                }
+                Ok(scan.back().and_then(T::copied))
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Iter {
@@ -150,6 +165,9 @@ impl Iter {
     ///
     /// # Cancellation
     /// A step that is dropped is made again by the next one; no row is lost.
+    ///
+    /// # Cost
+    /// Copies the row. The first row of each block costs one read of it, unless it is in memory.
     pub async fn next(&mut self) -> Result<Option<KeyValue>> {
         self.rows.step(Mode::Cooperative).await
     }
@@ -161,6 +179,28 @@ impl Iter {
     pub fn next_sync(&mut self) -> Option<Result<KeyValue>> {
         block_on(self.rows.step(Mode::Blocking)).transpose()
     }
+
+    /// The next row from the other end; `None` once the two ends have met, for ever.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    ///
+    /// # Cancellation
+    /// As [`Self::next`].
+    ///
+    /// # Cost
+    /// As the step from the front; the first one sets up a second cursor over what is left.
+    pub async fn next_back(&mut self) -> Result<Option<KeyValue>> {
+        self.rows.step_back(Mode::Cooperative).await
+    }
+
+    /// [`next_back`](Self::next_back) on this thread.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_back_sync(&mut self) -> Option<Result<KeyValue>> {
+        block_on(self.rows.step_back(Mode::Blocking)).transpose()
+    }
 }
 
 impl Iterator for Iter {
@@ -168,6 +208,12 @@ impl Iterator for Iter {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_sync()
+    }
+}
+
+impl DoubleEndedIterator for Iter {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.next_back_sync()
     }
 }
 
@@ -196,6 +242,9 @@ impl LazyIter {
     ///
     /// # Cancellation
     /// As [`Iter::next`].
+    ///
+    /// # Cost
+    /// Copies the row. The first row of each block costs one read of it, unless it is in memory.
     pub async fn next(&mut self) -> Result<Option<LazyKeyValue>> {
         self.rows.step(Mode::Cooperative).await
     }
@@ -207,6 +256,28 @@ impl LazyIter {
     pub fn next_sync(&mut self) -> Option<Result<LazyKeyValue>> {
         block_on(self.rows.step(Mode::Blocking)).transpose()
     }
+
+    /// The next row from the other end; `None` once the two ends have met, for ever.
+    ///
+    /// # Errors
+    /// As [`Iter::next`].
+    ///
+    /// # Cancellation
+    /// As [`Iter::next`].
+    ///
+    /// # Cost
+    /// As the step from the front; the first one sets up a second cursor over what is left.
+    pub async fn next_back(&mut self) -> Result<Option<LazyKeyValue>> {
+        self.rows.step_back(Mode::Cooperative).await
+    }
+
+    /// [`next_back`](Self::next_back) on this thread.
+    ///
+    /// # Errors
+    /// As [`Iter::next`].
+    pub fn next_back_sync(&mut self) -> Option<Result<LazyKeyValue>> {
+        block_on(self.rows.step_back(Mode::Blocking)).transpose()
+    }
 }
 
 impl Iterator for LazyIter {
@@ -214,6 +285,12 @@ impl Iterator for LazyIter {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_sync()
+    }
+}
+
+impl DoubleEndedIterator for LazyIter {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.next_back_sync()
     }
 }
 
@@ -233,6 +310,9 @@ impl LazyKeyValue {
     ///
     /// # Errors
     /// As [`LazyValue::read`].
+    ///
+    /// # Cost
+    /// As [`LazyValue::into_value`].
     pub async fn into_key_value(self) -> Result<KeyValue> {
         Ok(KeyValue {
             key: self.key,
@@ -289,7 +369,7 @@ impl LazyValue {
     /// [`Error::Io`], [`Error::Corruption`] or [`Error::InvalidFormat`] if it has to be read from a file.
     ///
     /// # Cost
-    /// A value in a blob file is read, and decoded if it is compressed, each time.
+    /// Copies the value. One in a blob file is read, and decoded if it is compressed, each time.
     pub async fn read(&self) -> Result<Value> {
         self.clone().fetch(Mode::Cooperative).await
     }
@@ -306,6 +386,9 @@ impl LazyValue {
     ///
     /// # Errors
     /// As [`read`](Self::read).
+    ///
+    /// # Cost
+    /// As [`read`](Self::read), without the copy if it is here already.
     pub async fn into_value(self) -> Result<Value> {
         self.fetch(Mode::Cooperative).await
     }

@@ -1,5 +1,6 @@
 //! What to do next, one bounded unit at a time: flushes, then compactions.
 
+use std::io::ErrorKind;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
@@ -7,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use trine_io::Mode;
 use trine_platform::baton::{Baton, Holder};
 
-use crate::commit::Work;
+use crate::commit::{LogSupply, Work};
 use crate::db::budget::{MaintenanceBudget, MaintenanceOutcome};
 use crate::db::{Core, Persistent};
 use crate::error::{Error, Result};
@@ -47,20 +48,18 @@ async fn turn(baton: &Baton<()>, turn: Turn) -> Option<Holder<'_, ()>> {
 }
 
 impl Persistent {
-    /// Syncs the current segment without leading the commit path, so that the leader's own sync, for
+    /// Syncs the log without leading the commit path, so that the leader's own sync, for
     /// which commits wait, finds little left to do. It proves nothing: the leader's does.
-    async fn sync_log_ahead(&self, mode: Mode) -> Result<()> {
-        let Some(segments) = self.manifest.take().await.state().log_segments() else {
-            return Ok(());
-        };
+    async fn sync_log_ahead(&self, supply: &LogSupply, mode: Mode) -> Result<()> {
+        supply.sync_left(mode).await?;
         match self
             .storage
-            .open_write(mode, &wal_name(*segments.end()))
+            .open_write(mode, &wal_name(supply.current()))
             .await
         {
             Ok(segment) => Ok(segment.sync_data(mode).await?),
             // Left behind and removed since.
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -92,6 +91,10 @@ impl Core {
         self.check_writable()?;
         if self.persistent.is_none() {
             return Ok(());
+        }
+        if let Some(supply) = self.commits.supply() {
+            // For the log to go over to; without it, it goes on where it is.
+            drop(supply.prepare(mode).await);
         }
         self.commits.run(Work::Freeze, mode).await?;
         for tree in self.trees.load().iter() {
@@ -143,8 +146,11 @@ impl Core {
         persistent.manifest.take().await.check()?;
         // The table survives power loss, so what was committed before it must: else recovery would find
         // no prefix of the commits, a batch over several buckets in part, and a hole in the log.
+        let Some(supply) = self.commits.supply() else {
+            return Ok(());
+        };
         if persistent.storage.capabilities().durable_sync {
-            persistent.sync_log_ahead(mode).await?;
+            persistent.sync_log_ahead(supply, mode).await?;
             let synced = Work::Persist(DurabilityMode::SyncData);
             self.commits.run(synced, mode).await?;
         }
@@ -152,6 +158,7 @@ impl Core {
         let built = flush(tree, oldest, self.readable(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is
         // in it or in a later one.
+        let current = supply.current();
         let (segments, last_sequence) = {
             let manifest = persistent.manifest.take().await;
             (
@@ -159,9 +166,8 @@ impl Core {
                 manifest.state().last_sequence(),
             )
         };
-        let (floor, last) =
-            segments.map_or((0, 0), |segments| (*segments.start(), *segments.end()));
-        let needed = first_needed_segment(&self.trees.load(), tree, last);
+        let floor = segments.map_or(0, |segments| *segments.start());
+        let needed = first_needed_segment(&self.trees.load(), tree, current);
         let mut changes = added(tree, 0, &built);
         changes.push(Change::Flushed {
             bucket: tree.id(),
@@ -182,8 +188,7 @@ impl Core {
         tree.install_flush(oldest, &change);
         self.note_progress(tree);
         for segment in floor..needed {
-            // A failure leaves debris below the floor, which the next open removes.
-            drop(persistent.storage.remove(mode, &wal_name(segment)).await);
+            supply.retire(segment, mode).await;
         }
         Ok(())
     }
@@ -239,7 +244,11 @@ impl Core {
                 .background_failure
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            *failure = Some(error.to_string());
+            let kind = match error {
+                Error::Io(error) => error.kind(),
+                _ => ErrorKind::Other,
+            };
+            *failure = Some((kind, error.to_string()));
         }
         self.progress.ring();
     }
@@ -261,9 +270,10 @@ impl Core {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match failure {
-            Some(message) => Err(Error::Io(std::io::Error::other(format!(
-                "background maintenance failed: {message}"
-            )))),
+            Some((kind, message)) => Err(Error::Io(std::io::Error::new(
+                kind,
+                format!("background maintenance failed: {message}"),
+            ))),
             None => Ok(()),
         }
     }

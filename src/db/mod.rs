@@ -5,9 +5,9 @@
 //!
 //! 1. `Core::buckets` (a baton: one creation or removal at a time), a claim or pause of
 //!    `Persistent::claims` (what compactions work on), `Persistent::flushing` (a baton: one flush at a time)
-//! 2. leadership of the commit path
+//! 2. leadership of the commit path; the turn to prepare log segments (neither is waited for while the other is held)
 //! 3. the manifest (baton: edits are appended one by one)
-//! 4. the commit queue, a tree's view, the registry, pins (mutexes, held for a few instructions)
+//! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
 pub(crate) mod bucket;
 pub(crate) mod budget;
@@ -114,7 +114,7 @@ pub(crate) struct Persistent {
     /// them and their files are gone.
     pub(crate) obsolete: Mutex<Vec<(u64, Obsolete)>>,
     /// Why background maintenance failed last; the next write reports it.
-    pub(crate) background_failure: Mutex<Option<String>>,
+    pub(crate) background_failure: Mutex<Option<(std::io::ErrorKind, String)>>,
     workers: Workers,
     /// Released by close. `None` for a read-only database, which takes none.
     lock: Mutex<Option<Lock>>,
@@ -159,6 +159,9 @@ impl Core {
             let _flushing = persistent.flushing.take().await;
             if !self.options.read_only {
                 self.remove_obsolete(mode).await;
+                if let Some(supply) = self.commits.supply() {
+                    supply.close(mode).await;
+                }
             }
             // Iterators read on, whoever has the directory next.
             for tree in self.trees.load().iter() {
@@ -253,8 +256,8 @@ impl Db {
     /// [`Error::Unsupported`] for what this target or build lacks; [`Error::Io`].
     ///
     /// # Cost
-    /// Reads the manifest, the names in the directory, and the log that is not in tables yet. Tables are
-    /// opened when they are first read.
+    /// Reads the manifest, the names in the directory, and the log that is not in tables yet. Of
+    /// tables the first 64 are opened and their indexes checked, others when they are first read.
     pub async fn open(options: impl IntoOpenOptions) -> Result<Self> {
         open::open_async(options.into_open_options()).await
     }
@@ -271,6 +274,9 @@ impl Db {
     ///
     /// # Errors
     /// None today.
+    ///
+    /// # Cost
+    /// Clones a handle.
     #[expect(clippy::unused_async, reason = "asynchronous by contract")]
     pub async fn default_bucket(&self) -> Result<Bucket> {
         self.default_bucket_sync()
@@ -280,6 +286,9 @@ impl Db {
     ///
     /// # Errors
     /// None today.
+    ///
+    /// # Cost
+    /// Clones a handle.
     pub fn default_bucket_sync(&self) -> Result<Bucket> {
         Ok(self.default_bucket.clone())
     }
@@ -293,6 +302,9 @@ impl Db {
     ///
     /// # Durability
     /// A created bucket survives power loss when the call returns.
+    ///
+    /// # Cost
+    /// An existing bucket is a look-up. A new one is one synced edit of the manifest.
     pub async fn bucket(&self, name: impl Into<BucketName>) -> Result<Bucket> {
         self.bucket_with_options(name, BucketOptions::default())
             .await
@@ -310,6 +322,12 @@ impl Db {
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket); [`Error::InvalidOptions`] also for options that cannot be.
+    ///
+    /// # Cost
+    /// As [`bucket`](Self::bucket).
+    ///
+    /// # Durability
+    /// As [`bucket`](Self::bucket).
     pub async fn bucket_with_options(
         &self,
         name: impl Into<BucketName>,
@@ -406,6 +424,9 @@ impl Db {
     ///
     /// # Durability
     /// Everything committed survives power loss when it returns without an error.
+    ///
+    /// # Cost
+    /// Waits for running commits and background jobs. Flushes no memtable.
     pub async fn close(&self) -> Result<()> {
         self.core()
             .offload(|core| async move { core.close(Mode::Blocking).await })

@@ -4,27 +4,29 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use trine_io::{Mode, Storage};
+use trine_io::{Mode, PortableOptions, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 use trine_platform::pace::Pace;
 
 use crate::blob::BlobGc;
 use crate::commit::backpressure::Backpressure;
-use crate::commit::{CommitPath, GroupContext, LogContext, Writer};
+use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::counters::Counters;
 use crate::db::recovery::{self, Recovered};
 use crate::db::worker::Workers;
 use crate::db::{Core, Db, Handle, Persistent};
 use crate::error::{Error, Result};
+use crate::file_name::CURRENT;
 use crate::manifest::BucketId;
-use crate::options::{DbOptions, HostStorageBackend, StorageMode};
+use crate::options::{DbOptions, FileReads, HostStorageBackend, StorageMode};
 use crate::runtime::RuntimeMode;
 use crate::sequence::Sequence;
 use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
 use crate::tree::{Registry, Tree, version::Version};
+use crate::wal::LogWriter;
 
 /// What [`Db::open`] takes: options, or anything that is a path, which means `DbOptions::new(path)`.
 pub trait IntoOpenOptions {
@@ -89,9 +91,15 @@ fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
         ));
     }
     options.validate()?;
-    Ok(path.map(|path| match options.runtime.mode {
-        RuntimeMode::Inline => Storage::portable_inline(path),
-        RuntimeMode::NativeThreads | RuntimeMode::PlatformIo => Storage::portable(path),
+    Ok(path.map(|path| {
+        let mut portable = PortableOptions {
+            map: options.file_reads == FileReads::Mapped,
+            ..PortableOptions::default()
+        };
+        if options.runtime.mode == RuntimeMode::Inline {
+            (portable.offload_threads, portable.job_threads) = (0, 0);
+        }
+        Storage::portable_with(path, portable)
     }))
 }
 
@@ -132,6 +140,10 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         log,
         last,
     } = recovered;
+    if options.runtime.mode == RuntimeMode::PlatformIo {
+        // Refused, threads do the same work: `DbStats::storage_uses_platform_async_io` tells.
+        drop(storage.start_rings(mode, CURRENT, options.read_rings).await);
+    }
     let manifest = Arc::new(Baton::new(manifest));
     let maintenance = Arc::new(Bell::default());
     let default = trees
@@ -145,10 +157,11 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         trees: Arc::clone(&trees),
         write_buffer_bytes: Some(options.write_buffer_bytes),
         maintenance: Arc::clone(&maintenance),
-        log: Some(LogContext {
-            storage: storage.clone(),
-            manifest: Arc::clone(&manifest),
-        }),
+        log: Some(Arc::new(LogSupply::new(
+            storage.clone(),
+            Arc::clone(&manifest),
+            log.as_ref().map_or(0, LogWriter::number),
+        ))),
     };
     let commits = CommitPath::new(Writer::new(log, last), context);
     let persistent = Persistent {

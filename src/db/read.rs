@@ -1,12 +1,14 @@
 //! Reads of one tree. Points: the resident path as a plain call, the rest as a loop that loads what is
 //! missing. Scans: how one begins.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use trine_io::Mode;
 
 use crate::blob::BlobValue;
+use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::db::Core;
 use crate::direction::Direction;
@@ -19,10 +21,17 @@ use crate::tree::lookup::{self, Hit, Readable};
 use crate::tree::pins::Pin;
 use crate::tree::scan::{Scan, ScanPlan};
 use crate::tree::{Tree, view::View};
+use crate::types::Value;
 
 impl Core {
     pub(crate) fn pin_newest(&self) -> Pin {
-        self.pins.pin(|| self.commits.visible())
+        self.pin_at(None)
+    }
+
+    /// Pins `at`, or the newest visible sequence.
+    pub(crate) fn pin_at(&self, at: Option<Sequence>) -> Pin {
+        self.pins
+            .pin(|| at.unwrap_or_else(|| self.commits.visible()))
     }
 
     /// A scan of `range` at `at`, or of what is committed now. Reads nothing yet.
@@ -36,9 +45,7 @@ impl Core {
         self.check_open()?;
         tree.check_kept()?;
         // The pin before the view: see `Pins`.
-        let pin = self
-            .pins
-            .pin(|| at.unwrap_or_else(|| self.commits.visible()));
+        let pin = self.pin_at(at);
         let plan = ScanPlan {
             prefix: shared_prefix(tree, &range),
             range,
@@ -104,7 +111,8 @@ impl Core {
         // sequence, read later and so not older, could still see.
         let view = tree.view(&guard);
         let sequence = at.unwrap_or_else(|| self.commits.visible());
-        let Some(hit) = lookup::get(view, key, sequence, &[], &guard, mode)? else {
+        let at_hand = mode == Mode::Cooperative;
+        let Some(hit) = lookup::get(view, key, sequence, &[], &guard, at_hand)? else {
             return Ok(None);
         };
         Ok(Some(match hit.blob() {
@@ -152,17 +160,101 @@ async fn find_in_view<'v, R>(
     mut found: impl FnMut(Hit<'v, '_>) -> Result<R>,
 ) -> Result<Option<R>> {
     let mut supplied = Vec::new();
+    let mut was_ready = true;
     loop {
         if let Some(missing) = missing.take() {
-            supplied.extend(missing.load(mode).await?);
+            let loaded = missing.load(mode).await?;
+            was_ready &= loaded.was_ready;
+            supplied.extend(loaded.blocks);
         }
         let guard = crossbeam_epoch::pin();
-        match lookup::get(view, key, sequence, &supplied, &guard, mode) {
+        let at_hand = was_ready && mode == Mode::Cooperative;
+        match lookup::get(view, key, sequence, &supplied, &guard, at_hand) {
             Ok(value) => return value.map(&mut found).transpose(),
             Err(Halt::Failed(error)) => return Err(error),
             Err(Halt::Needs(needed)) => missing = Some(needed),
         }
     }
+}
+
+/// Copies of the values of `keys`, in their order, in a view that the caller holds. What all of them miss is
+/// read at once, then they go on together.
+pub(crate) async fn get_all_in_view(
+    view: &View,
+    keys: &[&[u8]],
+    sequence: Sequence,
+    mode: Mode,
+) -> Result<Vec<Option<Value>>> {
+    let mut values: Vec<Option<Value>> = vec![None; keys.len()];
+    let mut blobs = Vec::new();
+    let mut open: Vec<Unanswered<'_>> = keys
+        .iter()
+        .zip(&mut values)
+        .map(|(key, value)| Unanswered {
+            key,
+            value,
+            supplied: Vec::new(),
+            was_ready: true,
+        })
+        .collect();
+    loop {
+        let mut halted: BTreeMap<_, (Missing, Vec<Unanswered<'_>>)> = BTreeMap::new();
+        {
+            let guard = crossbeam_epoch::pin();
+            for lookup in open.drain(..) {
+                let at_hand = lookup.was_ready && mode == Mode::Cooperative;
+                let (key, supplied) = (lookup.key, &lookup.supplied);
+                match lookup::get(view, key, sequence, supplied, &guard, at_hand) {
+                    Ok(None) => {}
+                    Ok(Some(hit)) => match hit.blob() {
+                        None => *lookup.value = Some(hit.bytes().to_vec()),
+                        Some(index) => blobs.push((lookup.value, view.version.decode_blob(index)?)),
+                    },
+                    Err(Halt::Failed(error)) => return Err(error),
+                    Err(Halt::Needs(missing)) => {
+                        let place = halted.entry(missing.place());
+                        place.or_insert((missing, Vec::new())).1.push(lookup);
+                    }
+                }
+            }
+        }
+        if halted.is_empty() {
+            break;
+        }
+        // Several reads take the time of one where others carry them out, for a caller that waits too.
+        let mode = if halted.len() > 1 {
+            Mode::Cooperative
+        } else {
+            mode
+        };
+        let halted: Vec<_> = halted.into_values().collect();
+        let started = halted.iter().map(|(missing, _)| missing.start(mode));
+        let started = started.collect::<Result<Vec<_>>>()?;
+        let mut loaded = Vec::with_capacity(started.len());
+        for loading in started {
+            loaded.push(loading.finish().await?);
+        }
+        for ((_, lookups), loaded) in halted.into_iter().zip(loaded) {
+            open.extend(lookups.into_iter().map(|mut lookup| {
+                lookup.was_ready &= loaded.was_ready;
+                lookup.supplied.extend(loaded.blocks.iter().map(Arc::clone));
+                lookup
+            }));
+        }
+    }
+    for (value, blob) in blobs {
+        *value = Some(blob.read(mode).await?.into_vec());
+    }
+    Ok(values)
+}
+
+/// A key whose value is not known yet.
+struct Unanswered<'v> {
+    key: &'v [u8],
+    value: &'v mut Option<Value>,
+    /// The blocks that its lookup missed.
+    supplied: Vec<Arc<CachedBlock>>,
+    was_ready: bool,
 }
 
 /// The extracted prefix that every key of the range has, if the range shows that there is one.

@@ -39,6 +39,9 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// # Cost
+    /// Pins the memtables and tables of now, once for all reads. No I/O.
     pub fn reader<'snapshot>(
         &self,
         snapshot: &'snapshot Snapshot,
@@ -59,6 +62,9 @@ impl BucketReader<'_> {
     ///
     /// # Errors
     /// As [`Bucket::get`].
+    ///
+    /// # Cost
+    /// Copies the value once. At most one block of each table that may hold the key.
     pub async fn get(&self, key: &[u8]) -> Result<Option<PointValue>> {
         Ok(self.read(key, Mode::Cooperative).await?.map(PointValue))
     }
@@ -75,6 +81,9 @@ impl BucketReader<'_> {
     ///
     /// # Errors
     /// As [`Bucket::get`].
+    ///
+    /// # Cost
+    /// As [`get`](Self::get).
     pub async fn get_owned(&self, key: &[u8]) -> Result<Option<Value>> {
         self.read(key, Mode::Cooperative).await
     }

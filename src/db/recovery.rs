@@ -13,7 +13,7 @@ use trine_io::{File, Lock, Mode, Storage};
 
 use crate::blob::{BlobFile, BlobMeta};
 use crate::cache::BlockCache;
-use crate::commit::batch::DEFAULT_BUCKET;
+use crate::commit::batch::{DEFAULT_BUCKET, Encoded};
 use crate::commit::{SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
@@ -26,7 +26,11 @@ use crate::sequence::Sequence;
 use crate::table::{Table, TableFiles, missing_table};
 use crate::tree::version::{Version, VersionChange, missing_blob};
 use crate::tree::{Registry, Tree, Trees};
-use crate::wal::{Replayed, SegmentWriter, cut_tail, replay};
+use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Start, cut_tail, replay};
+
+/// Of so many tables the footer, index and filter are checked when a database is opened, so that damage of
+/// all but the largest shows at once; of more, and opening would cost more the more there are.
+const TABLES_CHECKED: usize = 64;
 
 /// The file name under which a recovery report is built.
 const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
@@ -38,7 +42,7 @@ pub(crate) struct Recovered {
     pub(crate) tables: Arc<TableFiles>,
     pub(crate) numbers: Arc<FileNumbers>,
     /// `None` for a read-only open.
-    pub(crate) log: Option<SegmentWriter>,
+    pub(crate) log: Option<LogWriter>,
     pub(crate) last: Sequence,
 }
 
@@ -109,13 +113,17 @@ pub(crate) async fn recover(
     };
     let tables = Arc::new(TableFiles::new(storage.clone(), cache, open_max));
     let mut opened = Vec::new();
+    let mut checked_max = if options.read_only {
+        // A writer beside it may remove them at any time.
+        usize::MAX
+    } else {
+        TABLES_CHECKED.min(open_max)
+    };
     for (id, bucket) in manifest.state().buckets() {
         let version = version(bucket, &tables, storage, mode).await?;
-        if options.read_only {
-            // A writer beside it may remove them at any time.
-            for table in version.tables() {
-                table.open(mode).await?;
-            }
+        for table in version.tables().take(checked_max) {
+            table.open(mode).await?;
+            checked_max -= 1;
         }
         let (name, options) = (bucket.name.clone(), bucket.options.clone());
         opened.push(Arc::new(Tree::new(*id, name, options, version)));
@@ -141,7 +149,14 @@ pub(crate) async fn recover(
         finish_renames(storage, &names, &manifest, mode).await?;
         sweep(storage, &names, Some(&manifest), mode).await?;
         forget_obsolete(storage, &mut manifest, mode).await?;
-        Some(start_log(storage, &mut manifest, &trees.load(), last, mode).await?)
+        let start = Start {
+            first_sequence: last.next().unwrap_or(last),
+            previous: replayed
+                .and_then(|replayed| replayed.last_used)
+                .unwrap_or(0),
+            settled: true,
+        };
+        Some(start_log(storage, &mut manifest, &trees.load(), start, mode).await?)
     };
     let numbers = Arc::clone(manifest.numbers());
     Ok(Some(Recovered {
@@ -217,7 +232,7 @@ fn check_unreferenced(names: &[String], state: &ManifestState) -> Result<()> {
 }
 
 /// Every table that the manifest names is there, if only under the name that the crash of its writer left it.
-/// What is in it is looked at when it is first read.
+/// What is in it is looked at here for a few, and for the rest when they are first read.
 fn check_referenced(names: &[String], state: &ManifestState) -> Result<()> {
     let names: HashSet<&str> = names.iter().map(String::as_str).collect();
     let missing = state.tables().iter().find(|number| {
@@ -318,7 +333,12 @@ async fn replay_log(
             // Dropped since; a number that was never given out is damage, which `apply` finds.
             None => id >= manifest.state().next_bucket(),
         };
-        apply(&known, sequence, batch, floor, Tree::stage, wanted, |_| {})
+        let batch = Encoded {
+            bytes: batch,
+            may_delete_ranges: true,
+        };
+        let find = |id| known.by_id(id);
+        apply(find, sequence, &batch, floor, Tree::stage, wanted)
     });
     let replayed = replayed.await?;
     for tree in known.iter() {
@@ -410,14 +430,13 @@ async fn start_log(
     storage: &Storage,
     manifest: &mut Manifest,
     trees: &Trees,
-    last: Sequence,
+    start: Start,
     mode: Mode,
-) -> Result<SegmentWriter> {
+) -> Result<LogWriter> {
     let old = manifest.state().log_segments();
     let number = old.as_ref().map_or(1, |segments| segments.end() + 1);
     remove_if_there(storage, &wal_name(number), mode).await?;
-    let first = last.next().unwrap_or(last);
-    let segment = SegmentWriter::create(storage, number, first, mode).await?;
+    let prepared = Prepared::create(storage, number, 0, mode).await?;
     let mut changes = vec![Change::LogStarted { segment: number }];
     let needed = trees.iter().filter_map(|tree| tree.first_segment()).min();
     if needed.is_none() {
@@ -439,5 +458,6 @@ async fn start_log(
         }
         Some(_) => {}
     }
-    Ok(segment)
+    let segment = SegmentWriter::start(prepared, start, mode).await;
+    Ok(LogWriter::new(segment.map_err(|(_, error)| error)?))
 }

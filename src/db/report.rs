@@ -69,6 +69,9 @@ pub fn recovery_report_path(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`Error::Io`] of kind `NotFound` if there is none; [`Error::InvalidFormat`] if it is not a report.
+///
+/// # Cost
+/// Reads one small file.
 pub fn read_recovery_report(path: &Path) -> Result<RecoveryReport> {
     let storage = Storage::portable_inline(path);
     let bytes =

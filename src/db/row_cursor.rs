@@ -69,6 +69,9 @@ impl RowCursor {
     /// # Cancellation
     /// A move that is dropped is made again by the next one; no row is lost. Until then the cursor may
     /// stand on none.
+    ///
+    /// # Cost
+    /// Allocates nothing. The first row of each block costs one read of it, unless it is in memory.
     pub async fn advance(&mut self) -> Result<bool> {
         self.scan.advance(Mode::Cooperative).await
     }
@@ -121,6 +124,9 @@ impl Bucket {
     ///
     /// # Errors
     /// As [`cursor`](Self::cursor).
+    ///
+    /// # Cost
+    /// As [`cursor`](Self::cursor).
     pub fn cursor_at(
         &self,
         snapshot: &Snapshot,
@@ -148,6 +154,9 @@ impl Db {
     ///
     /// # Errors
     /// As [`Bucket::cursor`].
+    ///
+    /// # Cost
+    /// As [`cursor`](Self::cursor).
     pub fn cursor_at(
         &self,
         snapshot: &Snapshot,

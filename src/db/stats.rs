@@ -166,6 +166,8 @@ impl Core {
         stats.storage_sync_adapter_completed_tasks = operations.completed + jobs.completed;
         stats.storage_sync_adapter_total_runtime_micros = (operations.nanos + jobs.nanos) / 1_000;
         if self.options.runtime.mode == RuntimeMode::PlatformIo {
+            stats.storage_uses_platform_async_io = persistent.storage.has_rings();
+            stats.storage_platform_async_io_tasks = storage.driven_reads.completed;
             stats.storage_platform_backend_fallback_tasks = submitted;
         }
         stats.storage_inline_tasks = storage.inline;
@@ -221,7 +223,10 @@ fn storage_operations(storage: &Stats) -> StorageOperationStats {
         read_exact_at: metric(Operation::Read),
         open_append: metric(Operation::Create),
         append: metric(Operation::Write),
-        persist: sum(metric(Operation::SyncData), metric(Operation::SyncAll)),
+        persist: sum(
+            metric(Operation::WriteDurably),
+            sum(metric(Operation::SyncData), metric(Operation::SyncAll)),
+        ),
         acquire_writer_lease: metric(Operation::Lock),
         create_directory_all: metric(Operation::CreateDirectory),
         list_directory_files: metric(Operation::List),

@@ -4,7 +4,6 @@
 //! goes on with that same read.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -180,6 +179,7 @@ impl LazyIter {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::Arc;
     use std::task::Waker;
 
     use trine_io::Storage;
@@ -192,11 +192,11 @@ mod tests {
     use crate::manifest::BucketId;
     use crate::options::BucketOptions;
     use crate::sequence::Sequence;
-    use crate::table::{Missing, Table, TableFiles, TableOptions, TableWriter};
+    use crate::table::{Table, TableFiles, TableOptions, TableWriter};
     use crate::testing::{entry, value};
     use crate::tree::Tree;
     use crate::tree::pins::Pins;
-    use crate::tree::scan::{Scan, ScanPlan};
+    use crate::tree::scan::{Needed, Scan, ScanPlan};
     use crate::tree::version::{Version, VersionChange};
 
     const ROWS: u16 = 200;
@@ -244,7 +244,7 @@ mod tests {
     }
 
     /// Loads the block, but not at the first poll, as a disk does.
-    fn slowly(missing: Missing) -> Loading {
+    fn slowly(missing: Needed) -> Loading {
         let mut first = true;
         let mut load = Box::pin(async move { missing.load(Mode::Cooperative).await });
         Box::pin(poll_fn(move |context| {

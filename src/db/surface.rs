@@ -10,14 +10,13 @@ use crate::db::Db;
 use crate::db::bucket::Bucket;
 use crate::db::inspect::approximate_size;
 use crate::db::iter::{Iter, LazyIter};
-use crate::db::read::get_in_view;
+use crate::db::read::get_all_in_view;
 use crate::db::snapshot::Snapshot;
 use crate::db::write::{Prepared, check_key};
 use crate::direction::Direction;
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::options::WriteOptions;
-use crate::tree::lookup::Readable;
 use crate::types::{CommitInfo, KeyValue, Value};
 
 impl Bucket {
@@ -41,16 +40,19 @@ impl Bucket {
         })
     }
 
-    async fn values<K: AsRef<[u8]>>(&self, keys: &[K], mode: Mode) -> Result<Vec<Option<Value>>> {
+    /// The values of `keys` at one sequence, that of `at` or the newest.
+    async fn values<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        at: Option<&Snapshot>,
+        mode: Mode,
+    ) -> Result<Vec<Option<Value>>> {
         self.core().check_open()?;
-        let pin = self.core().pin_newest();
+        let at = at.map(Snapshot::read_sequence);
+        let pin = self.core().pin_at(at);
         let view = self.tree().pin();
-        let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            let copy = |value: Readable<'_, '_>| Ok(value.into_vec());
-            values.push(get_in_view(&view, key.as_ref(), pin.sequence(), None, mode, copy).await?);
-        }
-        Ok(values)
+        let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
+        get_all_in_view(&view, &keys, pin.sequence(), mode).await
     }
 
     async fn value(&self, key: &[u8], at: Option<&Snapshot>, mode: Mode) -> Result<Option<Value>> {
@@ -88,6 +90,9 @@ macro_rules! point_methods {
         /// The value of `key` as the snapshot sees it.
         ///
         /// # Errors
+        /// As [`get`](Self::get).
+        ///
+        /// # Cost
         /// As [`get`](Self::get).
         pub async fn get_at(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Value>> {
             self.keyspace()
@@ -168,8 +173,11 @@ macro_rules! point_methods {
         ///
         /// # Errors
         /// As [`get`](Self::get).
+        ///
+        /// # Cost
+        /// One view for all of them, then as [`get`](Self::get) for each.
         pub async fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
-            self.keyspace().values(keys, Mode::Cooperative).await
+            self.keyspace().values(keys, None, Mode::Cooperative).await
         }
 
         /// [`multi_get`](Self::multi_get) on this thread.
@@ -177,13 +185,16 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`get`](Self::get).
         pub fn multi_get_sync<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
-            block_on(self.keyspace().values(keys, Mode::Blocking))
+            block_on(self.keyspace().values(keys, None, Mode::Blocking))
         }
 
         /// The row with the least key of `range`.
         ///
         /// # Errors
         /// As [`get`](Self::get).
+        ///
+        /// # Cost
+        /// As one step of [`range`](Self::range).
         pub async fn first(&self, range: &KeyRange) -> Result<Option<KeyValue>> {
             self.range(range).await?.next().await
         }
@@ -200,6 +211,9 @@ macro_rules! point_methods {
         ///
         /// # Errors
         /// As [`get`](Self::get).
+        ///
+        /// # Cost
+        /// As one step of [`range_reverse`](Self::range_reverse).
         pub async fn last(&self, range: &KeyRange) -> Result<Option<KeyValue>> {
             self.range_reverse(range).await?.next().await
         }
@@ -236,6 +250,10 @@ macro_rules! point_methods {
         ///
         /// # Cancellation
         /// A future that was never polled does nothing; after its first poll the write happens anyway.
+        ///
+        /// # Cost
+        /// Copies key and value into the log and the memtable. Commits that come at the same time share one write and
+        /// one sync.
         pub async fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Value>) -> Result<()> {
             self.put_with_options(key, value, WriteOptions::default())
                 .await
@@ -255,6 +273,12 @@ macro_rules! point_methods {
         ///
         /// # Errors
         /// As [`put`](Self::put); [`Error::UnsupportedDurability`](crate::Error::UnsupportedDurability).
+        ///
+        /// # Cost
+        /// As [`put`](Self::put).
+        ///
+        /// # Durability
+        /// The stronger of `options` and the database's own, before the call returns.
         pub async fn put_with_options(
             &self,
             key: impl Into<Vec<u8>>,
@@ -287,6 +311,12 @@ macro_rules! point_methods {
         ///
         /// # Errors
         /// As [`put`](Self::put).
+        ///
+        /// # Cost
+        /// As [`put`](Self::put), without a value.
+        ///
+        /// # Durability
+        /// As [`put`](Self::put).
         pub async fn delete(&self, key: impl Into<Vec<u8>>) -> Result<()> {
             self.delete_with_options(key, WriteOptions::default())
                 .await
@@ -305,6 +335,12 @@ macro_rules! point_methods {
         /// [`delete`](Self::delete), at least as durable as `options` say.
         ///
         /// # Errors
+        /// As [`put_with_options`](Self::put_with_options).
+        ///
+        /// # Cost
+        /// As [`delete`](Self::delete).
+        ///
+        /// # Durability
         /// As [`put_with_options`](Self::put_with_options).
         pub async fn delete_with_options(
             &self,
@@ -335,6 +371,9 @@ macro_rules! point_methods {
         ///
         /// # Cost
         /// One entry, however many keys it covers.
+        ///
+        /// # Durability
+        /// As [`put`](Self::put).
         pub async fn delete_range(&self, range: KeyRange) -> Result<()> {
             self.delete_range_with_options(range, WriteOptions::default())
                 .await
@@ -353,6 +392,12 @@ macro_rules! point_methods {
         /// [`delete_range`](Self::delete_range), at least as durable as `options` say.
         ///
         /// # Errors
+        /// As [`put_with_options`](Self::put_with_options).
+        ///
+        /// # Cost
+        /// As [`delete_range`](Self::delete_range).
+        ///
+        /// # Durability
         /// As [`put_with_options`](Self::put_with_options).
         pub async fn delete_range_with_options(
             &self,
@@ -428,6 +473,9 @@ macro_rules! scan_methods {
             ///
             /// # Errors
             /// [`Error::Closed`](crate::Error::Closed). Reading errors come from the iterator.
+            ///
+            /// # Cost
+            /// Reads nothing yet; pins what the iterator will read.
             pub async fn $at(&self, snapshot: &Snapshot, $argument: $type) -> Result<$iter> {
                 self.$at_sync(snapshot, $argument)
             }
@@ -453,6 +501,9 @@ macro_rules! snapshot_scan_methods {
             ///
             /// # Errors
             /// [`Error::Closed`](crate::Error::Closed). Reading errors come from the iterator.
+            ///
+            /// # Cost
+            /// Reads nothing yet; pins what the iterator will read.
             pub async fn $name(&self, bucket: &Bucket, $argument: $type) -> Result<$iter> {
                 bucket.$at_sync(self, $argument)
             }
@@ -473,6 +524,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Bucket::get`].
+    ///
+    /// # Cost
+    /// As [`Bucket::get`].
     pub async fn get(&self, bucket: &Bucket, key: &[u8]) -> Result<Option<Value>> {
         bucket.value(key, Some(self), Mode::Cooperative).await
     }
@@ -483,6 +537,131 @@ impl Snapshot {
     /// As [`Bucket::get`].
     pub fn get_sync(&self, bucket: &Bucket, key: &[u8]) -> Result<Option<Value>> {
         block_on(bucket.value(key, Some(self), Mode::Blocking))
+    }
+
+    /// What `read` makes of the value of `key` in `bucket`, lent from where it lies; `None` if there is
+    /// none.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    ///
+    /// # Cost
+    /// As [`Bucket::get_with`].
+    pub async fn get_with<R>(
+        &self,
+        bucket: &Bucket,
+        key: &[u8],
+        read: impl FnMut(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        let at = Some(self.read_sequence());
+        bucket
+            .core()
+            .get_with(bucket.tree(), key, at, Mode::Cooperative, read)
+            .await
+    }
+
+    /// [`get_with`](Self::get_with) on this thread.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn get_with_sync<R>(
+        &self,
+        bucket: &Bucket,
+        key: &[u8],
+        read: impl FnMut(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        let at = Some(self.read_sequence());
+        block_on(
+            bucket
+                .core()
+                .get_with(bucket.tree(), key, at, Mode::Blocking, read),
+        )
+    }
+
+    /// Whether `key` has a value in `bucket`.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    ///
+    /// # Cost
+    /// As [`Bucket::contains_key`].
+    pub async fn contains_key(&self, bucket: &Bucket, key: &[u8]) -> Result<bool> {
+        Ok(self.get_with(bucket, key, |_| ()).await?.is_some())
+    }
+
+    /// [`contains_key`](Self::contains_key) on this thread.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn contains_key_sync(&self, bucket: &Bucket, key: &[u8]) -> Result<bool> {
+        Ok(self.get_with_sync(bucket, key, |_| ())?.is_some())
+    }
+
+    /// The values of several keys of `bucket`, in their order.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    ///
+    /// # Cost
+    /// As [`Bucket::multi_get`].
+    pub async fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        bucket: &Bucket,
+        keys: &[K],
+    ) -> Result<Vec<Option<Value>>> {
+        bucket.values(keys, Some(self), Mode::Cooperative).await
+    }
+
+    /// [`multi_get`](Self::multi_get) on this thread.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn multi_get_sync<K: AsRef<[u8]>>(
+        &self,
+        bucket: &Bucket,
+        keys: &[K],
+    ) -> Result<Vec<Option<Value>>> {
+        block_on(bucket.values(keys, Some(self), Mode::Blocking))
+    }
+
+    /// The row of `bucket` with the least key of `range`.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    ///
+    /// # Cost
+    /// As one step of [`range`](Self::range).
+    pub async fn first(&self, bucket: &Bucket, range: &KeyRange) -> Result<Option<KeyValue>> {
+        self.range_sync(bucket, range)?.next().await
+    }
+
+    /// [`first`](Self::first) on this thread.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn first_sync(&self, bucket: &Bucket, range: &KeyRange) -> Result<Option<KeyValue>> {
+        self.range_sync(bucket, range)?.next_sync().transpose()
+    }
+
+    /// The row of `bucket` with the greatest key of `range`.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    ///
+    /// # Cost
+    /// As one step of [`range_reverse`](Self::range_reverse).
+    pub async fn last(&self, bucket: &Bucket, range: &KeyRange) -> Result<Option<KeyValue>> {
+        self.range_reverse_sync(bucket, range)?.next().await
+    }
+
+    /// [`last`](Self::last) on this thread.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn last_sync(&self, bucket: &Bucket, range: &KeyRange) -> Result<Option<KeyValue>> {
+        self.range_reverse_sync(bucket, range)?
+            .next_sync()
+            .transpose()
     }
 
     snapshot_scan_methods! {

@@ -3,9 +3,10 @@
 use std::ops::Bound;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Waker};
 
-use trine_io::{Mode, Storage};
+use trine_io::{Mode, Operation, Storage};
 use trine_platform::block_on;
 
 use crate::cache::BlockCache;
@@ -200,16 +201,20 @@ fn a_deletion_stays_until_a_commit_whose_future_is_gone_was_validated() {
 }
 
 #[test]
-fn a_segment_that_cannot_be_created_fails_one_call_only() {
+fn where_the_next_segment_cannot_be_created_the_log_goes_on_in_the_last() {
     let storage = Storage::memory();
     let db = open(&storage);
     db.put_sync("k", "v").unwrap();
     // Stands in the way of the next segment.
     drop(block_on(storage.create(MODE, "wal-000002")).unwrap());
-    assert!(db.flush_sync().is_err());
+    db.flush_sync().unwrap();
+    for round in 0..200_u8 {
+        db.put_sync([round], vec![round; 1000]).unwrap();
+    }
     db.put_sync("k", "w").unwrap();
     block_on(storage.remove(MODE, "wal-000002")).unwrap();
     db.flush_sync().unwrap();
+    assert_eq!(names(&storage, "wal-"), ["wal-000002"]);
     drop(db);
     let db = open(&storage);
     assert_eq!(db.get_sync(b"k").unwrap().as_deref(), Some(&b"w"[..]));
@@ -372,4 +377,56 @@ fn scans_and_lookups_get_on_without_map_and_cache() {
             }
         }
     }
+}
+
+/// Operations that make others wait for the disk's metadata.
+const SLOW: [Operation; 6] = [
+    Operation::Create,
+    Operation::Rename,
+    Operation::Remove,
+    Operation::SetLen,
+    Operation::SyncDirectory,
+    Operation::SyncAll,
+];
+
+#[test]
+fn whoever_leads_commits_makes_names_and_removes_no_file() {
+    static SEEN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+    fn watch(operation: Operation) {
+        if SLOW.contains(&operation) {
+            SEEN[usize::from(crate::commit::LEADS.get())].fetch_add(1, Relaxed);
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::portable(directory.path());
+    let options = DbOptions {
+        background_worker_count: 2,
+        write_buffer_bytes: 64 << 10,
+        ..options()
+    };
+    let db = block_on(on_storage(options, storage.clone(), MODE)).unwrap();
+    storage.watch(watch);
+    std::thread::scope(|scope| {
+        for thread in 0..2_u8 {
+            let db = &db;
+            scope.spawn(move || {
+                for round in 0..150_u8 {
+                    let durability = if round % 50 == 0 {
+                        WriteOptions::sync_all()
+                    } else {
+                        WriteOptions::buffered()
+                    };
+                    db.put_with_options_sync([thread, round], vec![round; 2_000], durability)
+                        .unwrap();
+                    if round % 70 == 0 {
+                        db.flush_sync().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let [elsewhere, leading] = [&SEEN[0], &SEEN[1]].map(|count| count.load(Relaxed));
+    assert!(db.core().commits.supply().unwrap().current() > 3);
+    assert!(elsewhere > 10, "{elsewhere}");
+    assert_eq!(leading, 0);
 }

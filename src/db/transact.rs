@@ -75,6 +75,9 @@ impl Db {
     /// # Cancellation
     /// As [`Db::write`]: dropped before the commit was handed over, nothing is written.
     ///
+    /// # Cost
+    /// That of the closure and of a commit, for each attempt.
+    ///
     /// # Examples
     /// ```
     /// # fn main() -> trine_kv::Result<()> {

@@ -123,6 +123,9 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Io`], [`Error::Corruption`], [`Error::InvalidFormat`]; nothing is recorded.
+    ///
+    /// # Cost
+    /// As [`Bucket::get`](crate::Bucket::get), and remembers a copy of the key.
     pub async fn get(&mut self, key: &[u8]) -> Result<Option<Value>> {
         self.get_in(DEFAULT_BUCKET, key, Mode::Cooperative).await
     }
@@ -139,6 +142,9 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::BucketMissing`], and as [`get`](Self::get).
+    ///
+    /// # Cost
+    /// As [`get`](Self::get).
     pub async fn get_bucket(
         &mut self,
         bucket: impl Into<String>,
@@ -215,6 +221,9 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::BucketMissing`], also for a staged key, and as [`get`](Self::get).
+    ///
+    /// # Cost
+    /// As [`get_staged`](Self::get_staged).
     pub async fn get_staged_bucket(
         &mut self,
         bucket: impl Into<String>,
@@ -255,6 +264,9 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`get`](Self::get).
+    ///
+    /// # Cost
+    /// Reads every row of the range once; remembers its bounds only.
     pub async fn read_range(&mut self, range: KeyRange) -> Result<()> {
         self.read_range_in(DEFAULT_BUCKET, range, Mode::Cooperative)
             .await
@@ -272,6 +284,9 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::BucketMissing`], and as [`read_range`](Self::read_range).
+    ///
+    /// # Cost
+    /// As [`read_range`](Self::read_range).
     pub async fn read_range_bucket(
         &mut self,
         bucket: impl Into<String>,
@@ -332,6 +347,9 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::InvalidOptions`] if the name is empty or `"default"`.
+    ///
+    /// # Cost
+    /// Keeps the operation in memory until the commit.
     pub fn put_bucket(
         &mut self,
         bucket: impl Into<String>,
@@ -345,6 +363,9 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`put_bucket`](Self::put_bucket).
+    ///
+    /// # Cost
+    /// Keeps the operation in memory until the commit.
     pub fn delete_bucket(
         &mut self,
         bucket: impl Into<String>,
@@ -357,6 +378,9 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`put_bucket`](Self::put_bucket).
+    ///
+    /// # Cost
+    /// Keeps the operation in memory until the commit.
     pub fn delete_range_bucket(
         &mut self,
         bucket: impl Into<String>,
@@ -376,6 +400,9 @@ impl Transaction {
     ///
     /// # Cancellation
     /// As [`Db::write`].
+    ///
+    /// # Cost
+    /// One look-up for each key that was read and a scan of what changed in each range, then as a batch.
     pub async fn commit(self) -> Result<CommitInfo> {
         let prepared =
             self.handle
@@ -431,6 +458,9 @@ macro_rules! scan_methods {
                 ///
                 /// # Errors
                 #[doc = concat!("[`Error::BucketMissing`], and as [`", stringify!($scan), "`](Self::", stringify!($scan), ").")]
+                ///
+                /// # Cost
+                /// Reads nothing yet; pins what the iterator will read.
                 pub async fn $bucket(&mut self, bucket: impl Into<String>, range: &KeyRange) -> Result<Iter> {
                     self.$bucket_sync(bucket, range)
                 }

@@ -68,6 +68,17 @@ impl Workers {
     }
 }
 
+/// How long after a failure a job is tried again, though nobody asks: the disk may have room by then.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What became of one job.
+enum Ran {
+    Worked,
+    /// There was nothing to do.
+    Idle,
+    Failed,
+}
+
 /// What a background thread has.
 struct Worker {
     core: Weak<Core>,
@@ -80,29 +91,34 @@ impl Worker {
         self.stopping.load(Acquire)
     }
 
-    /// Runs `job` on the database, if it is still open. Whether it did anything; a failure is noted for
-    /// the next write, and what failed is tried again when the bell rings next.
-    fn run(&self, job: impl AsyncFnOnce(&Core) -> Result<bool>) -> bool {
+    /// Runs `job` on the database, if it is still open. A failure is noted for the next write.
+    fn run(&self, job: impl AsyncFnOnce(&Core) -> Result<bool>) -> Ran {
         let Some(core) = self.core.upgrade() else {
-            return false;
+            return Ran::Idle;
         };
-        block_on(job(&core)).unwrap_or_else(|error| {
+        match block_on(job(&core)) {
+            Ok(true) => Ran::Worked,
             // A compaction that gave way to closing is no failure.
-            if core.check_open().is_ok() {
+            Err(error) if core.check_open().is_ok() => {
                 core.note_background_failure(&error);
+                Ran::Failed
             }
-            false
-        })
+            Ok(false) | Err(_) => Ran::Idle,
+        }
     }
 
     fn flush(&self) {
         let mut heard = 0;
         while !self.is_stopping() {
             let stop = || self.is_stopping();
-            let flushed = self.run(async |core| core.flush_due(&stop, Mode::Blocking).await);
-            if flushed {
+            match self.run(async |core| core.flush_due(&stop, Mode::Blocking).await) {
+                Ran::Failed => {
+                    self.bell.wait_for(&mut heard, RETRY);
+                    continue;
+                }
                 // Level 0 may have grown beyond its limit.
-                self.bell.ring();
+                Ran::Worked => self.bell.ring(),
+                Ran::Idle => {}
             }
             self.bell.wait(&mut heard);
         }
@@ -114,16 +130,17 @@ impl Worker {
         while !self.is_stopping() {
             let goal = if at_rest { Goal::Rest } else { Goal::Shape };
             let stop = || self.is_stopping();
-            let compacted =
-                self.run(async |core| core.compact_due(&goal, &stop, Mode::Blocking).await);
-            if compacted {
+            match self.run(async |core| core.compact_due(&goal, &stop, Mode::Blocking).await) {
+                Ran::Failed => {
+                    self.bell.wait_for(&mut heard, RETRY);
+                }
                 // What other threads wait for may be possible now.
-                self.bell.ring();
-            } else if at_rest {
-                self.bell.wait(&mut heard);
-                at_rest = false;
-            } else {
-                at_rest = !self.bell.wait_for(&mut heard, REST);
+                Ran::Worked => self.bell.ring(),
+                Ran::Idle if at_rest => {
+                    self.bell.wait(&mut heard);
+                    at_rest = false;
+                }
+                Ran::Idle => at_rest = !self.bell.wait_for(&mut heard, REST),
             }
         }
     }

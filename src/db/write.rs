@@ -8,7 +8,7 @@ use trine_io::Mode;
 use crate::commit::backpressure::Pressure;
 use crate::commit::batch::{BatchOperation, DEFAULT_BUCKET, EncodedBatch, WriteBatch};
 use crate::commit::conflict::Reads;
-use crate::commit::{Commit, Work};
+use crate::commit::{Commit, Touched, Work};
 use crate::db::Core;
 use crate::error::{Error, Result};
 use crate::options::{DurabilityMode, WriteOptions};
@@ -30,7 +30,7 @@ impl Core {
         self.check_writable()?;
         let mut batch = EncodedBatch::default();
         stage(&mut batch)?;
-        self.prepared(batch, vec![Arc::clone(tree)], None, options)
+        self.prepared(batch, Touched::One(Arc::clone(tree)), None, options)
     }
 
     /// Checks a batch and encodes it.
@@ -69,13 +69,13 @@ impl Core {
                 }
             }
         }
-        self.prepared(encoded, trees, reads, options)
+        self.prepared(encoded, Touched::Many(trees), reads, options)
     }
 
     fn prepared(
         &self,
         batch: EncodedBatch,
-        trees: Vec<Arc<Tree>>,
+        trees: Touched,
         reads: Option<Reads>,
         options: WriteOptions,
     ) -> Result<Prepared> {
@@ -106,6 +106,10 @@ impl Core {
 
     /// Commits on this thread.
     pub(crate) async fn commit_here(&self, prepared: Prepared, mode: Mode) -> Result<CommitInfo> {
+        if let Some(supply) = self.commits.supply().filter(|supply| supply.is_wanting()) {
+            // The log goes on without the next segment, if it must.
+            drop(supply.prepare(mode).await);
+        }
         let (pressure, bytes) = self.admitted(&prepared.0, mode).await?;
         let committed = self.commits.run(Work::Commit(prepared.0), mode).await?;
         self.slow_down(pressure, bytes, mode).await;

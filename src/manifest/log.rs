@@ -239,6 +239,8 @@ impl Manifest {
             kind: LogKind::Manifest,
             number,
             first_sequence: Sequence::ZERO,
+            previous: 0,
+            settled: false,
         };
         let mut bytes = header.encode();
         let mut records = RecordWriter::new(

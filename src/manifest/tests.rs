@@ -436,7 +436,9 @@ fn a_torn_last_edit_is_dropped_and_cut_off() {
         set_bytes(&storage, &manifest_name(1), &all[..length]);
         let mut manifest = loaded(&storage);
         assert!(manifest.state().has_table(5) && !manifest.state().has_table(6));
-        assert_eq!(bytes(&storage, &manifest_name(1)).len(), kept);
+        // The zeros that align a record read as a clean end.
+        let left = bytes(&storage, &manifest_name(1));
+        assert!(left.len() < kept + 4 && left[kept..].iter().all(|&byte| byte == 0));
         append(&mut manifest, vec![added(0, 7)]).unwrap();
         let manifest = loaded(&storage);
         assert!(manifest.state().has_table(7) && !manifest.state().has_table(6));

@@ -36,6 +36,17 @@ pub enum HostStorageBackend {
     Browser,
 }
 
+/// How finished files are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileReads {
+    /// Through maps, where the host has them: what is in memory is lent without a copy. A fault of the disk under a
+    /// block that was read before and has left memory since ends the process by a signal.
+    #[default]
+    Mapped,
+    /// By copying each block into the block cache. A fault of the disk is always an error.
+    Copied,
+}
+
 /// What an open does about files that a crash can leave and that hold nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailOnCorruptionPolicy {
@@ -114,8 +125,8 @@ pub struct DbOptions {
     pub max_l0_files: usize,
     /// Memory for decompressed blocks, in bytes; zero keeps none. Default 256 MiB.
     pub block_cache_bytes: usize,
-    /// How many tables may be open at a time, each with a file descriptor and a memory map. Tables are
-    /// opened when they are first read; beyond this number, those read least recently are closed. What
+    /// How many tables may be open at a time, each with a file descriptor and a memory map. Opening a database opens up
+    /// to 64 tables, so that damage shows; others are opened when they are first read. Beyond this number, those read least recently are closed. What
     /// readers and iterators hold stays open all the same. Default 800.
     pub max_open_tables: usize,
     /// How many threads compact in the background, beside one that flushes; zero leaves both to the caller.
@@ -123,6 +134,12 @@ pub struct DbOptions {
     pub background_worker_count: usize,
     /// Where background and storage work runs. Default: threads of its own; inline for a host's storage.
     pub runtime: RuntimeOptions,
+    /// Under [`RuntimeMode::PlatformIo`](crate::RuntimeMode::PlatformIo): how many threads with a ring of
+    /// the operating system read from the disk. A second one gains a fifth on a disk that is fast enough.
+    /// Default 1. Not zero.
+    pub read_rings: usize,
+    /// How finished files are read. Default [`FileReads::Mapped`].
+    pub file_reads: FileReads,
     /// What an open does about leftovers of a crash. Default [`FailOnCorruptionPolicy::FailClosed`].
     pub fail_on_corruption: FailOnCorruptionPolicy,
     /// Whether blob garbage collection runs. Default `true`.
@@ -169,6 +186,8 @@ impl DbOptions {
             max_open_tables: Self::DEFAULT_MAX_OPEN_TABLES,
             background_worker_count: 1,
             runtime: RuntimeOptions::native_threads(),
+            read_rings: 1,
+            file_reads: FileReads::Mapped,
             fail_on_corruption: FailOnCorruptionPolicy::FailClosed,
             blob_gc_enabled: true,
             blob_gc_discardable_ratio: BlobGcRatio::HALF,
@@ -272,6 +291,8 @@ impl DbOptions {
             "level size multiplier must be >= 2"
         } else if self.max_l0_files == 0 {
             "max L0 files must be non-zero"
+        } else if self.read_rings == 0 {
+            "read rings must be non-zero"
         } else if ratio == 0 || ratio > BlobGcRatio::FULL.millionths() {
             "blob GC discardable ratio must be in (0.0, 1.0]"
         } else if self.blob_gc_enabled && self.blob_gc_min_file_bytes == 0 {

@@ -9,5 +9,7 @@ pub use bucket::{
     BlobLevelMergePolicy, BucketOptions, CompressionProfile, FilterPolicy, IndexSearchPolicy,
     PrefixFilterPolicy,
 };
-pub use db::{BlobGcRatio, DbOptions, FailOnCorruptionPolicy, HostStorageBackend, StorageMode};
+pub use db::{
+    BlobGcRatio, DbOptions, FailOnCorruptionPolicy, FileReads, HostStorageBackend, StorageMode,
+};
 pub use write::WriteOptions;

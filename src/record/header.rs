@@ -1,11 +1,12 @@
-//! The first 64 bytes of a log file. Written and synced before the file is named anywhere.
+//! The first 64 bytes of a log file. A manifest's are on disk before anything refers to it; a segment's reach the
+//! disk with its first records, so that a first sector that is missing means the same as any other.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::checksum::crc32c;
 use crate::coding::Reader;
 use crate::error::Fault;
-use crate::record::LogKind;
+use crate::record::{LogKind, SECTOR_BYTES};
 use crate::sequence::Sequence;
 
 /// The size of a file header; the first record follows.
@@ -15,7 +16,10 @@ const FORMAT_VERSION: u32 = 1;
 /// What the checksum at the end covers.
 const COVERED_BYTES: usize = FILE_HEADER_BYTES.saturating_sub(4);
 
-/// Magic 8 | version u32 | flags u32 | number u64 | first sequence u64 | zeros 28 | crc32c u32.
+/// The flag that stands for [`FileHeader::settled`].
+const SETTLED: u32 = 1;
+
+/// Magic 8 | version u32 | flags u32 | number u64 | first sequence u64 | previous u64 | zeros 20 | crc32c u32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileHeader {
     pub(crate) kind: LogKind,
@@ -23,6 +27,10 @@ pub(crate) struct FileHeader {
     pub(crate) number: u64,
     /// WAL: the sequence of the first commit in this or a later segment. Manifest: zero.
     pub(crate) first_sequence: Sequence,
+    /// WAL: the segment that holds the last record before this one; zero if there is none. Manifest: zero.
+    pub(crate) previous: u64,
+    /// WAL: when this was written, everything in earlier segments was on disk. Manifest: false.
+    pub(crate) settled: bool,
 }
 
 fn magic(kind: LogKind) -> [u8; 8] {
@@ -37,13 +45,25 @@ impl FileHeader {
         let mut out = Vec::with_capacity(FILE_HEADER_BYTES);
         out.extend_from_slice(&magic(self.kind));
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out.extend_from_slice(&0u32.to_le_bytes());
+        let flags = if self.settled { SETTLED } else { 0 };
+        out.extend_from_slice(&flags.to_le_bytes());
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.first_sequence.get().to_le_bytes());
+        out.extend_from_slice(&self.previous.to_le_bytes());
         out.resize(COVERED_BYTES, 0);
         let crc = crc32c(&[&out]);
         out.extend_from_slice(&crc.to_le_bytes());
         out
+    }
+
+    /// Whether the header, and what follows it in its sector, never reached the disk, or not in full: its checksum was
+    /// to be written last, before any record.
+    pub(crate) fn is_missing(kind: LogKind, file: &[u8]) -> bool {
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+        let sector = file.get(..SECTOR_BYTES).unwrap_or(file);
+        let (covered, sealed) = sector.split_at(COVERED_BYTES.min(sector.len()));
+        let started = covered.get(..8).unwrap_or(covered);
+        is_zero(sealed) && (is_zero(covered) || magic(kind).starts_with(started))
     }
 
     /// Reads the header of a file of `kind` whose name has `number`.
@@ -65,13 +85,18 @@ impl FileHeader {
         if version != FORMAT_VERSION {
             return Err(Fault::Version(version));
         }
-        if fields.u32()? != 0 {
+        let flags = fields.u32()?;
+        if flags > SETTLED || kind == LogKind::Manifest && flags != 0 {
             return Err(Fault::Field("flags"));
         }
         if fields.u64()? != number {
             return Err(Fault::Field("file number: it is not the one in the name"));
         }
         let first_sequence = Sequence::new(fields.u64()?);
+        let previous = fields.u64()?;
+        if previous != 0 && (previous >= number || kind == LogKind::Manifest) {
+            return Err(Fault::Field("previous segment"));
+        }
         if fields.rest().iter().any(|&byte| byte != 0) {
             return Err(Fault::Field("reserved bytes"));
         }
@@ -79,6 +104,8 @@ impl FileHeader {
             kind,
             number,
             first_sequence,
+            previous,
+            settled: flags == SETTLED,
         })
     }
 }
@@ -92,6 +119,8 @@ mod tests {
             kind: LogKind::Wal,
             number: 7,
             first_sequence: Sequence::new(42),
+            previous: 6,
+            settled: true,
         }
     }
 

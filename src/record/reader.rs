@@ -5,7 +5,9 @@
 use crate::checksum::crc32c;
 use crate::coding::Reader;
 use crate::error::Fault;
-use crate::record::{MARK, MAX_RECORD_BYTES, RECORD_HEADER_BYTES, SECTOR_BYTES, Salt};
+use crate::record::{
+    ALIGNMENT, MARK_BYTES, MAX_RECORD_BYTES, RECORD_HEADER_BYTES, SECTOR_BYTES, Salt,
+};
 
 /// How far the file was known to be synced when the record at this offset, with this payload, was
 /// written: every byte below had reached the disk. Zero if the record says nothing of it.
@@ -14,7 +16,7 @@ pub(crate) type Proof = fn(offset: u64, payload: &[u8]) -> u64;
 /// How a log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Nothing but zeros follows.
+    /// Nothing of this file follows.
     Clean,
     /// What follows was never promised to anyone; cut the file at `RecordReader::offset`.
     Torn(Torn),
@@ -27,6 +29,8 @@ pub(crate) enum Torn {
     Cut,
     /// A sector of a record never reached the disk.
     LostSector,
+    /// A record has no seal: whoever wrote it died in the middle.
+    Unsealed,
 }
 
 /// One step of a reader.
@@ -53,6 +57,14 @@ struct Claim {
     length: usize,
 }
 
+/// What stands where a header may be.
+enum Header {
+    Claims(Claim),
+    Unsealed,
+    /// The file ends inside it.
+    Cut,
+}
+
 /// What became of a claimed payload.
 enum Payload {
     /// It is valid, and the record ends here.
@@ -72,6 +84,23 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 fn sector_start(at: usize) -> usize {
     at.saturating_sub(at % SECTOR_BYTES)
+}
+
+/// Where a header may start, from `at` on.
+fn aligned(at: usize) -> usize {
+    at.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX)
+}
+
+/// Where the part of a record that starts behind `at` begins in its sector: here, aligned, or at the next
+/// sector if a header has no room.
+fn record_start(at: usize) -> usize {
+    let end = sector_end(at);
+    let start = aligned(at);
+    if end.saturating_sub(start) < RECORD_HEADER_BYTES {
+        end
+    } else {
+        start
+    }
 }
 
 /// The end of the sector that `at` lies in.
@@ -100,30 +129,32 @@ impl<'a> RecordReader<'a> {
     /// After an end or an error the reader stays where it is.
     pub(crate) fn next(&mut self) -> Result<Next<'_>, (u64, Fault)> {
         let start = self.offset;
-        if is_zero(self.slice(start, self.file.len())) {
+        if self.is_blank_from(start) {
             return Ok(Next::End(End::Clean));
         }
-        // Where the record's part of its first sector starts: here, or past what is too short for a header.
-        let left = sector_end(start).saturating_sub(start);
-        let part = if left < RECORD_HEADER_BYTES {
-            sector_end(start)
-        } else {
-            start
-        };
+        let part = record_start(start);
         if !is_zero(self.slice(start, part)) {
             return Err((start as u64, Fault::Field("padding: it is not zero")));
         }
-        if is_zero(self.slice(part, sector_end(part))) {
-            return self.torn(Torn::LostSector, part, sector_end(part));
-        }
+        let end = sector_end(part);
         let header_at = if part == sector_start(part) {
+            if self.is_blank(part) {
+                return self.torn(Torn::LostSector, part, end).map(Next::End);
+            }
             self.check_mark(part)?;
-            part.saturating_add(MARK.len())
+            part.saturating_add(MARK_BYTES)
+        } else if is_zero(self.slice(part, end)) {
+            return self.torn(Torn::LostSector, part, end).map(Next::End);
         } else {
             part
         };
-        let Some(claim) = self.claim(header_at)? else {
-            return Ok(Next::End(End::Torn(Torn::Cut)));
+        let claim = match self.header(header_at)? {
+            Header::Claims(claim) => claim,
+            Header::Unsealed => {
+                let resume = header_at.saturating_add(RECORD_HEADER_BYTES);
+                return self.torn(Torn::Unsealed, header_at, resume).map(Next::End);
+            }
+            Header::Cut => return Ok(Next::End(End::Torn(Torn::Cut))),
         };
         match self.read_payload(&claim)? {
             Payload::Valid { end } => {
@@ -134,9 +165,25 @@ impl<'a> RecordReader<'a> {
                 })
             }
             Payload::Cut => Ok(Next::End(End::Torn(Torn::Cut))),
-            Payload::LostSector { end } => self.torn(Torn::LostSector, header_at, end),
+            Payload::LostSector { end } => {
+                self.torn(Torn::LostSector, header_at, end).map(Next::End)
+            }
             Payload::Damaged { fault, .. } => Err((header_at as u64, fault)),
         }
+    }
+
+    /// How the file ends if its header is missing: with it all is torn, unless something proves that it had been synced.
+    pub(crate) fn without_header(&mut self) -> Result<End, (u64, Fault)> {
+        if self.is_blank_from(0) {
+            return Ok(End::Clean);
+        }
+        self.torn(Torn::LostSector, 0, SECTOR_BYTES)
+    }
+
+    /// Whether there is a valid record anywhere, however damaged the rest, that proves something to have been synced; or
+    /// anything that no power loss leaves behind.
+    pub(crate) fn proves_anything(mut self) -> bool {
+        self.torn(Torn::LostSector, 0, self.offset).is_err()
     }
 
     /// The bytes from `start` to `end`, or to the end of the file.
@@ -146,35 +193,64 @@ impl<'a> RecordReader<'a> {
             .unwrap_or_default()
     }
 
+    /// Whether the sector that starts at `sector` holds nothing of this file.
+    fn is_blank(&self, sector: usize) -> bool {
+        let bytes = self.slice(sector, sector_end(sector));
+        match bytes.first_chunk::<MARK_BYTES>() {
+            Some([a, b, c, d]) if [a, b] == [c, d] && [*a, *b] != [0, 0] => {
+                [*a, *b, *c, *d] != self.salt.mark()
+            }
+            _ => is_zero(bytes),
+        }
+    }
+
+    /// Whether nothing of this file lies from `start` on.
+    fn is_blank_from(&self, start: usize) -> bool {
+        let first = if start == sector_start(start) {
+            start
+        } else {
+            sector_end(start)
+        };
+        is_zero(self.slice(start, first))
+            && (first..self.file.len())
+                .step_by(SECTOR_BYTES)
+                .all(|sector| self.is_blank(sector))
+    }
+
     /// Checks a sector's mark, as much of it as the file has.
     fn check_mark(&self, sector: usize) -> Result<(), (u64, Fault)> {
-        let found = self.slice(sector, sector.saturating_add(MARK.len()));
-        if MARK.starts_with(found) {
+        let found = self.slice(sector, sector.saturating_add(MARK_BYTES));
+        if self.salt.mark().starts_with(found) {
             Ok(())
         } else {
             Err((sector as u64, Fault::Field("sector mark")))
         }
     }
 
-    /// Reads and checks the header at `header_at`; `None` if the file ends inside it.
-    fn claim(&self, header_at: usize) -> Result<Option<Claim>, (u64, Fault)> {
+    /// Reads and checks the header at `header_at`.
+    fn header(&self, header_at: usize) -> Result<Header, (u64, Fault)> {
         let fail = |fault| (header_at as u64, fault);
         let mut reader =
             Reader::new(self.slice(header_at, header_at.saturating_add(RECORD_HEADER_BYTES)));
         let (Ok(length), Ok(stored), Ok(payload_crc)) = (reader.u32(), reader.u32(), reader.u32())
         else {
-            return Ok(None);
+            return Ok(Header::Cut);
         };
+        if stored == 0 {
+            return Ok(Header::Unsealed);
+        }
         let computed = self.salt.header_crc(header_at as u64, length);
         if stored != computed {
             return Err(fail(Fault::Checksum { stored, computed }));
         }
         match usize::try_from(length) {
-            Ok(bytes) if length > 0 && u64::from(length) <= MAX_RECORD_BYTES => Ok(Some(Claim {
-                header_at,
-                payload_crc,
-                length: bytes,
-            })),
+            Ok(bytes) if length > 0 && u64::from(length) <= MAX_RECORD_BYTES => {
+                Ok(Header::Claims(Claim {
+                    header_at,
+                    payload_crc,
+                    length: bytes,
+                }))
+            }
             _ => Err(fail(Fault::Length {
                 claimed: u64::from(length),
                 available: MAX_RECORD_BYTES,
@@ -195,12 +271,12 @@ impl<'a> RecordReader<'a> {
                 return Ok(Payload::Cut);
             }
             if at == sector_start(at) {
-                if is_zero(self.slice(at, sector_end(at))) {
+                if self.is_blank(at) {
                     lost = true;
                 } else {
                     self.check_mark(at)?;
                 }
-                at = at.saturating_add(MARK.len());
+                at = at.saturating_add(MARK_BYTES);
             }
             let end = sector_end(at).min(at.saturating_add(wanted));
             let piece = self.slice(at, end);
@@ -223,19 +299,19 @@ impl<'a> RecordReader<'a> {
         Ok(Payload::Valid { end: at })
     }
 
-    /// A sector of the record at `damage` is missing: torn, unless something from `resume` on
+    /// The record at `damage` lacks its seal or a sector: torn, unless something from `resume` on
     /// proves that it had been synced, or is nothing that a power loss leaves behind.
-    fn torn(&mut self, why: Torn, damage: usize, resume: usize) -> Result<Next<'_>, (u64, Fault)> {
+    fn torn(&mut self, why: Torn, damage: usize, resume: usize) -> Result<End, (u64, Fault)> {
         let mut at = resume;
         while at < self.file.len() {
             let end = sector_end(at);
-            if is_zero(self.slice(at, end)) {
-                at = end;
-                continue;
-            }
             if at == sector_start(at) {
+                if self.is_blank(at) {
+                    at = end;
+                    continue;
+                }
                 self.check_mark(at)?;
-                at = at.saturating_add(MARK.len());
+                at = at.saturating_add(MARK_BYTES);
             }
             let Some(claim) = self.find_header(at, end) else {
                 at = end;
@@ -257,12 +333,16 @@ impl<'a> RecordReader<'a> {
                 Payload::Cut => break,
             };
         }
-        Ok(Next::End(End::Torn(why)))
+        Ok(End::Torn(why))
     }
 
     /// The first valid header between `from` and `end`, the end of that sector.
     fn find_header(&self, from: usize, end: usize) -> Option<Claim> {
-        (from..end.saturating_sub(RECORD_HEADER_BYTES.saturating_sub(1)))
-            .find_map(|header_at| self.claim(header_at).ok().flatten())
+        (aligned(from)..end.saturating_sub(RECORD_HEADER_BYTES.saturating_sub(1)))
+            .step_by(ALIGNMENT)
+            .find_map(|header_at| match self.header(header_at) {
+                Ok(Header::Claims(claim)) => Some(claim),
+                _ => None,
+            })
     }
 }

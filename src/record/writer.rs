@@ -2,7 +2,9 @@
 
 use crate::checksum::{crc32c, crc32c_append};
 use crate::error::Fault;
-use crate::record::{MARK, MAX_RECORD_BYTES, RECORD_HEADER_BYTES, SECTOR_BYTES, Salt};
+use crate::record::{
+    ALIGNMENT, MARK_BYTES, MAX_RECORD_BYTES, RECORD_HEADER_BYTES, SEAL_AT, SECTOR_BYTES, Salt,
+};
 
 /// Appends framed records; knows where in the file the next byte goes.
 #[derive(Clone, Debug)]
@@ -23,8 +25,9 @@ impl RecordWriter {
     }
 
     /// Appends one record, whose payload is `parts` one after the other, to `out`, which must end at
-    /// this writer's offset. A payload that is empty or too long is refused and nothing changes.
-    pub(crate) fn append(&mut self, out: &mut Vec<u8>, parts: &[&[u8]]) -> Result<(), Fault> {
+    /// this writer's offset; gives back the offset of its seal. A payload that is empty or too long is refused
+    /// and nothing changes.
+    pub(crate) fn append(&mut self, out: &mut Vec<u8>, parts: &[&[u8]]) -> Result<u64, Fault> {
         let claimed = parts.iter().map(|part| part.len() as u64).sum();
         let length = match u32::try_from(claimed) {
             Ok(length) if length > 0 && claimed <= MAX_RECORD_BYTES => length,
@@ -35,12 +38,14 @@ impl RecordWriter {
                 });
             }
         };
-        let left = self.left_in_sector();
-        if left < RECORD_HEADER_BYTES {
-            out.resize(out.len() + left, 0);
-            self.offset += left as u64;
+        let mut skipped = self.left_in_sector() % ALIGNMENT;
+        if self.left_in_sector() < RECORD_HEADER_BYTES + skipped {
+            skipped = self.left_in_sector();
         }
+        out.resize(out.len() + skipped, 0);
+        self.offset += skipped as u64;
         self.mark(out);
+        let seal_at = self.offset + SEAL_AT as u64;
         let place = self.salt.place(self.offset);
         let payload_crc = parts
             .iter()
@@ -53,7 +58,7 @@ impl RecordWriter {
         for part in parts {
             self.put(out, part);
         }
-        Ok(())
+        Ok(seal_at)
     }
 
     fn put(&mut self, out: &mut Vec<u8>, mut bytes: &[u8]) {
@@ -69,8 +74,8 @@ impl RecordWriter {
     /// Starts a sector with its mark, if it is at a sector's start.
     fn mark(&mut self, out: &mut Vec<u8>) {
         if self.left_in_sector() == SECTOR_BYTES {
-            out.extend_from_slice(&MARK);
-            self.offset += MARK.len() as u64;
+            out.extend_from_slice(&self.salt.mark());
+            self.offset += MARK_BYTES as u64;
         }
     }
 

@@ -61,13 +61,13 @@ pub struct DbStats {
     pub blob_read_bytes: u64,
     /// Compactions, counted when they are done; moving a table to the next level counts as one.
     pub compaction_runs: u64,
-    /// Tables that compactions took. A table that is only moved counts in none of these four.
+    /// Tables that compactions took.
     pub compaction_input_tables: u64,
-    /// Tables that compactions made.
+    /// Tables that compactions made or only moved.
     pub compaction_output_tables: u64,
-    /// Bytes of the tables that compactions took.
+    /// Bytes of the tables that compactions read; a table that only moves is not read.
     pub compaction_input_bytes: u64,
-    /// Bytes of the tables that compactions made.
+    /// Bytes of the tables that compactions wrote.
     pub compaction_output_bytes: u64,
     /// The highest sequence given to a commit; goes on from the recovered one after a reopen.
     pub commit_sequences_allocated: u64,
@@ -92,7 +92,8 @@ pub struct DbStats {
     /// Whether asynchronous calls have threads to hand blocking storage work to: not in memory, not
     /// under `RuntimeMode::Inline`.
     pub storage_uses_sync_adapter: bool,
-    /// Whether some storage work is asynchronous in the operating system itself. No backend here is.
+    /// Whether reads from the disk are asynchronous in the operating system itself: under
+    /// `RuntimeMode::PlatformIo`, where it lets a ring be used (`io_uring`). If not, threads do that work.
     pub storage_uses_platform_async_io: bool,
     /// Asynchronous calls' work in storage, where there are threads for it: all that was handed to
     /// them, and reads of tables that had what they needed at hand and went on where they were. So each
@@ -114,7 +115,8 @@ pub struct DbStats {
     pub storage_sync_adapter_rejected_tasks: u64,
     /// Time spent in finished tasks, in microseconds, without waiting for a thread.
     pub storage_sync_adapter_total_runtime_micros: u64,
-    /// Storage operations that the operating system carried out asynchronously. Zero: none is.
+    /// Reads that the operating system carried out asynchronously: blocks that asynchronous calls needed and
+    /// that were not in memory.
     pub storage_platform_async_io_tasks: u64,
     /// Under `RuntimeMode::PlatformIo`, tasks that went to threads all the same.
     pub storage_platform_backend_fallback_tasks: u64,

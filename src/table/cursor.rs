@@ -5,6 +5,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,11 +24,23 @@ use crate::table::index::Index;
 use crate::table::lookup::{Access, Pin, Resident};
 use crate::table::{Missing, OpenTable, Table};
 
+/// What it reads at once, at the most, for somebody who reads on: two of these are on their way.
+const RUN_BYTES_MAX: u64 = 256 << 10;
+
+/// The second read of somebody who reads on; each after it is twice as long.
+const RUN_BYTES_MIN: u64 = 32 << 10;
+
+/// What it reads at once for maintenance, which reads a table to its end.
+const ONCE_BYTES: u64 = 1 << 20;
+
 /// What a cursor counts.
 #[derive(Clone, Debug)]
 pub(crate) enum Counting {
-    /// Nothing: it moves for maintenance or validation.
+    /// Nothing: it moves for validation.
     Nothing,
+    /// Nothing: it moves for maintenance, forward through all of its table, and nobody will read the same
+    /// blocks again soon.
+    Once,
     /// The blocks that it enters.
     Blocks,
     /// Also what the table's filter says of this prefix, before the first move.
@@ -46,8 +59,11 @@ pub(crate) struct TableCursor {
     /// The table's prefix filter excludes all that the cursor was opened for: it stands on no entry.
     excluded: bool,
     place: BlockCursor,
-    /// The two blocks supplied last: no move needs more at once, even if the cache keeps nothing.
-    supplied: [Option<Arc<CachedBlock>>; 2],
+    /// Blocks supplied, in the order of their numbers: those that an unfinished move needs, and those that
+    /// lie ahead.
+    supplied: VecDeque<Arc<CachedBlock>>,
+    /// How much to read when the next block is missing, if it follows this one.
+    run_bytes: u64,
     /// Of a seek that stopped: from which block on to look for a key whose versions reach into it,
     /// since all that the blocks before hold of it is newer than this sequence.
     resume: Option<(u32, Sequence)>,
@@ -90,7 +106,8 @@ impl TableCursor {
             current: None,
             excluded: false,
             place: BlockCursor::default(),
-            supplied: [None, None],
+            supplied: VecDeque::new(),
+            run_bytes: 0,
             resume: None,
         }
     }
@@ -134,18 +151,54 @@ impl TableCursor {
     }
 
     /// Block `number`, or the demand for it.
-    fn hold(&self, number: u32) -> Result<Held, Halt<Missing>> {
+    fn hold(&mut self, number: u32) -> Result<Held, Halt<Missing>> {
+        let held = self.try_hold(number);
+        held.map_err(|halt| match halt {
+            Halt::Needs(missing) => Halt::Needs(self.with_run(missing)),
+            failed @ Halt::Failed(_) => failed,
+        })
+    }
+
+    /// Asks for more than the one block where the cursor reads on, ever more as it does.
+    fn with_run(&mut self, missing: Missing) -> Missing {
+        if matches!(self.counting, Counting::Once) {
+            return missing.with_run(ONCE_BYTES, true);
+        }
+        let Some(block) = missing.block() else {
+            return missing;
+        };
+        let stands_at = self.current.as_ref().map(|current| current.number);
+        let forward = stands_at.is_some_and(|at| at.checked_add(1) == Some(block));
+        let backward = stands_at.is_some_and(|at| at.checked_sub(1) == Some(block));
+        if !forward && !backward {
+            self.run_bytes = 0;
+            return missing;
+        }
+        let twice = self.run_bytes.saturating_mul(2);
+        self.run_bytes = twice.clamp(RUN_BYTES_MIN, RUN_BYTES_MAX);
+        missing.with_run(self.run_bytes, forward)
+    }
+
+    fn try_hold(&self, number: u32) -> Result<Held, Halt<Missing>> {
         if let Some(current) = &self.current
             && current.number == number
         {
             return Ok(current.clone());
         }
-        let mut supplied = self.supplied.iter().flatten();
-        let supplied = supplied.find(|block| block.is(self.table.meta().number, number));
+        let mut supplied = self.supplied.iter();
+        let supplied = supplied.find(|block| block.number() == number);
         let guard = crossbeam_epoch::pin();
         let open = self.open()?;
         open.foresee(number, None);
-        let resident = open.resident(open.index(), number, supplied, &guard);
+        let resident = if matches!(self.counting, Counting::Once) {
+            match open.ready(open.index(), number, supplied, &guard) {
+                Ok(Some(ready)) => Ok(ready),
+                Ok(None) => Err(Halt::Needs(Missing::once(&self.table, number))),
+                Err(error) => Err(Halt::Failed(error)),
+            }
+        } else {
+            open.resident(open.index(), number, supplied, &guard)
+        };
         self.count(&resident);
         let Resident { block, pin, .. } = resident?;
         let bytes = match pin {
@@ -184,7 +237,7 @@ impl TableCursor {
     }
 
     fn count(&self, resident: &Result<Resident<'_>, Halt<Missing>>) {
-        if matches!(self.counting, Counting::Nothing) {
+        if matches!(self.counting, Counting::Nothing | Counting::Once) {
             return;
         }
         let (block_hits, block_misses) = match resident {
@@ -194,6 +247,7 @@ impl TableCursor {
                 // It counted when it was missed.
                 Access::Supplied => return,
             },
+            Err(Halt::Needs(missing)) if missing.is_counted_later() => return,
             Err(_) => (0, 1),
         };
         self.table.reads().add_scan(&ScanSteps {
@@ -219,7 +273,9 @@ impl TableCursor {
 
     /// Forgets what only an unfinished move needed.
     fn settle(&mut self) {
-        self.supplied = [None, None];
+        let at = self.current.as_ref().map(|current| current.number);
+        self.supplied
+            .retain(|block| at.is_some_and(|at| block.number() > at));
         self.resume = None;
     }
 
@@ -378,10 +434,7 @@ impl Cursor for TableCursor {
 
     fn supply(&mut self, block: &Arc<CachedBlock>) {
         if block.table() == self.table.meta().number {
-            let [_, newest] = &mut self.supplied;
-            let older = newest.replace(Arc::clone(block));
-            let [oldest, _] = &mut self.supplied;
-            *oldest = older;
+            self.supplied.push_back(Arc::clone(block));
         }
     }
 }

@@ -99,7 +99,9 @@ fn range_in(outer: &[u8], inner: &[u8]) -> Option<Range<usize>> {
 
 #[cold]
 fn note_miss(halt: Halt<Missing>, steps: &mut PointSteps) -> Halt<Missing> {
-    if let Halt::Needs(_) = halt {
+    if let Halt::Needs(missing) = &halt
+        && !missing.is_counted_later()
+    {
         one_more(&mut steps.rare.block_misses);
     }
     halt

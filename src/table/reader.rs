@@ -1,8 +1,8 @@
 //! The open file of a table: its parts in place, and how one of its blocks becomes readable.
 //!
-//! - Mapped, a block that is stored as it is is lent from the map; its checksum is verified once, after
-//!   which its trailer is kept beside the slots, so that a lookup does not go to the block's end for it.
-//!   A compressed block is decoded once into the cache. Neither needs I/O.
+//! - Mapped, a block that is stored as it is is lent from the map once it is believed to be in memory and
+//!   its checksum was verified, both by [`crate::residency`]. A compressed block is decoded once into
+//!   the cache. Neither needs I/O; a block that is not believed to be in memory is [`Missing`].
 //! - Not mapped, every block is loaded into the cache; one that is not there is [`Missing`].
 
 #![cfg_attr(
@@ -12,7 +12,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_epoch::Guard;
 use trine_io::{Bytes, File, Mode};
@@ -29,11 +28,12 @@ use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
+use crate::residency::Residency;
 use crate::table::footer::HEADER_BYTES;
 use crate::table::index::{Index, IndexLayout};
 use crate::table::lookup::{Access, Pin, Resident};
 use crate::table::parts::{Parts, within};
-use crate::table::{Table, TableMeta};
+use crate::table::{Missing, Table, TableMeta};
 
 /// What opening a table yields. [`OpenTable`] is how it is used.
 #[derive(Debug)]
@@ -52,33 +52,9 @@ pub(crate) struct Opened {
     data_end: u64,
     extractor: PrefixExtractor,
     tombstones: Fragments,
-    /// One for each block if mapped, else none.
-    in_place: Box<[InPlace]>,
+    /// A place for each block if mapped, else none.
+    residency: Residency,
     slots: Slots,
-}
-
-/// The trailer of a block that was verified in the map; a zero shape before.
-#[derive(Debug, Default)]
-struct InPlace {
-    base: AtomicU64,
-    shape: AtomicU64,
-}
-
-impl InPlace {
-    #[inline]
-    fn get(&self) -> Option<Trailer> {
-        // Pairs with `set`: who sees the shape sees the base. Every setter writes the same words.
-        let shape = self.shape.load(Ordering::Acquire);
-        (shape != 0).then(|| Trailer {
-            base: self.base.load(Ordering::Relaxed),
-            shape,
-        })
-    }
-
-    fn set(&self, trailer: Trailer) {
-        self.base.store(trailer.base, Ordering::Relaxed);
-        self.shape.store(trailer.shape, Ordering::Release);
-    }
 }
 
 /// A table that is open, for as long as its handle is borrowed.
@@ -86,14 +62,6 @@ impl InPlace {
 pub(crate) struct OpenTable<'t> {
     table: &'t Arc<Table>,
     opened: &'t Opened,
-}
-
-/// What must be read from the file of a table first.
-#[derive(Clone, Debug)]
-pub(crate) struct Missing {
-    table: Arc<Table>,
-    /// `None`: the table is not open.
-    block: Option<u32>,
 }
 
 impl Opened {
@@ -137,6 +105,11 @@ impl Opened {
         };
         let blocks = parts.index_layout.count();
         let places = if mapped { blocks } else { 0 };
+        let residency = Residency::new(places, cache.clock());
+        if !map.as_ref().is_some_and(Bytes::is_mapped) {
+            // In memory for good.
+            residency.mark(&(0..places));
+        }
         let properties = &parts.properties;
         Ok(Self {
             file: file.clone(),
@@ -149,7 +122,7 @@ impl Opened {
             data_end: parts.tail_start,
             extractor: parts.properties.extractor,
             tombstones: parts.tombstones,
-            in_place: (0..places).map(|_| InPlace::default()).collect(),
+            residency,
             slots: Slots::new(cache, blocks),
             bytes: map.unwrap_or_else(|| Bytes::from_vec(parts.tail)),
         })
@@ -202,7 +175,7 @@ impl<'t> OpenTable<'t> {
     }
 
     #[inline]
-    fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         self.table.meta().number
     }
 
@@ -254,33 +227,50 @@ impl<'t> OpenTable<'t> {
     where
         't: 'g,
     {
+        match self.ready(index, number, supplied, guard)? {
+            Some(resident) => Ok(resident),
+            None => self.first_use(index, number, guard),
+        }
+    }
+
+    /// Block `number`, if it is verified and decoded already.
+    #[expect(clippy::inline_always, reason = "as `in_place`")]
+    #[inline(always)]
+    pub(crate) fn ready<'g>(
+        self,
+        index: Index<'g>,
+        number: u32,
+        supplied: Option<&'g Arc<CachedBlock>>,
+        guard: &'g Guard,
+    ) -> Result<Option<Resident<'g>>>
+    where
+        't: 'g,
+    {
         if let Some(supplied) = supplied
             && supplied.is(self.number(), number)
         {
-            return Ok(Resident {
+            return Ok(Some(Resident {
                 block: supplied.block(),
                 pin: Pin::Supplied(supplied),
                 access: Access::Supplied,
-            });
+            }));
         }
         if !self.opened.compresses
             && let Some(resident) = self.in_place(index, number)?
         {
-            return Ok(resident);
+            return Ok(Some(resident));
         }
         if let Some(loan) = self.opened.slots.get(number, guard) {
-            return Ok(Resident {
+            return Ok(Some(Resident {
                 block: loan.get().block(),
                 pin: Pin::Cached(loan),
                 access: Access::Ready,
-            });
+            }));
         }
-        if self.opened.compresses
-            && let Some(resident) = self.in_place(index, number)?
-        {
-            return Ok(resident);
+        if self.opened.compresses {
+            return self.in_place(index, number);
         }
-        self.first_use(index, number, guard)
+        Ok(None)
     }
 
     #[expect(
@@ -292,12 +282,7 @@ impl<'t> OpenTable<'t> {
     where
         't: 'g,
     {
-        let Some(trailer) = self
-            .opened
-            .in_place
-            .get(number as usize)
-            .and_then(InPlace::get)
-        else {
+        let Some(trailer) = self.opened.residency.trailer(number) else {
             return Ok(None);
         };
         let found = index.handle(number).and_then(|handle| {
@@ -319,7 +304,7 @@ impl<'t> OpenTable<'t> {
         }
     }
 
-    /// Verifies block `number` in the map, or says that it must be read.
+    /// Verifies block `number` in the map if it is in memory, or says that it must be read.
     #[cold]
     fn first_use<'g>(
         self,
@@ -330,11 +315,8 @@ impl<'t> OpenTable<'t> {
     where
         't: 'g,
     {
-        if !self.opened.mapped {
-            return Err(Halt::Needs(Missing {
-                table: Arc::clone(self.table),
-                block: Some(number),
-            }));
+        if !self.opened.residency.has(number) {
+            return Err(Halt::Needs(Missing::new(self.table, number)));
         }
         let verified = self.data_handle(index, number).and_then(|handle| {
             let end = handle.end().unwrap_or(u64::MAX);
@@ -345,9 +327,7 @@ impl<'t> OpenTable<'t> {
             if frame.codec == Codec::None {
                 let trailer = Trailer::of(frame.stored)?;
                 let block = BlockRef::new(frame.stored, trailer.layout(frame.stored.len())?);
-                if let Some(in_place) = self.opened.in_place.get(number as usize) {
-                    in_place.set(trailer);
-                }
+                self.opened.residency.verified(number, trailer);
                 return Ok(Resident {
                     block,
                     pin: Pin::InPlace { start },
@@ -365,6 +345,21 @@ impl<'t> OpenTable<'t> {
         verified.map_err(|fault| Halt::Failed(self.corrupt(number, fault)))
     }
 
+    /// Its file.
+    pub(crate) fn file(self) -> &'t File {
+        &self.opened.file
+    }
+
+    /// What is believed of its blocks; of none, where the table is not mapped.
+    pub(crate) fn residency(self) -> Option<&'t Residency> {
+        self.opened.mapped.then_some(&self.opened.residency)
+    }
+
+    /// Its blocks' places in the cache.
+    pub(crate) fn slots(self) -> &'t Slots {
+        &self.opened.slots
+    }
+
     /// The handle of block `number`, which lies where data blocks may.
     pub(crate) fn data_handle(
         self,
@@ -379,47 +374,5 @@ impl<'t> OpenTable<'t> {
         } else {
             Err(Fault::Field("block handle"))
         }
-    }
-}
-
-impl Missing {
-    /// The file of a table that is not open.
-    #[cold]
-    pub(crate) fn file(table: &Arc<Table>) -> Self {
-        Self {
-            table: Arc::clone(table),
-            block: None,
-        }
-    }
-
-    /// Opens the table, or reads the block. A block is to be supplied to whoever missed it; a table that
-    /// is open now needs no more than another try.
-    pub(crate) async fn load(&self, mode: Mode) -> Result<Option<Arc<CachedBlock>>> {
-        let table = self.table.open(mode).await?;
-        match self.block {
-            Some(block) => table.load_block(block, mode).await.map(Some),
-            None => Ok(None),
-        }
-    }
-}
-
-impl OpenTable<'_> {
-    /// Reads, verifies and decodes block `number`, into the cache if that keeps it.
-    async fn load_block(self, number: u32, mode: Mode) -> Result<Arc<CachedBlock>> {
-        let corrupt = |fault| self.corrupt(number, fault);
-        let handle = self.data_handle(self.index(), number).map_err(corrupt)?;
-        let length = handle
-            .framed_bytes()
-            .ok_or_else(|| corrupt(Fault::Field("block handle")))?;
-        let framed = self
-            .opened
-            .file
-            .read_at(mode, handle.offset, length)
-            .await?;
-        let loaded = Frame::open(&framed, self.number(), handle.offset)
-            .and_then(|frame| CachedBlock::new(self.number(), number, frame.decode()?))
-            .map_err(corrupt)?;
-        let guard = crossbeam_epoch::pin();
-        Ok(self.opened.slots.insert(loaded, &guard).share())
     }
 }

@@ -106,14 +106,14 @@ fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
             Err(Halt::Failed(error)) => return Err(error),
             Err(Halt::Needs(missing)) => missing,
         };
-        supplied = block_on(missing.load(MODE))?;
+        supplied = block_on(missing.load(MODE))?.blocks.pop();
     }
     panic!("a lookup must come to an end");
 }
 
 fn supply(cursor: &mut TableCursor, missing: &Missing) -> Result<()> {
-    if let Some(block) = block_on(missing.load(MODE))? {
-        cursor.supply(&block);
+    for block in &block_on(missing.load(MODE))?.blocks {
+        cursor.supply(block);
     }
     Ok(())
 }

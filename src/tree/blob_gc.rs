@@ -128,7 +128,7 @@ async fn kept_bytes(
         match moved {
             Ok(()) => started = true,
             Err(Halt::Needs(missing)) => {
-                merge.supply(missing.load(mode).await?.as_ref());
+                merge.supply(&missing.load(mode).await?);
                 continue;
             }
             Err(Halt::Failed(error)) => return Err(error),

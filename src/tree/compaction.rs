@@ -82,12 +82,12 @@ fn merge(tables: &[&(usize, Arc<Table>)], output_level: usize) -> Merge {
         if *level > 0 && *level == output_level {
             sorted.push(Arc::clone(table));
         } else {
-            let cursor = TableCursor::new(Arc::clone(table), Counting::Nothing);
+            let cursor = TableCursor::new(Arc::clone(table), Counting::Once);
             sources.push(Source::Table(cursor));
         }
     }
     if !sorted.is_empty() {
-        sources.push(Source::Level(LevelCursor::new(sorted, Counting::Nothing)));
+        sources.push(Source::Level(LevelCursor::new(sorted, Counting::Once)));
     }
     Merge::new(sources, Direction::Forward)
 }

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
-use trine_io::Mode;
 
 use crate::blob::BlobBytes;
 use crate::cache::CachedBlock;
@@ -183,7 +182,8 @@ impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
 }
 
 /// The value of `key` at `sequence`; `supplied` are the blocks that this same lookup missed. Its steps
-/// are counted once, when it is through; misses when they happen.
+/// are counted once, when it is through; misses when they happen. `at_hand`: an asynchronous call asks, and
+/// did not have to wait so far.
 #[expect(
     clippy::inline_always,
     reason = "what was found must not travel through memory once more"
@@ -195,7 +195,7 @@ pub(crate) fn get<'v: 'g, 'g>(
     sequence: Sequence,
     supplied: &'g [Arc<CachedBlock>],
     guard: &'g Guard,
-    mode: Mode,
+    at_hand: bool,
 ) -> Result<Option<Hit<'v, 'g>>, Halt<Missing>> {
     let mut lookup = Lookup {
         view,
@@ -209,7 +209,6 @@ pub(crate) fn get<'v: 'g, 'g>(
     };
     let known = lookup.run();
     if let Some(counters) = lookup.counters {
-        let at_hand = mode == Mode::Cooperative && supplied.is_empty();
         count(counters, &lookup.steps, known.is_ok(), at_hand);
     }
     Ok(known?.and_then(|known| known.value))

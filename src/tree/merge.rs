@@ -13,7 +13,7 @@ use crate::cursor::{Cursor, Halt, Moved};
 use crate::direction::Direction;
 use crate::internal_key::{Entry, compare};
 use crate::sequence::Sequence;
-use crate::table::{Missing, TableCursor};
+use crate::table::{Loaded, Missing, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 
@@ -156,8 +156,8 @@ impl Merge {
     }
 
     /// Takes what loading what was missing came to: a block, or a table that is open now.
-    pub(crate) fn supply(&mut self, block: Option<&Arc<CachedBlock>>) {
-        if let Some(block) = block {
+    pub(crate) fn supply(&mut self, loaded: &Loaded) {
+        for block in &loaded.blocks {
             for source in &mut self.sources {
                 source.supply(block);
             }

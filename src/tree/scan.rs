@@ -7,7 +7,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::blob::{BlobBytes, BlobValue};
-use crate::cache::CachedBlock;
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::error::Result;
@@ -16,7 +15,7 @@ use crate::internal_key::Kind;
 use crate::key::{KeyRange, successor};
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
-use crate::table::{Counting, Missing, TableCursor};
+use crate::table::{self, Counting, Missing, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
@@ -52,6 +51,9 @@ pub(crate) struct Scan {
     waiting: bool,
     reads_tables: bool,
     done: bool,
+    /// A scan the other way over what this one has left, once somebody asked for rows from there. Each
+    /// ends where the other stands.
+    back: Option<Box<Scan>>,
 }
 
 /// The value of a row, in a blob file.
@@ -74,15 +76,14 @@ pub(crate) enum Needed {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Loaded {
-    /// `None`: a table had to be opened, which it is now.
-    Block(Option<Arc<CachedBlock>>),
+    Blocks(table::Loaded),
     Value(BlobBytes),
 }
 
 impl Needed {
     pub(crate) async fn load(&self, mode: Mode) -> Result<Loaded> {
         match self {
-            Self::Block(missing) => missing.load(mode).await.map(Loaded::Block),
+            Self::Block(missing) => missing.load(mode).await.map(Loaded::Blocks),
             Self::Value(value) => value.load(mode).await.map(Loaded::Value),
         }
     }
@@ -130,6 +131,7 @@ impl Scan {
             waiting: false,
             reads_tables,
             done,
+            back: None,
         }
     }
 
@@ -154,9 +156,8 @@ impl Scan {
                     return Ok(on_row);
                 }
                 Err(Halt::Needs(missing)) => {
-                    ready = false;
                     let loaded = missing.load(mode).await;
-                    self.supply(loaded)?;
+                    ready &= self.supply(loaded)?;
                 }
                 Err(Halt::Failed(error)) => return Err(error),
             }
@@ -171,16 +172,16 @@ impl Scan {
         moved.map(|()| !self.done)
     }
 
-    /// Takes what loading came to. A failure ends the scan.
-    pub(crate) fn supply(&mut self, loaded: Result<Loaded>) -> Result<()> {
+    /// Takes what loading came to; true if nobody had to wait for it. A failure ends the scan.
+    pub(crate) fn supply(&mut self, loaded: Result<Loaded>) -> Result<bool> {
         match loaded {
-            Ok(Loaded::Block(block)) => {
-                self.rows.supply(block.as_ref());
-                Ok(())
+            Ok(Loaded::Blocks(loaded)) => {
+                self.rows.supply(&loaded);
+                Ok(loaded.was_ready)
             }
             Ok(Loaded::Value(bytes)) => {
                 self.blob = Some(RowBlob::Fetched(bytes));
-                Ok(())
+                Ok(false)
             }
             Err(error) => {
                 self.done = true;
@@ -225,25 +226,73 @@ impl Scan {
 
     /// A scan of the same view that goes on behind the row this one stands on.
     pub(crate) fn fork(&self) -> Self {
+        let mut fork = self.left(self.plan.direction);
+        fork.back = self.back.as_ref().map(|back| {
+            let mut back = Box::new(back.fork());
+            // The fork stands on no row yet, so only this scan can say how far it got.
+            if let Some(passed) = self.passed() {
+                narrow(&mut back.plan.range, self.plan.direction, passed);
+            }
+            back
+        });
+        fork
+    }
+
+    /// What is left of the range, from whichever end.
+    fn left(&self, direction: Direction) -> Self {
         let mut plan = self.plan.clone();
-        let bound = match self.rows.row().filter(|_| !self.done) {
+        if let Some(bound) = self.passed() {
+            narrow(&mut plan.range, self.plan.direction, bound);
+        }
+        plan.direction = direction;
+        let mut left = Self::new(self.view.clone(), plan);
+        left.done |= self.done;
+        left.fetches = self.fetches;
+        left
+    }
+
+    /// Up to where its rows were handed out.
+    fn passed(&self) -> Option<Bound<Vec<u8>>> {
+        match self.rows.row().filter(|_| !self.done) {
             // The row was not delivered yet.
             Some((key, ..)) if matches!(self.blob, Some(RowBlob::Wanted(_))) => {
                 Some(Bound::Included(key.to_vec()))
             }
             Some((key, ..)) => Some(Bound::Excluded(key.to_vec())),
             None => self.rows.resume(),
-        };
-        if let Some(bound) = bound {
-            match plan.direction {
-                Direction::Forward => plan.range.start = bound,
-                Direction::Reverse => plan.range.end = bound,
-            }
         }
-        let mut fork = Self::new(self.view.clone(), plan);
-        fork.done |= self.done;
-        fork.fetches = self.fetches;
-        fork
+    }
+
+    /// On to the next row from the other end; `back` then stands on it.
+    pub(crate) async fn advance_back(&mut self, mode: Mode) -> Result<bool> {
+        if self.done {
+            return Ok(false);
+        }
+        let direction = self.plan.direction;
+        let back = match self.back.take() {
+            Some(mut back) => {
+                if let Some(passed) = self.passed() {
+                    narrow(&mut back.plan.range, direction, passed);
+                }
+                back
+            }
+            None => Box::new(self.left(direction.opposite())),
+        };
+        let back = self.back.insert(back);
+        let moved = back.advance(mode).await;
+        match back.row() {
+            Some((key, _)) => {
+                let met = Bound::Excluded(key.to_vec());
+                narrow(&mut self.plan.range, direction.opposite(), met);
+            }
+            None => self.done = true,
+        }
+        moved
+    }
+
+    /// The row that the other end stands on.
+    pub(crate) fn back(&self) -> Option<&Self> {
+        self.back.as_deref()
     }
 
     fn step(&mut self) -> Moved<Needed> {
@@ -289,6 +338,14 @@ impl Scan {
             });
         }
         Ok(())
+    }
+}
+
+/// Takes away what a scan in this direction meets before `bound`.
+fn narrow(range: &mut KeyRange, direction: Direction, bound: Bound<Vec<u8>>) {
+    match direction {
+        Direction::Forward => range.start = bound,
+        Direction::Reverse => range.end = bound,
     }
 }
 
@@ -381,7 +438,7 @@ pub(crate) async fn newest_change_in(
         match moved {
             Ok(()) => started = true,
             Err(Halt::Needs(missing)) => {
-                merge.supply(missing.load(mode).await?.as_ref());
+                merge.supply(&missing.load(mode).await?);
                 continue;
             }
             Err(Halt::Failed(error)) => return Err(error),

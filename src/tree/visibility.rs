@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
-use crate::cache::CachedBlock;
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::error::Result;
@@ -17,7 +16,7 @@ use crate::internal_key::Kind;
 use crate::key::{KeyRange, overlap};
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
-use crate::table::{Missing, OpenTable, Table};
+use crate::table::{Loaded, Missing, OpenTable, Table};
 use crate::tree::merge::Merge;
 
 /// Range tombstones of one source.
@@ -161,8 +160,8 @@ impl Visible {
         })
     }
 
-    pub(crate) fn supply(&mut self, block: Option<&Arc<CachedBlock>>) {
-        self.merge.supply(block);
+    pub(crate) fn supply(&mut self, loaded: &Loaded) {
+        self.merge.supply(loaded);
     }
 
     fn step_merge(&mut self) -> Moved<Missing> {

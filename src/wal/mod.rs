@@ -3,20 +3,29 @@
 //! - A segment is a [`crate::record::FileHeader`] and records; each payload is a kind byte and then
 //!   `1` a commit { sequence u64, batch } or `2` a sync mark { synced through u64 }.
 //! - Sequences are dense from the first segment's header on, across records and segments.
-//! - A segment is synced in full before anything is written to the next, so something in a later
-//!   segment proves that all of the earlier one had been on disk.
+//! - The log goes over to its next segment without a sync. That the one before is on disk in full is said by the
+//!   next one's header (it is *settled*), by any sync mark in it, or by any later segment that was written to: nothing
+//!   is written to a segment before the last but one is on disk.
 //! - A segment is written by one process life only. After a replay the log goes on in a new segment:
 //!   whatever the last life left behind its last valid record is cut off and never written over,
 //!   and no offset is ever used by two lives.
+//! - Files of segments are made ready off the commit path ([`Prepared`]): filled with zeros, or taken from a segment
+//!   that nobody needs any more, whose old records never parse in the new one.
 
+mod log;
+mod prepare;
 mod replay;
 mod writer;
 
 #[cfg(test)]
+mod segment_tests;
+#[cfg(test)]
 mod tests;
 
+pub(crate) use log::{LeftSegment, LogWriter};
+pub(crate) use prepare::{Prepared, Retired};
 pub(crate) use replay::{Replayed, cut_tail, replay};
-pub(crate) use writer::SegmentWriter;
+pub(crate) use writer::{SegmentWriter, Start};
 
 use crate::file_name::wal_name;
 

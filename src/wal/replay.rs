@@ -24,18 +24,23 @@ pub(crate) struct Replayed {
     pub(crate) last_sequence: Sequence,
     /// How many commits were read.
     pub(crate) commits: u64,
-    /// The last segment that anything was written to.
+    /// The segment that holds the last record.
+    pub(crate) last_used: Option<u64>,
+    /// Where the log ends.
     pub(crate) tail: Option<Tail>,
-    /// How many bytes follow the tail's valid length, if it is torn.
-    pub(crate) dropped_bytes: u64,
+    /// Segments behind the tail whose content goes with what the tail lost.
+    pub(crate) dropped: Vec<u64>,
+    /// Segments whose content may be in the operating system's cache only.
+    unsynced: Vec<u64>,
 }
 
-/// The last segment that anything was written to.
+/// The end of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
     pub(crate) number: u64,
     /// The end of its last valid record.
     pub(crate) length: u64,
+    /// Why the log ends there, if something of it was lost.
     pub(crate) torn: Option<Torn>,
 }
 
@@ -58,6 +63,7 @@ fn decode(payload: &[u8]) -> std::result::Result<Payload<'_>, Fault> {
     }
 }
 
+/// What a sync mark says of its own segment.
 fn proof(_: u64, payload: &[u8]) -> u64 {
     match decode(payload) {
         Ok(Payload::SyncMark(through)) => through,
@@ -65,20 +71,31 @@ fn proof(_: u64, payload: &[u8]) -> u64 {
     }
 }
 
+/// What a sync mark says of the segments before its own: all of them are on disk.
+fn proof_of_earlier(_: u64, payload: &[u8]) -> u64 {
+    match decode(payload) {
+        Ok(Payload::SyncMark(_)) => u64::MAX,
+        _ => 0,
+    }
+}
+
 /// What is known while segments are read one after the other.
 struct Progress {
+    first_number: u64,
     /// The next commit's sequence; `None` before the first header.
     expected: Option<Sequence>,
     commits: u64,
+    /// The segments that records were read from.
+    used: Vec<u64>,
     tail: Option<Tail>,
-    dropped_bytes: u64,
+    dropped: Vec<u64>,
 }
 
 /// Gives every commit of the segments `numbers` to `visitor`, in order.
 ///
 /// # Errors
 /// `Corruption` naming file and offset: a segment is missing, damaged, not the one its name says,
-/// or torn though a later one was written to; a sequence is skipped or repeated.
+/// or torn though something later proves that it had been on disk; a sequence is skipped or repeated.
 /// `UnsupportedFormat` for a later format version. `Io`. Whatever `visitor` returns.
 pub(crate) async fn replay(
     storage: &Storage,
@@ -87,10 +104,12 @@ pub(crate) async fn replay(
     mut visitor: impl FnMut(Sequence, &[u8]) -> Result<()>,
 ) -> Result<Replayed> {
     let mut progress = Progress {
+        first_number: *numbers.start(),
         expected: None,
         commits: 0,
+        used: Vec::new(),
         tail: None,
-        dropped_bytes: 0,
+        dropped: Vec::new(),
     };
     for number in numbers {
         let name = segment_name(number);
@@ -111,12 +130,78 @@ pub(crate) async fn replay(
         progress.segment(number, &name, &file, &mut visitor)?;
     }
     let expected = progress.expected.map_or(1, Sequence::get);
+    let unsynced = progress.used.len().saturating_sub(2);
     Ok(Replayed {
         last_sequence: Sequence::new(expected.saturating_sub(1)),
         commits: progress.commits,
+        last_used: progress.used.last().copied(),
         tail: progress.tail,
-        dropped_bytes: progress.dropped_bytes,
+        dropped: progress.dropped,
+        unsynced: progress.used.split_off(unsynced),
     })
+}
+
+/// One segment's file, with what its header says; none if that never reached the disk.
+struct Segment<'a> {
+    number: u64,
+    name: &'a str,
+    header: Option<FileHeader>,
+    file: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    fn read(number: u64, name: &'a str, file: &'a [u8]) -> Result<Self> {
+        let header = if FileHeader::is_missing(LogKind::Wal, file) {
+            None
+        } else {
+            let header = FileHeader::decode(LogKind::Wal, number, file);
+            Some(header.map_err(|fault| log_error(fault.at(name, 0)))?)
+        };
+        Ok(Self {
+            number,
+            name,
+            header,
+            file,
+        })
+    }
+
+    fn reader(&self, proof: fn(u64, &[u8]) -> u64) -> RecordReader<'a> {
+        let salt = Salt::new(LogKind::Wal, self.number);
+        let start = self.header.map_or(0, |_| FILE_HEADER_BYTES);
+        RecordReader::new(self.file, salt, start, proof)
+    }
+
+    /// Whether nothing was written to it but, perhaps, its header.
+    fn is_unused(&self) -> bool {
+        self.reader(proof).next() == Ok(Next::End(End::Clean))
+    }
+
+    fn fail(&self, fault: Fault, offset: u64) -> Error {
+        log_error(fault.at(self.name, offset))
+    }
+
+    /// Whether it says that every segment before it had been on disk.
+    fn proves_earlier(&self) -> bool {
+        self.header.is_some_and(|header| header.settled)
+            || self.reader(proof_of_earlier).proves_anything()
+    }
+
+    /// The first commit's sequence, if it has one.
+    fn first_commit(&self) -> Result<Option<Sequence>> {
+        let mut reader = self.reader(proof);
+        loop {
+            match reader.next() {
+                Ok(Next::Record { offset, payload }) => {
+                    let payload = decode(payload).map_err(|fault| self.fail(fault, offset))?;
+                    if let Payload::Commit(sequence, _) = payload {
+                        return Ok(Some(sequence));
+                    }
+                }
+                Ok(Next::End(_)) => return Ok(None),
+                Err((at, fault)) => return Err(self.fail(fault, at)),
+            }
+        }
+    }
 }
 
 impl Progress {
@@ -127,41 +212,102 @@ impl Progress {
         file: &[u8],
         visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        let fail = |fault: Fault, offset| log_error(fault.at(name, offset));
-        let header =
-            FileHeader::decode(LogKind::Wal, number, file).map_err(|fault| fail(fault, 0))?;
-        if header.first_sequence == Sequence::ZERO {
-            return Err(fail(Fault::Field("first sequence"), 0));
+        let segment = Segment::read(number, name, file)?;
+        if let Some(tail) = self.tail.filter(|tail| tail.torn.is_some()) {
+            return self.refuse_or_drop(&segment, tail);
         }
-        if self.commits == 0 {
+        let Some(header) = segment.header else {
+            return self.without_header(&segment);
+        };
+        if header.first_sequence == Sequence::ZERO {
+            return Err(segment.fail(Fault::Field("first sequence"), 0));
+        }
+        let follows =
+            header.previous < self.first_number || self.used.last() == Some(&header.previous);
+        if follows && self.commits == 0 {
             // Before the first commit the lowest header counts: a segment may have been created
             // for a sequence further on than what survived of the segment before it.
             let lowest = self.expected.unwrap_or(header.first_sequence);
             self.expected = Some(lowest.min(header.first_sequence));
         }
-        let salt = Salt::new(LogKind::Wal, number);
-        let mut reader = RecordReader::new(file, salt, FILE_HEADER_BYTES, proof);
-        let mut used = false;
+        let first = segment.first_commit()?;
+        if follows && first.is_none_or(|first| self.expected == Some(first)) {
+            return self.records(&segment, visitor);
+        }
+        if segment.proves_earlier() {
+            return Err(segment.fail(Fault::Order, FILE_HEADER_BYTES as u64));
+        }
+        // What was to come before never reached the disk, from a record's end on.
+        let (end, length) = match self.tail {
+            Some(tail) => (tail.number, tail.length),
+            None => (header.previous, 0),
+        };
+        self.tail = Some(Tail {
+            number: end,
+            length,
+            torn: Some(Torn::LostSector),
+        });
+        self.dropped.push(number);
+        Ok(())
+    }
+
+    /// The header reaches the disk with the first records, if there are any.
+    fn without_header(&mut self, segment: &Segment<'_>) -> Result<()> {
+        let end = segment
+            .reader(proof)
+            .without_header()
+            .map_err(|(at, fault)| segment.fail(fault, at))?;
+        if let End::Torn(torn) = end {
+            self.tail = Some(Tail {
+                number: segment.number,
+                length: 0,
+                torn: Some(torn),
+            });
+        }
+        Ok(())
+    }
+
+    /// `segment` lies behind a torn one: either it proves that what is gone had been on disk, or it goes, too.
+    fn refuse_or_drop(&mut self, segment: &Segment<'_>, torn: Tail) -> Result<()> {
+        let is_next = segment.number == torn.number.saturating_add(1);
+        if segment.proves_earlier() || !is_next && !segment.is_unused() {
+            let fault =
+                "record: its bytes are gone though a later segment says that they were on disk";
+            return Err(log_error(
+                Fault::Field(fault).at(&segment_name(torn.number), torn.length),
+            ));
+        }
+        self.dropped.push(segment.number);
+        Ok(())
+    }
+
+    fn records(
+        &mut self,
+        segment: &Segment<'_>,
+        visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let number = segment.number;
+        let mut reader = segment.reader(proof);
+        let mut is_used = false;
         loop {
-            let next = reader.next().map_err(|(at, fault)| fail(fault, at))?;
-            if !used && next != Next::End(End::Clean) {
-                used = true;
-                self.refuse_torn_tail()?;
-            }
+            let next = reader
+                .next()
+                .map_err(|(at, fault)| segment.fail(fault, at))?;
             match next {
                 Next::Record { offset, payload } => {
-                    self.record(offset, payload, visitor, &fail)?;
+                    self.record(offset, payload, visitor, segment)?;
+                    is_used = true;
                 }
                 Next::End(end) => {
-                    if used {
+                    if is_used {
+                        self.used.push(number);
+                    }
+                    let torn = match end {
+                        End::Clean => None,
+                        End::Torn(why) => Some(why),
+                    };
+                    if is_used || torn.is_some() {
                         let length = reader.offset();
-                        let (torn, dropped) = match end {
-                            End::Clean => (None, 0),
-                            End::Torn(why) => {
-                                (Some(why), (file.len() as u64).saturating_sub(length))
-                            }
-                        };
-                        self.dropped_bytes = dropped;
                         self.tail = Some(Tail {
                             number,
                             length,
@@ -174,32 +320,17 @@ impl Progress {
         }
     }
 
-    /// Something follows in a later segment: what was written before had been synced in full.
-    fn refuse_torn_tail(&self) -> Result<()> {
-        match self.tail {
-            Some(Tail {
-                number,
-                length,
-                torn: Some(_),
-            }) => Err(log_error(
-                Fault::Field("record: its bytes are gone though a later segment was written to")
-                    .at(&segment_name(number), length),
-            )),
-            _ => Ok(()),
-        }
-    }
-
     fn record(
         &mut self,
         offset: u64,
         payload: &[u8],
         visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<()>,
-        fail: &impl Fn(Fault, u64) -> Error,
+        segment: &Segment<'_>,
     ) -> Result<()> {
-        match decode(payload).map_err(|fault| fail(fault, offset))? {
+        match decode(payload).map_err(|fault| segment.fail(fault, offset))? {
             Payload::Commit(sequence, batch) => {
                 if self.expected != Some(sequence) {
-                    return Err(fail(Fault::Order, offset));
+                    return Err(segment.fail(Fault::Order, offset));
                 }
                 visitor(sequence, batch)?;
                 self.commits = self.commits.saturating_add(1);
@@ -207,7 +338,7 @@ impl Progress {
             }
             Payload::SyncMark(through) => {
                 if through > offset {
-                    return Err(fail(Fault::Field("sync mark"), offset));
+                    return Err(segment.fail(Fault::Field("sync mark"), offset));
                 }
             }
         }
@@ -215,19 +346,34 @@ impl Progress {
     }
 }
 
-/// Makes the tail that a replay found safe to build on: cuts off what is torn, and syncs the rest,
-/// which may have been read from the operating system's cache only. To be called before a new
-/// segment is written to, because a record there says that all before it is on disk.
+/// Makes the end that a replay found safe to build on: cuts off what is torn or unused, empties the segments that
+/// go with it, and syncs the rest, which may have been read from the operating system's cache only. To be
+/// called before a new segment is written to, because that says that all before it is on disk.
 ///
 /// # Errors
 /// `Io`; the next open replays and cuts again.
 pub(crate) async fn cut_tail(storage: &Storage, replayed: &Replayed, mode: Mode) -> Result<()> {
-    let Some(tail) = replayed.tail else {
-        return Ok(());
-    };
-    let file = storage.open_write(mode, &segment_name(tail.number)).await?;
-    if tail.torn.is_some() {
-        file.set_len(mode, tail.length).await?;
+    // The last one first: until the torn one is cut, it explains what is behind it.
+    for number in replayed.dropped.iter().rev() {
+        cut(storage, *number, 0, mode).await?;
+    }
+    let tail = replayed.tail;
+    for number in &replayed.unsynced {
+        if tail.is_none_or(|tail| tail.number != *number) {
+            let file = storage.open_write(mode, &segment_name(*number)).await?;
+            file.sync_all(mode).await?;
+        }
+    }
+    match tail {
+        Some(tail) => cut(storage, tail.number, tail.length, mode).await,
+        None => Ok(()),
+    }
+}
+
+async fn cut(storage: &Storage, number: u64, length: u64, mode: Mode) -> Result<()> {
+    let file = storage.open_write(mode, &segment_name(number)).await?;
+    if file.len(mode).await? > length {
+        file.set_len(mode, length).await?;
     }
     file.sync_all(mode).await?;
     Ok(())

@@ -4,16 +4,32 @@ use proptest::prelude::*;
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
-use super::{Replayed, SegmentWriter, cut_tail, replay, segment_name};
+use super::{Prepared, Replayed, SegmentWriter, Start, cut_tail, replay, segment_name};
 use crate::error::{Error, Result};
 use crate::record::{FILE_HEADER_BYTES, FileHeader, LogKind, SECTOR_BYTES, Torn};
 use crate::sequence::Sequence;
 
 const MODE: Mode = Mode::Blocking;
 
+/// A segment whose predecessors are on disk, as a new life starts it.
 fn create(storage: &Storage, number: u64, first_sequence: u64) -> SegmentWriter {
-    let first_sequence = Sequence::new(first_sequence);
-    block_on(SegmentWriter::create(storage, number, first_sequence, MODE)).unwrap()
+    create_after(storage, number, first_sequence, 0, true)
+}
+
+fn create_after(
+    storage: &Storage,
+    number: u64,
+    first_sequence: u64,
+    previous: u64,
+    settled: bool,
+) -> SegmentWriter {
+    let prepared = block_on(Prepared::create(storage, number, 0, MODE)).unwrap();
+    let start = Start {
+        first_sequence: Sequence::new(first_sequence),
+        previous,
+        settled,
+    };
+    block_on(SegmentWriter::start(prepared, start, MODE)).unwrap()
 }
 
 /// Writes the commits `sequences`, one group each, without a sync.
@@ -23,20 +39,20 @@ fn commit(segment: &mut SegmentWriter, sequences: std::ops::RangeInclusive<u64>)
         segment
             .push_commit(Sequence::new(sequence), &batch)
             .unwrap();
-        block_on(segment.write(MODE)).unwrap();
+        block_on(segment.write(false, MODE)).unwrap();
     }
 }
 
 fn sync(segment: &mut SegmentWriter) {
-    block_on(segment.sync(false, MODE)).unwrap();
+    block_on(segment.sync(MODE)).unwrap();
 }
 
 /// A batch that differs in length and content from its neighbours'.
-fn batch(sequence: u64) -> Vec<u8> {
+pub(super) fn batch(sequence: u64) -> Vec<u8> {
     vec![u8::try_from(sequence % 3).unwrap(); usize::try_from(sequence * 97 % 700).unwrap()]
 }
 
-fn replayed(
+pub(super) fn replayed(
     storage: &Storage,
     numbers: std::ops::RangeInclusive<u64>,
 ) -> Result<(Vec<u64>, Replayed)> {
@@ -49,11 +65,11 @@ fn replayed(
     Ok((sequences, replayed))
 }
 
-fn bytes(storage: &Storage, number: u64) -> Vec<u8> {
+pub(super) fn bytes(storage: &Storage, number: u64) -> Vec<u8> {
     block_on(storage.read_file(MODE, &segment_name(number), u64::MAX)).unwrap()
 }
 
-fn set_bytes(storage: &Storage, number: u64, bytes: &[u8]) {
+pub(super) fn set_bytes(storage: &Storage, number: u64, bytes: &[u8]) {
     let file = block_on(storage.open_write(MODE, &segment_name(number))).unwrap();
     block_on(file.set_len(MODE, 0)).unwrap();
     block_on(file.write_at(MODE, 0, bytes.to_vec())).unwrap();
@@ -74,7 +90,7 @@ fn three_segments() -> Storage {
     sync(&mut first);
     let mut second = create(&storage, 2, 11);
     commit(&mut second, 11..=20);
-    create(&storage, 3, 21);
+    create_after(&storage, 3, 21, 2, false);
     storage
 }
 
@@ -84,7 +100,7 @@ fn commits_come_back_in_order_across_segments() {
     let (sequences, replayed) = replayed(&storage, 1..=3).unwrap();
     assert_eq!(sequences, (1..=20).collect::<Vec<_>>());
     assert_eq!(replayed.last_sequence, Sequence::new(20));
-    assert_eq!((replayed.commits, replayed.dropped_bytes), (20, 0));
+    assert_eq!((replayed.commits, replayed.dropped.len()), (20, 0));
     let tail = replayed.tail.unwrap();
     assert_eq!((tail.number, tail.torn), (2, None));
     assert_eq!(tail.length, bytes(&storage, 2).len() as u64);
@@ -129,7 +145,6 @@ fn a_torn_tail_is_dropped_in_the_last_used_segment_only() {
             let (sequences, replayed) = result.unwrap();
             assert_eq!(sequences.last(), Some(&19));
             assert_eq!(replayed.tail.unwrap().torn, Some(Torn::Cut));
-            assert!(replayed.dropped_bytes > 0);
         }
     }
 }
@@ -166,7 +181,7 @@ fn a_repeated_or_skipped_sequence_is_corruption() {
                 .push_commit(Sequence::new(sequence), &batch(sequence))
                 .unwrap();
         }
-        block_on(segment.write(MODE)).unwrap();
+        block_on(segment.write(false, MODE)).unwrap();
         assert!(corruption(replayed(&storage, 1..=1)).contains("out of order"));
     }
 }
@@ -184,7 +199,7 @@ fn after_a_cut_the_log_goes_on_in_a_new_segment() {
     commit(&mut segment, 20..=25);
     let (sequences, found) = replayed(&storage, 1..=4).unwrap();
     assert_eq!(sequences, (1..=25).collect::<Vec<_>>());
-    assert_eq!(found.dropped_bytes, 0);
+    assert_eq!(found.tail.unwrap().torn, None);
     // Also when the floor has moved to the unused segment.
     let (sequences, _) = replayed(&storage, 3..=4).unwrap();
     assert_eq!(sequences, (20..=25).collect::<Vec<_>>());
@@ -198,7 +213,7 @@ fn cutting_twice_is_cutting_once() {
     for dropped in [true, false] {
         let (sequences, found) = replayed(&storage, 1..=3).unwrap();
         assert_eq!(sequences.last(), Some(&19));
-        assert_eq!(found.dropped_bytes > 0, dropped);
+        assert_eq!(found.tail.unwrap().torn.is_some(), dropped);
         block_on(cut_tail(&storage, &found, MODE)).unwrap();
     }
 }
@@ -223,12 +238,15 @@ fn a_segment_header_in_the_format_document() {
         kind: LogKind::Wal,
         number: 7,
         first_sequence: Sequence::new(42),
+        previous: 6,
+        settled: true,
     };
     let mut expected = b"trinewal".to_vec();
-    expected.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+    expected.extend_from_slice(&[1, 0, 0, 0, 1, 0, 0, 0]);
     expected.extend_from_slice(&[7, 0, 0, 0, 0, 0, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0]);
-    expected.extend_from_slice(&[0; 28]);
-    expected.extend_from_slice(&[0x96, 0x57, 0xd7, 0xc3]);
+    expected.extend_from_slice(&[6, 0, 0, 0, 0, 0, 0, 0]);
+    expected.extend_from_slice(&[0; 20]);
+    expected.extend_from_slice(&[0x39, 0xeb, 0xb7, 0x1d]);
     assert_eq!(header.encode(), expected);
 }
 

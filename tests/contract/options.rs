@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use trine_kv::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions,
-    DurabilityMode, Error, FailOnCorruptionPolicy, FilterPolicy, HostStorageBackend,
+    DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,
     IndexSearchPolicy, PrefixExtractor, PrefixFilterPolicy, RuntimeOptions, StorageMode,
     WriteOptions,
 };
@@ -28,6 +28,8 @@ fn defaults_of_a_database() {
         max_open_tables: 800,
         background_worker_count: 1,
         runtime: RuntimeOptions::native_threads(),
+        read_rings: 1,
+        file_reads: FileReads::Mapped,
         fail_on_corruption: FailOnCorruptionPolicy::FailClosed,
         blob_gc_enabled: true,
         blob_gc_discardable_ratio: BlobGcRatio::HALF,

@@ -21,6 +21,15 @@ mod unix;
 #[cfg(unix)]
 use unix as host;
 
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod linux;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub use linux::{overwrites_in_place, start_writeback, write_all_durably_at};
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+mod common;
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+pub use common::{overwrites_in_place, start_writeback, write_all_durably_at};
+
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
@@ -141,6 +150,11 @@ mod tests {
         assert_eq!(&bytes, b"adafter");
         sync_data(&file)?;
         sync_all(&file)?;
+        write_all_durably_at(&file, b"and", 9)?;
+        start_writeback(&file, 0, 11);
+        let mut bytes = [0; 12];
+        read_exact_at(&file, &mut bytes, 0)?;
+        assert_eq!(&bytes, b"aheadafteand");
         sync_directory(directory.path())
     }
 

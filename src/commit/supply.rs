@@ -1,0 +1,216 @@
+//! Segments for the log, made ready off the commit path: the next one before it is needed, out of an old one where
+//! there is one.
+//!
+//! - Whoever prepares holds the turn, and neither leadership nor the queue. Leading the commit path takes what is ready,
+//!   and goes on in the current segment, which grows, while nothing is.
+//! - A segment is ready once it is on disk and the manifest names it: replay knows unused segments.
+//! - The one that was left is synced before the next is made ready, so at most one is unsynced besides the current.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use trine_io::{Mode, Storage};
+use trine_platform::baton::Baton;
+use trine_platform::block_on;
+
+use crate::error::{Error, Result};
+use crate::manifest::{Change, Manifest, VersionEdit};
+use crate::wal::{LeftSegment, Prepared, Retired, segment_name};
+
+/// Where the log's segments come from, and where they go.
+#[derive(Debug)]
+pub(crate) struct LogSupply {
+    storage: Storage,
+    manifest: Arc<Baton<Manifest>>,
+    /// The segment that commits go to. Written by the leader: whoever reads it knows that a commit which is not in a
+    /// memtable yet is in this or in a later one.
+    current: AtomicU64,
+    /// How long the next one is to be; 0: it grows.
+    next_bytes: AtomicU64,
+    /// Asked for, and not made ready yet.
+    wanted: AtomicBool,
+    /// One preparation at a time; true once the database is closed.
+    preparing: Baton<bool>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: Option<Prepared>,
+    /// Left by the leader and not known to be on disk.
+    left: Option<Arc<LeftSegment>>,
+    /// Written by this life and left; files of earlier lives may hold marks of any number.
+    own: Vec<Retired>,
+    /// Kept to become the next one.
+    retired: Option<Retired>,
+}
+
+impl LogSupply {
+    pub(crate) fn new(storage: Storage, manifest: Arc<Baton<Manifest>>, current: u64) -> Self {
+        Self {
+            storage,
+            manifest,
+            current: AtomicU64::new(current),
+            next_bytes: AtomicU64::new(0),
+            wanted: AtomicBool::new(false),
+            preparing: Baton::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manifest, which names the segments.
+    pub(crate) fn manifest(&self) -> &Baton<Manifest> {
+        &self.manifest
+    }
+
+    /// The segment that commits go to.
+    pub(crate) fn current(&self) -> u64 {
+        self.current.load(Acquire)
+    }
+
+    /// Has the next segment, of `bytes`, made ready on a thread for jobs. Where there is none, a committer does it
+    /// before it queues.
+    pub(super) fn ask(self: &Arc<Self>, bytes: u64) {
+        self.next_bytes.store(bytes, Relaxed);
+        self.wanted.store(true, Relaxed);
+        if self.storage.capabilities().cooperative {
+            let supply = Arc::clone(self);
+            // A failure is met again by whoever needs the space; the leader asks again as the log grows.
+            drop(self.storage.offload(Mode::Cooperative, move || {
+                drop(block_on(supply.prepare(Mode::Blocking)));
+            }));
+        }
+    }
+
+    /// Whether the caller, about to commit, should [`prepare`](Self::prepare) first.
+    pub(crate) fn is_wanting(&self) -> bool {
+        self.wanted.load(Relaxed) && !self.storage.capabilities().cooperative
+    }
+
+    /// Makes the next segment ready, if none is, and the one that was left durable.
+    ///
+    /// # Errors
+    /// `Closed`, `Io`: the log goes on without.
+    pub(crate) async fn prepare(&self, mode: Mode) -> Result<()> {
+        let closed = self.preparing.take().await;
+        if *closed {
+            return Err(Error::Closed);
+        }
+        self.wanted.store(false, Relaxed);
+        self.sync_left(mode).await?;
+        if self.state().ready.is_some() {
+            return Ok(());
+        }
+        let number = match self.manifest.take().await.state().log_segments() {
+            Some(segments) => segments.end() + 1,
+            None => return Ok(()),
+        };
+        let prepared = self.make(number, mode).await?;
+        let edit = VersionEdit {
+            changes: vec![Change::LogStarted { segment: number }],
+        };
+        let mut manifest = self.manifest.take().await;
+        if let Err(error) = manifest.append(&edit, mode).await {
+            if manifest.check().is_ok() {
+                drop(prepared);
+                drop(self.storage.remove(mode, &segment_name(number)).await);
+            }
+            return Err(error);
+        }
+        drop(manifest);
+        self.state().ready = Some(prepared);
+        Ok(())
+    }
+
+    async fn make(&self, number: u64, mode: Mode) -> Result<Prepared> {
+        let bytes = self.next_bytes.load(Relaxed);
+        let retired = {
+            let mut state = self.state();
+            state
+                .retired
+                .take_if(|retired| retired.can_become(number) && retired.bytes >= bytes)
+        };
+        if let Some(retired) = retired {
+            if let Ok(prepared) = Prepared::recycle(&self.storage, retired, number, mode).await {
+                return Ok(prepared);
+            }
+            drop(self.storage.remove(mode, &segment_name(number)).await);
+            self.remove(retired.number, mode).await;
+        }
+        Prepared::create(&self.storage, number, bytes, mode).await
+    }
+
+    /// Makes the segment that was left survive power loss, if there is one.
+    ///
+    /// # Errors
+    /// `Io`; the leader finds the same failure and stops.
+    pub(crate) async fn sync_left(&self, mode: Mode) -> Result<()> {
+        let left = self.state().left.clone();
+        if let Some(left) = left {
+            left.sync(mode).await?;
+            self.state().left.take_if(|other| Arc::ptr_eq(other, &left));
+        }
+        Ok(())
+    }
+
+    /// The next segment, if it is ready. Commit leader only.
+    pub(super) fn take_ready(&self) -> Option<Prepared> {
+        self.state().ready.take()
+    }
+
+    /// It was not used after all.
+    pub(super) fn give_back(&self, ready: Prepared) {
+        self.state().ready = Some(ready);
+    }
+
+    /// The log went over to segment `number`. Commit leader only, before anything is committed there.
+    pub(super) fn went_over(&self, number: u64, left: Option<Arc<LeftSegment>>, own: Retired) {
+        self.current.store(number, Release);
+        let mut state = self.state();
+        state.left = left;
+        state.own.push(own);
+    }
+
+    /// Nobody needs the segment any more, and the manifest says so durably: it becomes the next one or goes.
+    pub(crate) async fn retire(&self, number: u64, mode: Mode) {
+        {
+            let mut state = self.state();
+            let own = state.own.iter().position(|own| own.number == number);
+            let own = own.map(|index| state.own.swap_remove(index));
+            if let Some(own) =
+                own.filter(|own| own.bytes > 0 && own.bytes >= self.next_bytes.load(Relaxed))
+                && state.retired.is_none()
+            {
+                state.retired = Some(own);
+                return;
+            }
+        }
+        self.remove(number, mode).await;
+    }
+
+    async fn remove(&self, number: u64, mode: Mode) {
+        // A failure leaves debris below the floor, which the next open removes.
+        drop(self.storage.remove(mode, &segment_name(number)).await);
+    }
+
+    /// Nothing is prepared any more; what is kept for later gives its space back.
+    pub(crate) async fn close(&self, mode: Mode) {
+        let mut closed = self.preparing.take().await;
+        *closed = true;
+        let (ready, retired) = {
+            let mut state = self.state();
+            (state.ready.take(), state.retired.take())
+        };
+        if let Some(ready) = ready {
+            ready.empty(mode).await;
+        }
+        if let Some(retired) = retired {
+            self.remove(retired.number, mode).await;
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A disk that is full, met in the middle of commits, flushes and compactions: errors that say so, nothing
+//! acknowledged lost, reads that go on, and writes and background work that resume without a reopen.
+//!
+//! The disk is a small tmpfs, which takes root to mount: elsewhere there is nothing to test.
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what takes the space lies outside the engine"
+)]
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use trine_kv::{Db, DbOptions, DurabilityMode, Error, KeyRange};
+
+/// A mounted tmpfs.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn mount(bytes: u64) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .arg(directory.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(directory)),
+            _ => None,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(self.0.path()).output());
+    }
+}
+
+fn open(path: &Path, durability: DurabilityMode) -> Db {
+    Db::open_sync(DbOptions {
+        durability,
+        write_buffer_bytes: 1 << 20,
+        background_worker_count: 2,
+        ..DbOptions::new(path)
+    })
+    .expect("an open database")
+}
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Puts rows until one is refused, which must be for want of space. Gives back that one.
+fn fill(db: &Db, rows: &mut Rows, round: u8) -> (Vec<u8>, Vec<u8>) {
+    for index in 0_u32.. {
+        let key = format!("{round} {:04}", index * 7 % 9973).into_bytes();
+        // Of a length that leaves room for a refusal of part of a record, and that does not compress.
+        let mut state = u64::from(index) + 1;
+        let value: Vec<u8> = (0..5_000 + index % 4_000)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                state.to_be_bytes()[0]
+            })
+            .collect();
+        match db.put_sync(key.clone(), value.clone()) {
+            Ok(()) => drop(rows.insert(key, value)),
+            Err(Error::Io(error)) if error.kind() == ErrorKind::StorageFull => return (key, value),
+            Err(other) => panic!("not a full disk: {other:?}"),
+        }
+    }
+    unreachable!("a disk without end");
+}
+
+fn rows(db: &Db) -> Rows {
+    db.range_sync(&KeyRange::all())
+        .expect("a scan")
+        .map(|row| row.map(|row| (row.key, row.value)))
+        .collect::<Result<_, _>>()
+        .expect("readable rows")
+}
+
+#[test]
+fn a_full_disk_stops_writes_until_there_is_space_and_loses_nothing() {
+    for durability in [DurabilityMode::Buffered, DurabilityMode::SyncAll] {
+        let Some(disk) = Disk::mount(48 << 20) else {
+            return;
+        };
+        // Without it there is room for compactions of all rows.
+        let ballast = disk.path("ballast");
+        let path = disk.path("db");
+        let mut expected = Rows::new();
+        let db = open(&path, durability);
+        for round in 0..2 {
+            std::fs::write(&ballast, vec![1; 30 << 20]).unwrap_or_default();
+            let refused = fill(&db, &mut expected, round);
+            assert_eq!(rows(&db), expected);
+            std::fs::remove_file(&ballast).unwrap();
+            // What failed in the background meanwhile is told once, by a write.
+            let resumed =
+                (0..10).any(|_| db.put_sync(refused.0.clone(), refused.1.clone()).is_ok());
+            assert!(resumed, "{durability:?}: writes do not go on");
+            expected.insert(refused.0, refused.1);
+            db.flush_sync().unwrap();
+            if round == 0 {
+                // Room for the next round.
+                db.delete_range_sync(KeyRange::all()).unwrap();
+                expected.clear();
+                db.compact_range_sync(KeyRange::all()).unwrap();
+            }
+        }
+        assert_eq!(rows(&db), expected);
+        drop(db);
+        let db = open(&path, durability);
+        assert_eq!(rows(&db), expected);
+    }
+}
