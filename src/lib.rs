@@ -49,6 +49,7 @@ mod hash;
 mod internal_key;
 mod key;
 mod manifest;
+mod prefetch;
 mod range_tombstone;
 mod read_counters;
 mod record;

@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 9] = [
         "compression",
         "hash",
         "options",
+        "prefetch",
         "prefix",
         "search",
         "runtime",
