@@ -22,13 +22,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_epoch::{Atomic, Guard, Shared};
 
-use crate::block::{BlockRef, Layout, Trailer};
+use crate::block::{BlockRef, Layout, Outline, Trailer};
 use crate::error::Fault;
+use crate::hash::KeyHash;
 use crate::read_counters::ReadCounters;
 use crate::residency::Clock;
 
@@ -112,7 +113,51 @@ impl<'g> Loan<'g> {
     }
 }
 
-type SlotArray = Arc<[Atomic<CachedBlock>]>;
+/// The place of a block, in one cache line with what tells a reader which lines of it come next.
+#[derive(Debug, Default)]
+#[repr(align(32))]
+struct Slot {
+    block: Atomic<CachedBlock>,
+    /// Hints for prefetching, not cleared: the address of the bytes of the block that came here last, and
+    /// its [`Outline`].
+    start: AtomicPtr<u8>,
+    outline: AtomicU64,
+}
+
+impl Slot {
+    fn load<'g>(&self, ordering: Ordering, guard: &'g Guard) -> Shared<'g, CachedBlock> {
+        self.block.load(ordering, guard)
+    }
+
+    /// Point 2 of the contract.
+    fn fill(&self, block: Loan<'_>) {
+        let start = block.get().bytes.as_ptr().cast_mut();
+        self.start.store(start, Ordering::Relaxed);
+        let outline = block.get().layout.outline().to_word();
+        self.outline.store(outline, Ordering::Relaxed);
+        self.block.store(block.0, Ordering::Release);
+    }
+
+    /// Point 2 of the contract.
+    fn clear(&self) {
+        self.block.store(Shared::null(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn foresee(&self, hash: Option<KeyHash>) {
+        let start = self.start.load(Ordering::Relaxed);
+        if start.is_null() {
+            return;
+        }
+        let outline = Outline::of_word(self.outline.load(Ordering::Relaxed));
+        match hash {
+            Some(hash) => outline.fetch_bucket(start, hash),
+            None => outline.fetch_heads(start),
+        }
+    }
+}
+
+type SlotArray = Arc<[Slot]>;
 
 /// The cache of a database, and the counters of its reads: what all its tables share. They take part
 /// in it through [`Slots`].
@@ -202,7 +247,7 @@ impl Ring {
                 self.places.push_back(place);
                 continue;
             }
-            slot.store(Shared::null(), Ordering::Relaxed);
+            slot.clear();
             self.bytes = self.bytes.saturating_sub(loan.get().weight());
             evicted.push(pointer);
         }
@@ -233,7 +278,15 @@ impl Slots {
     pub(crate) fn new(cache: &Arc<BlockCache>, count: u32) -> Self {
         Self {
             cache: Arc::clone(cache),
-            array: (0..count).map(|_| Atomic::null()).collect(),
+            array: (0..count).map(|_| Slot::default()).collect(),
+        }
+    }
+
+    /// Asks for what a search in block `number` reads first: for `hash`, or else for a position.
+    #[inline]
+    pub(crate) fn foresee(&self, number: u32, hash: Option<KeyHash>) {
+        if let Some(slot) = self.array.get(number as usize) {
+            slot.foresee(hash);
         }
     }
 
@@ -265,9 +318,9 @@ impl Slots {
         let pointer = Shared::from(Arc::into_raw(block));
         // Point 4: the count was not deferred yet, and `guard` is pinned.
         let loan = Loan::new(pointer);
-        match slot {
-            Some(slot) if weight <= self.cache.budget_bytes => {
-                slot.store(pointer, Ordering::Release);
+        match (slot, loan) {
+            (Some(slot), Some(loan)) if weight <= self.cache.budget_bytes => {
+                slot.fill(loan);
                 ring.bytes += weight;
                 ring.places.push_back(Place {
                     slots: Arc::clone(&self.array),
@@ -298,7 +351,7 @@ impl Drop for Slots {
         for slot in &*self.array {
             let pointer = slot.load(Ordering::Relaxed, guard);
             if let Some(loan) = Loan::new(pointer) {
-                slot.store(Shared::null(), Ordering::Relaxed);
+                slot.clear();
                 ring.bytes = ring.bytes.saturating_sub(loan.get().weight());
                 ring.left += 1;
                 taken.push(pointer);

@@ -51,6 +51,8 @@ pub(crate) trait Cursor {
     fn previous(&mut self) -> Moved<Self::Needs>;
     /// The entry it stands on.
     fn entry(&self) -> Option<Entry<'_>>;
+    /// Whether it stands on an entry.
+    fn stands(&self) -> bool;
     /// Gives it a block that it asked for. A cursor ignores blocks that are not its own.
     fn supply(&mut self, block: &Arc<Self::Block>);
 }

@@ -49,11 +49,14 @@ mod hash;
 mod internal_key;
 mod key;
 mod manifest;
+mod prefetch;
 mod range_tombstone;
 mod read_counters;
 mod record;
 mod residency;
 mod sequence;
+#[cfg(all(test, not(loom)))]
+mod simulation;
 mod sync;
 mod table;
 #[cfg(test)]

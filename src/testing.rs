@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::fmt::Write;
 
 use proptest::prelude::*;
+use trine_io::Storage;
+use trine_io::simulation::{Disk, Failure, Faults, Simulation, Step};
 
 use crate::internal_key::{Entry, Kind, compare};
 use crate::sequence::Sequence;
@@ -14,6 +16,26 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// A host in memory whose operations can be made to fail, and a directory on it.
+pub(crate) fn simulated() -> (Simulation, Storage) {
+    let mut disk = Disk::default();
+    disk.apply(&Step::MakeDirectory {
+        path: "here".into(),
+    });
+    let simulation = Simulation::new(disk, 0);
+    let storage = simulation.storage("here");
+    (simulation, storage)
+}
+
+/// Of the operations from now on the next `count` fail so.
+pub(crate) fn fail_next(simulation: &Simulation, count: u64, failure: Failure) {
+    simulation.set_faults(Faults::Numbered {
+        first: simulation.operations(),
+        count,
+        failure,
+    });
 }
 
 /// An entry that owns its bytes: key, sequence, kind, value.

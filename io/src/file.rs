@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::error::Attempt;
 use crate::memory::MemoryFile;
 use crate::portable::PortableFile;
+#[cfg(feature = "simulation")]
+use crate::simulation::SimulatedFile;
 use crate::{Bytes, Completion, Mode, Operation, WritableMap};
 
 /// An open file of a [`crate::Storage`].
@@ -27,6 +29,8 @@ pub enum Warmth {
 pub(crate) enum Backend {
     Memory(Arc<MemoryFile>),
     Portable(Arc<PortableFile>),
+    #[cfg(feature = "simulation")]
+    Simulated(SimulatedFile),
 }
 
 /// A finished operation in memory.
@@ -54,6 +58,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => &file.name,
             Backend::Portable(file) => &file.name,
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => &file.name,
         }
     }
 
@@ -62,6 +68,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::Len, None, Ok(file.len())),
             Backend::Portable(file) => file.len(),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.len(),
         }
     }
 
@@ -73,6 +81,8 @@ impl File {
                 finished(file, Operation::Read, Some(offset), read)
             }
             Backend::Portable(file) => file.read_at(mode, offset, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.read_at(mode, offset, length),
         }
     }
 
@@ -82,6 +92,8 @@ impl File {
         match &self.0 {
             Backend::Memory(_) => self.read_at(mode, offset, length),
             Backend::Portable(file) => file.read_once_at(mode, offset, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.read_at(mode, offset, length),
         }
     }
 
@@ -95,6 +107,8 @@ impl File {
                 finished(file, Operation::Read, Some(offset), Ok(Warmth::Resident))
             }
             Backend::Portable(file) => file.warm(mode, offset, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.warm(mode, offset, length),
         }
     }
 
@@ -114,6 +128,8 @@ impl File {
                 finished(file, Operation::Write, Some(offset), written)
             }
             Backend::Portable(file) => file.write_at(mode, offset, bytes),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.write_at(mode, offset, bytes),
         }
     }
 
@@ -130,6 +146,8 @@ impl File {
                 finished(file, Operation::WriteDurably, Some(offset), written)
             }
             Backend::Portable(file) => file.write_durably_at(mode, offset, bytes),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.write_durably_at(mode, offset, bytes),
         }
     }
 
@@ -149,6 +167,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::SyncData, None, file.sync()),
             Backend::Portable(file) => file.sync_data(mode),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.sync(mode, Operation::SyncData),
         }
     }
 
@@ -157,6 +177,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::SyncAll, None, file.sync()),
             Backend::Portable(file) => file.sync_all(mode),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.sync(mode, Operation::SyncAll),
         }
     }
 
@@ -165,6 +187,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::SetLen, None, file.set_len(length)),
             Backend::Portable(file) => file.set_len(mode, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.set_len(mode, length),
         }
     }
 
@@ -180,6 +204,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::Map, None, file.map(length)),
             Backend::Portable(file) => file.map(mode, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.map(mode, length),
         }
     }
 
@@ -193,6 +219,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::Map, None, Ok(None)),
             Backend::Portable(file) => file.map_writable(mode, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(file) => file.map_writable(mode),
         }
     }
 }

@@ -18,6 +18,8 @@
 //! | `lock` | excludes clones of this storage; no file shows | excludes every process (on WASI this one), by a file of that name that is there while it is held |
 //! | [`Mode::Cooperative`] | inline, since it costs nothing | on the storage's offload threads; inline if there are none. Reads: inline if the page cache has the bytes, else by a ring if one was started, else as all |
 //!
+//! For tests there is a third, behind the feature `simulation`: a host that loses, tears and fails: see `simulation`.
+//!
 //! On a host without files (the browser's main target) the portable backend compiles and every call fails
 //! with `Unsupported`.
 //!
@@ -51,6 +53,8 @@ mod name;
 mod offload;
 mod portable;
 mod reads;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod storage;
 #[cfg(uring)]
 mod uring;

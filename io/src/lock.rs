@@ -5,6 +5,8 @@ use std::sync::Arc;
 use trine_platform::DirectoryLock;
 
 use crate::memory::MemoryDirectory;
+#[cfg(feature = "simulation")]
+use crate::simulation::SimulatedLock;
 
 /// The right to write in a storage, until dropped.
 ///
@@ -18,6 +20,8 @@ pub struct Lock(#[expect(dead_code, reason = "held, and released by its drop")] 
 pub(crate) enum Held {
     Memory(MemoryLock),
     Portable(DirectoryLock),
+    #[cfg(feature = "simulation")]
+    Simulated(SimulatedLock),
 }
 
 /// A name in a memory directory's set of held locks.

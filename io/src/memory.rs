@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_platform::LockError;
@@ -14,48 +13,10 @@ use trine_platform::LockError;
 use crate::Bytes;
 use crate::metrics::Metrics;
 
-/// Which changes fail, for tests: see [`crate::Storage::fail_changes`].
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
-    made: AtomicU64,
-    /// First and last number of a change that fails; none if the first is zero.
-    first: AtomicU64,
-    last: AtomicU64,
-}
-
-impl Faults {
-    pub(crate) fn set(&self, after: u64, count: u64) {
-        let first = self
-            .made
-            .load(SeqCst)
-            .saturating_add(after)
-            .saturating_add(1);
-        self.last
-            .store(first.saturating_add(count).saturating_sub(1), SeqCst);
-        self.first.store(if count == 0 { 0 } else { first }, SeqCst);
-    }
-
-    pub(crate) fn made(&self) -> u64 {
-        self.made.load(SeqCst)
-    }
-
-    pub(crate) fn check(&self) -> io::Result<()> {
-        let number = self.made.fetch_add(1, SeqCst).saturating_add(1);
-        let first = self.first.load(SeqCst);
-        if first != 0 && (first..=self.last.load(SeqCst)).contains(&number) {
-            return Err(ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-}
-
 /// A flat directory.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryDirectory {
-    pub(crate) faults: Arc<Faults>,
     files: Mutex<BTreeMap<String, Arc<Content>>>,
-    /// As of the last sync.
-    synced: Mutex<BTreeMap<String, Arc<Content>>>,
     locks: Mutex<BTreeSet<String>>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -65,7 +26,6 @@ pub(crate) struct MemoryDirectory {
 pub(crate) struct MemoryFile {
     pub(crate) name: Arc<str>,
     pub(crate) metrics: Arc<Metrics>,
-    faults: Arc<Faults>,
     content: Arc<Content>,
     is_writable: bool,
 }
@@ -74,8 +34,6 @@ pub(crate) struct MemoryFile {
 #[derive(Debug, Default)]
 struct Content {
     stored: Mutex<Stored>,
-    /// As of the last sync.
-    synced: Mutex<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -120,27 +78,6 @@ impl Stored {
     }
 }
 
-impl Content {
-    fn note_synced(&self) {
-        let bytes = self
-            .stored
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .bytes()
-            .to_vec();
-        *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
-    }
-
-    fn lose_unsynced(&self) {
-        let bytes = self
-            .synced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = Stored::Growing(bytes);
-    }
-}
-
 impl MemoryDirectory {
     fn files(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Content>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
@@ -154,14 +91,12 @@ impl MemoryDirectory {
         MemoryFile {
             name: name.into(),
             metrics: Arc::clone(&self.metrics),
-            faults: Arc::clone(&self.faults),
             content,
             is_writable,
         }
     }
 
     pub(crate) fn create(&self, name: &str) -> io::Result<MemoryFile> {
-        self.faults.check()?;
         let mut files = self.files();
         if files.contains_key(name) {
             return Err(ErrorKind::AlreadyExists.into());
@@ -179,7 +114,6 @@ impl MemoryDirectory {
     }
 
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.faults.check()?;
         let mut files = self.files();
         let content = files.remove(from).ok_or(ErrorKind::NotFound)?;
         files.insert(to.to_owned(), content);
@@ -187,31 +121,10 @@ impl MemoryDirectory {
     }
 
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
-        self.faults.check()?;
         match self.files().remove(name) {
             Some(_) => Ok(()),
             None => Err(ErrorKind::NotFound.into()),
         }
-    }
-
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.faults.check()?;
-        let files = self.files().clone();
-        *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = files;
-        Ok(())
-    }
-
-    /// As after a power loss: only what was synced is there.
-    pub(crate) fn lose_unsynced(&self) {
-        let synced = self
-            .synced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for content in synced.values() {
-            content.lose_unsynced();
-        }
-        *self.files() = synced;
     }
 
     pub(crate) fn list(&self) -> Vec<String> {
@@ -280,12 +193,6 @@ impl MemoryFile {
         if source.is_empty() {
             return Ok(());
         }
-        let fault = self.faults.check();
-        // A write that fails has written a part.
-        let source = match &fault {
-            Ok(()) => source,
-            Err(_) => &source[..source.len() / 2],
-        };
         let range = range(offset, source.len()).ok_or(ErrorKind::FileTooLarge)?;
         let mut stored = self.stored();
         let bytes = stored.bytes_mut();
@@ -293,19 +200,15 @@ impl MemoryFile {
             resize(bytes, range.end)?;
         }
         bytes[range].copy_from_slice(source);
-        fault
+        Ok(())
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.check_writable()?;
-        self.faults.check()?;
-        self.content.note_synced();
-        Ok(())
+        self.check_writable()
     }
 
     pub(crate) fn set_len(&self, length: u64) -> io::Result<()> {
         self.check_writable()?;
-        self.faults.check()?;
         let length = usize::try_from(length).map_err(|_| ErrorKind::FileTooLarge)?;
         resize(self.stored().bytes_mut(), length)
     }

@@ -11,6 +11,8 @@ use crate::file::Backend as FileBackend;
 use crate::lock::{Held, MemoryLock};
 use crate::memory::MemoryDirectory;
 use crate::portable::{Host, PortableDirectory, lock_refused};
+#[cfg(feature = "simulation")]
+use crate::simulation::SimulatedDirectory;
 use crate::{Completion, File, Lock, Operation, Result, Stats, name};
 
 /// How an operation may complete.
@@ -68,6 +70,8 @@ pub struct Storage(Backend);
 enum Backend {
     Memory(Arc<MemoryDirectory>),
     Portable(Arc<PortableDirectory>),
+    #[cfg(feature = "simulation")]
+    Simulated(Arc<SimulatedDirectory>),
 }
 
 /// A finished operation in memory.
@@ -123,6 +127,11 @@ impl Storage {
         Self::portable_with(path, options)
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(directory: SimulatedDirectory) -> Self {
+        Self(Backend::Simulated(Arc::new(directory)))
+    }
+
     /// What this backend honours.
     pub fn capabilities(&self) -> Capabilities {
         match &self.0 {
@@ -136,6 +145,12 @@ impl Storage {
                 map: directory.host.maps(),
                 cooperative: directory.host.is_cooperative(),
             },
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(_) => Capabilities {
+                durable_sync: true,
+                map: true,
+                cooperative: true,
+            },
         }
     }
 
@@ -144,6 +159,8 @@ impl Storage {
         match &self.0 {
             Backend::Memory(directory) => directory.metrics.stats(),
             Backend::Portable(directory) => directory.host.stats(),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.stats(),
         }
     }
 
@@ -168,6 +185,11 @@ impl Storage {
                 Completion::ready(Ok(work()))
             }
             Backend::Portable(directory) => directory.host.job(mode, work),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => {
+                directory.metrics().count(Operation::Job);
+                Completion::ready(Ok(work()))
+            }
         }
     }
 
@@ -186,6 +208,13 @@ impl Storage {
                 finished(directory, Operation::StartRing, name, refused)
             }
             Backend::Portable(directory) => directory.start_rings(mode, name, count),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => {
+                directory.metrics().count(Operation::StartRing);
+                let unsupported = io::ErrorKind::Unsupported.into();
+                let attempt = Attempt::new(Operation::StartRing, name);
+                Completion::ready(Err(attempt.failed(unsupported)))
+            }
         }
     }
 
@@ -193,6 +222,8 @@ impl Storage {
     pub fn has_rings(&self) -> bool {
         match &self.0 {
             Backend::Memory(_) => false,
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(_) => false,
             Backend::Portable(directory) => directory.host.driver().is_some(),
         }
     }
@@ -203,27 +234,8 @@ impl Storage {
         match &self.0 {
             Backend::Memory(directory) => directory.metrics.watch(watcher),
             Backend::Portable(directory) => directory.host.watch(watcher),
-        }
-    }
-
-    /// For tests, in memory: of all changes from now on (creations, writes, renames, removals, syncs),
-    /// `after` succeed, the next `count` fail, writes among them half done, and the rest succeed again.
-    /// Gives back how many were made so far.
-    pub fn fail_changes(&self, after: u64, count: u64) -> u64 {
-        match &self.0 {
-            Backend::Memory(directory) => {
-                directory.faults.set(after, count);
-                directory.faults.made()
-            }
-            Backend::Portable(_) => 0,
-        }
-    }
-
-    /// For tests, in memory: what was not synced, of files and of the directory, is gone as after a power
-    /// loss. Nobody may have a file open.
-    pub fn lose_unsynced(&self) {
-        if let Backend::Memory(directory) = &self.0 {
-            directory.lose_unsynced();
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.metrics().watch(watcher),
         }
     }
 
@@ -237,6 +249,8 @@ impl Storage {
                 finished(directory, Operation::CreateDirectory, "", Ok(()))
             }
             Backend::Portable(directory) => directory.create_directory(mode),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.create_directory(mode),
         }
     }
 
@@ -245,6 +259,8 @@ impl Storage {
         match &self.0 {
             Backend::Memory(directory) => finished(directory, Operation::Open, "", Ok(true)),
             Backend::Portable(directory) => directory.exists(mode),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.exists(mode),
         }
     }
 
@@ -257,6 +273,8 @@ impl Storage {
                 finished(directory, Operation::Create, name, file)
             }
             Backend::Portable(directory) => directory.create(mode, name),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.create(mode, name),
         }
     }
 
@@ -278,6 +296,8 @@ impl Storage {
                 finished(directory, Operation::Open, name, file)
             }
             Backend::Portable(directory) => directory.open(mode, name, access),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.open(mode, name, access == Access::Write),
         }
     }
 
@@ -291,6 +311,8 @@ impl Storage {
                 finished(directory, Operation::Rename, from, renamed)
             }
             Backend::Portable(directory) => directory.rename(mode, from, to),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.rename(mode, from, to),
         }
     }
 
@@ -305,6 +327,10 @@ impl Storage {
         if let (Backend::Portable(from), Backend::Portable(to)) = (&self.0, &to.0) {
             return from.link(mode, name, to);
         }
+        #[cfg(feature = "simulation")]
+        if let (Backend::Simulated(from), Backend::Simulated(to)) = (&self.0, &to.0) {
+            return from.link(mode, name, to);
+        }
         let unsupported = io::ErrorKind::Unsupported.into();
         Completion::ready(Err(Attempt::new(Operation::Link, name).failed(unsupported)))
     }
@@ -317,6 +343,8 @@ impl Storage {
                 finished(directory, Operation::Remove, name, directory.remove(name))
             }
             Backend::Portable(directory) => directory.remove(mode, name),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.remove(mode, name),
         }
     }
 
@@ -327,17 +355,18 @@ impl Storage {
                 finished(directory, Operation::List, "", Ok(directory.list()))
             }
             Backend::Portable(directory) => directory.list(mode),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.list(mode),
         }
     }
 
     /// Makes creations, renames and removals that returned before this call durable.
     pub fn sync_directory(&self, mode: Mode) -> Completion<()> {
         match &self.0 {
-            Backend::Memory(directory) => {
-                let result = directory.sync();
-                finished(directory, Operation::SyncDirectory, "", result)
-            }
+            Backend::Memory(directory) => finished(directory, Operation::SyncDirectory, "", Ok(())),
             Backend::Portable(directory) => directory.sync_directory(mode),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.sync_directory(mode),
         }
     }
 
@@ -359,6 +388,8 @@ impl Storage {
                 finished(directory, Operation::Lock, name, lock.map_err(lock_refused))
             }
             Backend::Portable(directory) => directory.lock(mode, name),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.lock(mode, name),
         }
     }
 

@@ -35,6 +35,7 @@ use crate::coding::Reader;
 use crate::error::Fault;
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
+use crate::prefetch::{fetch, fetch_lines};
 use crate::sequence::Sequence;
 
 /// Entries of a group.
@@ -72,6 +73,66 @@ pub(crate) struct Layout {
     width: u8,
     shares: bool,
     wide: bool,
+}
+
+/// What tells which lines of a block a search reads first, without a look at the block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outline {
+    heads: u32,
+    count: u32,
+}
+
+/// More lines of offsets and heads are not asked for at once.
+const FORESEEN_LINES: usize = 16;
+
+impl Layout {
+    pub(crate) fn outline(&self) -> Outline {
+        Outline {
+            heads: u32::try_from(self.heads).unwrap_or(u32::MAX),
+            count: self.count,
+        }
+    }
+}
+
+impl Outline {
+    pub(crate) fn to_word(self) -> u64 {
+        u64::from(self.heads) << 32 | u64::from(self.count)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves of the word"
+    )]
+    #[inline]
+    pub(crate) fn of_word(word: u64) -> Self {
+        Self {
+            heads: (word >> 32) as u32,
+            count: word as u32,
+        }
+    }
+
+    /// Asks for the bucket that a point read of the block at `start` begins with. Good for blocks that have
+    /// a hash index; of others another line is asked for in vain.
+    #[inline]
+    pub(crate) fn fetch_bucket(self, start: *const u8, hash: KeyHash) {
+        let heads = (self.count as usize).wrapping_mul(HEAD_BYTES);
+        let bucket = hash.bucket(hash_index::buckets_for(self.count)) as usize;
+        let bucket = bucket.wrapping_mul(hash_index::BUCKET_BYTES);
+        let place = (self.heads as usize)
+            .wrapping_add(heads)
+            .wrapping_add(bucket);
+        fetch(start.wrapping_add(place));
+    }
+
+    /// Asks for what a seek in the block at `start` reads before it compares keys: the prefix, the heads,
+    /// and the offsets, if they are narrow.
+    #[inline]
+    pub(crate) fn fetch_heads(self, start: *const u8) {
+        fetch(start);
+        let bytes = (self.count as usize).wrapping_mul(2 + HEAD_BYTES);
+        let offsets = (self.heads as usize).wrapping_sub((self.count as usize).wrapping_mul(2));
+        fetch_lines(start.wrapping_add(offsets), bytes, FORESEEN_LINES);
+    }
 }
 
 impl Trailer {
@@ -409,8 +470,8 @@ impl<'a> BlockRef<'a> {
 
     /// The ordinal of the first entry at or after `(key, sequence)`; `count` if there is none.
     pub(crate) fn lower_bound(&self, key: &[u8], sequence: Sequence) -> Result<u32, Fault> {
-        // The first entry is a restart point: its key is whole.
-        let first = self.entry(0)?;
+        // The first entry lies at the start, and is a restart point: its key is whole.
+        let first = self.decode(0)?;
         let prefix = self
             .suffix(&first)
             .get(..usize::from(self.layout.prefix_bytes))

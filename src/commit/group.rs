@@ -148,6 +148,11 @@ async fn serve_other(
         // Commits come in groups.
         Work::Commit(_) => Err(Failure::lost().error()),
         Work::Persist(durability) => persist(path, writer, durability, mode).await,
+        Work::Distrust(error) => {
+            writer.failure.get_or_insert(Failure::of(&error));
+            path.note_skipped();
+            Err(error)
+        }
         Work::Freeze => freeze(path, writer, mode).await,
         Work::Drop(tree) => drop_tree(path, writer, &tree, mode).await,
         Work::Close => close(path, writer, mode).await,

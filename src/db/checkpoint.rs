@@ -40,7 +40,10 @@ impl Db {
     pub async fn checkpoint(&self, path: impl AsRef<Path>) -> Result<Sequence> {
         let path = path.as_ref().to_owned();
         self.core()
-            .offload(move |core| async move { core.checkpoint(&path, Mode::Blocking).await })
+            .offload(move |core| async move {
+                core.checkpoint(&Storage::portable_inline(&path), Mode::Blocking)
+                    .await
+            })
             .await
     }
 
@@ -49,17 +52,18 @@ impl Db {
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
     pub fn checkpoint_sync(&self, path: impl AsRef<Path>) -> Result<Sequence> {
-        block_on(self.core().checkpoint(path.as_ref(), Mode::Blocking))
+        let target = Storage::portable_inline(path.as_ref());
+        block_on(self.core().checkpoint(&target, Mode::Blocking))
     }
 }
 
 impl Core {
-    async fn checkpoint(&self, path: &Path, mode: Mode) -> Result<Sequence> {
+    /// Makes a copy of the database in the directory `target`.
+    pub(crate) async fn checkpoint(&self, target: &Storage, mode: Mode) -> Result<Sequence> {
         self.check_writable()?;
         let Some(persistent) = &self.persistent else {
             return Err(Error::unsupported("checkpoint of a database in memory"));
         };
-        let target = Storage::portable_inline(path);
         target.create_directory(mode).await?;
         if !target.list(mode).await?.is_empty() {
             return Err(Error::invalid_options(
@@ -71,17 +75,17 @@ impl Core {
         for bucket in state.buckets().values() {
             for (_, meta) in bucket.tables() {
                 let name = table_name(meta.number);
-                copy_file(&persistent.storage, &target, &name, mode).await?;
+                copy_file(&persistent.storage, target, &name, mode).await?;
             }
             for meta in bucket.blobs() {
                 let name = blob_name(meta.number);
-                copy_file(&persistent.storage, &target, &name, mode).await?;
+                copy_file(&persistent.storage, target, &name, mode).await?;
             }
         }
         drop(pinned);
         target.sync_directory(mode).await?;
         let numbers = Arc::new(FileNumbers::starting_at(persistent.numbers.bound()));
-        Manifest::create(&target, numbers, state, mode).await?;
+        Manifest::create(target, numbers, state, mode).await?;
         Ok(through)
     }
 

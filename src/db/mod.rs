@@ -441,8 +441,6 @@ impl Db {
 }
 
 #[cfg(test)]
-mod fault_tests;
-#[cfg(test)]
 mod handle_tests;
 #[cfg(test)]
 mod pressure_tests;

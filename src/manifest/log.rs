@@ -17,7 +17,7 @@ use crate::error::{Error, Fault, Result};
 use crate::file_name::{CURRENT, FileName, FileNumbers, UNFINISHED_CURRENT, manifest_name};
 use crate::manifest::{ManifestState, VersionEdit};
 use crate::record::{
-    End, FILE_HEADER_BYTES, FileHeader, LogKind, Next, Poison, RecordReader, RecordWriter, Salt,
+    FILE_HEADER_BYTES, FileHeader, LogKind, Next, Poison, RecordReader, RecordWriter, Salt,
     log_error,
 };
 use crate::sequence::Sequence;
@@ -27,7 +27,7 @@ const MAX_MANIFEST_BYTES: u64 = 4 << 30;
 /// The longest `CURRENT` that is read.
 const MAX_CURRENT_BYTES: u64 = 64;
 /// A manifest up to this size is never rolled over.
-const ROLL_OVER_BYTES: u64 = 1 << 20;
+const ROLL_OVER_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 /// A manifest is rolled over when it has grown to so many times its snapshot: each snapshot's cost
 /// is spread over at least three times its size in edits.
 const ROLL_OVER_FACTOR: u64 = 4;
@@ -53,6 +53,8 @@ pub(crate) struct Manifest {
     roll_over_at: u64,
     /// Something follows the last valid record.
     torn: bool,
+    /// The last record, if nothing that was read proves that it is on disk.
+    unproven: Vec<u8>,
     poison: Poison,
 }
 
@@ -259,6 +261,7 @@ impl Manifest {
             storage: storage.clone(),
             access: Access::Write,
             torn: false,
+            unproven: Vec::new(),
             file,
             number,
             numbers,
@@ -325,22 +328,29 @@ impl Manifest {
         let mut reader = RecordReader::new(bytes, salt, FILE_HEADER_BYTES, |offset, _| offset);
         let mut state = ManifestState::default();
         let mut snapshot_bytes = None;
-        let end = loop {
-            match reader.next().map_err(|(at, fault)| fail(at, fault))? {
-                Next::Record { offset, payload } => {
-                    VersionEdit::decode(payload)
-                        .and_then(|edit| state.replay(edit))
-                        .map_err(|fault| fail(offset, fault))?;
-                }
-                Next::End(end) => break end,
+        let mut last_edit = FILE_HEADER_BYTES as u64..FILE_HEADER_BYTES as u64;
+        while let Next::Record { offset, payload } =
+            reader.next().map_err(|(at, fault)| fail(at, fault))?
+        {
+            VersionEdit::decode(payload)
+                .and_then(|edit| state.replay(edit))
+                .map_err(|fault| fail(offset, fault))?;
+            last_edit = last_edit.end..reader.offset();
+            if snapshot_bytes.is_none() {
+                // It was synced before anything named this file, as every edit before the next one.
+                snapshot_bytes = Some(reader.offset());
+                last_edit.start = reader.offset();
             }
-            snapshot_bytes.get_or_insert(reader.offset());
-        };
+        }
         let length = reader.offset();
-        // The snapshot was synced before anything named this file.
         let Some(snapshot_bytes) = snapshot_bytes else {
             return Err(fail(length, Fault::Field("snapshot: it is missing")));
         };
+        let unproven = usize::try_from(last_edit.start)
+            .ok()
+            .zip(usize::try_from(last_edit.end).ok())
+            .and_then(|(start, end)| bytes.get(start..end))
+            .unwrap_or_default();
         let file = storage.open(mode, &name).await?;
         let numbers = FileNumbers::starting_at(state.next_file().max(number.saturating_add(1)));
         Ok(Self {
@@ -352,13 +362,16 @@ impl Manifest {
             state,
             records: RecordWriter::new(salt, length),
             roll_over_at: roll_over_at(snapshot_bytes),
-            torn: end != End::Clean,
+            // Zeros are a clean end, yet a record written over them could be cut by the end of its process.
+            torn: length < bytes.len() as u64,
+            unproven: unproven.to_vec(),
             poison: Poison::default(),
         })
     }
 
-    /// Makes a loaded manifest fit to be appended to: cuts off a torn last record, and syncs the
-    /// rest, which may have been read from the operating system's cache only.
+    /// Makes a loaded manifest fit to be appended to: cuts off what follows the last record, and makes
+    /// that one durable. To sync it would prove nothing: where its writer's sync failed, the operating
+    /// system shows bytes that are not on disk and takes them for written. So they are written again.
     ///
     /// # Errors
     /// `Io`; the next open does it again.
@@ -367,9 +380,13 @@ impl Manifest {
             .storage
             .open_write(mode, &manifest_name(self.number))
             .await?;
+        let end = self.records.offset();
         if self.torn {
-            file.set_len(mode, self.records.offset()).await?;
+            file.set_len(mode, end).await?;
         }
+        let unproven = std::mem::take(&mut self.unproven);
+        let start = end.saturating_sub(unproven.len() as u64);
+        file.write_at(mode, start, unproven).await?;
         file.sync_all(mode).await?;
         self.storage.sync_directory(mode).await?;
         self.file = file;

@@ -189,6 +189,7 @@ impl TableCursor {
         let supplied = supplied.find(|block| block.number() == number);
         let guard = crossbeam_epoch::pin();
         let open = self.open()?;
+        open.foresee(number, None);
         let resident = if matches!(self.counting, Counting::Once) {
             match open.ready(open.index(), number, supplied, &guard) {
                 Ok(Some(ready)) => Ok(ready),
@@ -424,6 +425,11 @@ impl Cursor for TableCursor {
     fn entry(&self) -> Option<Entry<'_>> {
         let current = self.current.as_ref()?;
         self.place.entry(current.block())
+    }
+
+    #[inline]
+    fn stands(&self) -> bool {
+        self.current.is_some()
     }
 
     fn supply(&mut self, block: &Arc<CachedBlock>) {

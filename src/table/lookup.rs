@@ -180,6 +180,7 @@ impl<'t> OpenTable<'t> {
             number = supplied.number();
         }
         while number < index.count() {
+            self.foresee(number, Some(hash));
             let Resident { block, pin, access } = self
                 .resident(index, number, supplied, guard)
                 .map_err(|halt| note_miss(halt, steps))?;

@@ -205,6 +205,15 @@ impl<'t> OpenTable<'t> {
         fault.at(&table_name(self.number()), offset).into()
     }
 
+    /// Asks for what a search for `hash` in block `number`, or for a position, reads first, while the way to
+    /// it is still being found.
+    #[inline]
+    pub(crate) fn foresee(self, number: u32, hash: Option<KeyHash>) {
+        if self.opened.compresses {
+            self.opened.slots.foresee(number, hash);
+        }
+    }
+
     /// Block `number`, if it can be read without I/O.
     #[expect(clippy::inline_always, reason = "as `in_place`")]
     #[inline(always)]

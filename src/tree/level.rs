@@ -58,7 +58,7 @@ impl LevelCursor {
                 }
                 self.entered = true;
             }
-            if cursor.entry().is_some() {
+            if cursor.stands() {
                 break;
             }
             let neighbour = if forward {
@@ -138,6 +138,10 @@ impl Cursor for LevelCursor {
 
     fn entry(&self) -> Option<Entry<'_>> {
         self.current.as_ref()?.entry()
+    }
+
+    fn stands(&self) -> bool {
+        self.current.as_ref().is_some_and(TableCursor::stands)
     }
 
     fn supply(&mut self, block: &Arc<CachedBlock>) {

@@ -42,6 +42,15 @@ impl Source {
         }
     }
 
+    #[inline]
+    fn stands(&self) -> bool {
+        match self {
+            Self::Memtable(cursor) => cursor.stands(),
+            Self::Table(cursor) => cursor.stands(),
+            Self::Level(cursor) => cursor.stands(),
+        }
+    }
+
     fn step(&mut self, direction: Direction) -> Moved<Missing> {
         match (self, direction) {
             (Self::Memtable(cursor), Direction::Forward) => resident(cursor.next()),
@@ -118,7 +127,7 @@ impl Merge {
         self.positioned = 0;
         self.order.clear();
         for index in 0..self.sources.len() {
-            if self.sources[index].entry().is_some() {
+            if self.sources[index].stands() {
                 self.order.insert(0, index);
                 self.sink();
             }
@@ -138,7 +147,7 @@ impl Merge {
         };
         let source = &mut self.sources[*front];
         source.step(self.direction)?;
-        if source.entry().is_none() {
+        if !source.stands() {
             self.order.remove(0);
         } else if self.order.len() > 1 {
             self.sink();

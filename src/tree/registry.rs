@@ -1,6 +1,6 @@
 //! The trees of a database, by number and by name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::manifest::BucketId;
@@ -10,7 +10,8 @@ use crate::tree::Tree;
 /// A set of trees. Immutable: a change makes another set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trees {
-    by_id: HashMap<BucketId, Arc<Tree>, ahash::RandomState>,
+    /// In order, so that whoever visits all of them does so in the same order in every run.
+    by_id: BTreeMap<BucketId, Arc<Tree>>,
     by_name: HashMap<String, Arc<Tree>, ahash::RandomState>,
     /// Above every number that was ever in the set.
     next: u32,

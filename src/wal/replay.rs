@@ -32,6 +32,8 @@ pub(crate) struct Replayed {
     pub(crate) dropped: Vec<u64>,
     /// Segments whose content may be in the operating system's cache only.
     unsynced: Vec<u64>,
+    /// Segments without records, which may have been emptied in the operating system's cache only.
+    unused: Vec<u64>,
 }
 
 /// The end of the log.
@@ -42,6 +44,8 @@ pub(crate) struct Tail {
     pub(crate) length: u64,
     /// Why the log ends there, if something of it was lost.
     pub(crate) torn: Option<Torn>,
+    /// Bytes below are on disk: a sync mark says so.
+    pub(crate) proven: u64,
 }
 
 /// One payload, decoded.
@@ -87,7 +91,10 @@ struct Progress {
     commits: u64,
     /// The segments that records were read from.
     used: Vec<u64>,
+    unused: Vec<u64>,
     tail: Option<Tail>,
+    /// In the segment that is being read, bytes below are on disk.
+    proven: u64,
     dropped: Vec<u64>,
 }
 
@@ -108,7 +115,9 @@ pub(crate) async fn replay(
         expected: None,
         commits: 0,
         used: Vec::new(),
+        unused: Vec::new(),
         tail: None,
+        proven: 0,
         dropped: Vec::new(),
     };
     for number in numbers {
@@ -138,6 +147,7 @@ pub(crate) async fn replay(
         tail: progress.tail,
         dropped: progress.dropped,
         unsynced: progress.used.split_off(unsynced),
+        unused: progress.unused,
     })
 }
 
@@ -246,6 +256,8 @@ impl Progress {
             number: end,
             length,
             torn: Some(Torn::LostSector),
+            // Known to end there, and no more.
+            proven: 0,
         });
         self.dropped.push(number);
         Ok(())
@@ -262,7 +274,10 @@ impl Progress {
                 number: segment.number,
                 length: 0,
                 torn: Some(torn),
+                proven: 0,
             });
+        } else {
+            self.unused.push(segment.number);
         }
         Ok(())
     }
@@ -289,6 +304,7 @@ impl Progress {
         let number = segment.number;
         let mut reader = segment.reader(proof);
         let mut is_used = false;
+        self.proven = 0;
         loop {
             let next = reader
                 .next()
@@ -301,6 +317,8 @@ impl Progress {
                 Next::End(end) => {
                     if is_used {
                         self.used.push(number);
+                    } else {
+                        self.unused.push(number);
                     }
                     let torn = match end {
                         End::Clean => None,
@@ -312,6 +330,7 @@ impl Progress {
                             number,
                             length,
                             torn,
+                            proven: self.proven,
                         });
                     }
                     return Ok(());
@@ -340,6 +359,7 @@ impl Progress {
                 if through > offset {
                     return Err(segment.fail(Fault::Field("sync mark"), offset));
                 }
+                self.proven = self.proven.max(through);
             }
         }
         Ok(())
@@ -347,34 +367,51 @@ impl Progress {
 }
 
 /// Makes the end that a replay found safe to build on: cuts off what is torn or unused, empties the segments that
-/// go with it, and syncs the rest, which may have been read from the operating system's cache only. To be
-/// called before a new segment is written to, because that says that all before it is on disk.
+/// go with it, and makes the rest durable. To sync it would prove nothing: where its writer's sync failed, the
+/// operating system shows bytes that are not on disk and takes them for written. So what no mark proves is
+/// written again. To be called before a new segment is written to, because that says that all before it is on disk.
 ///
 /// # Errors
 /// `Io`; the next open replays and cuts again.
 pub(crate) async fn cut_tail(storage: &Storage, replayed: &Replayed, mode: Mode) -> Result<()> {
     // The last one first: until the torn one is cut, it explains what is behind it.
     for number in replayed.dropped.iter().rev() {
-        cut(storage, *number, 0, mode).await?;
+        settle(storage, *number, 0, Some(0), mode).await?;
     }
     let tail = replayed.tail;
+    for number in &replayed.unused {
+        let file = storage.open_write(mode, &segment_name(*number)).await?;
+        file.sync_all(mode).await?;
+    }
     for number in &replayed.unsynced {
         if tail.is_none_or(|tail| tail.number != *number) {
-            let file = storage.open_write(mode, &segment_name(*number)).await?;
-            file.sync_all(mode).await?;
+            settle(storage, *number, 0, None, mode).await?;
         }
     }
     match tail {
-        Some(tail) => cut(storage, tail.number, tail.length, mode).await,
+        Some(tail) => settle(storage, tail.number, tail.proven, Some(tail.length), mode).await,
         None => Ok(()),
     }
 }
 
-async fn cut(storage: &Storage, number: u64, length: u64, mode: Mode) -> Result<()> {
+/// Cuts a segment to `length`, if one is given, and makes all of it durable, of which only what lies below `proven` is
+/// known to be.
+async fn settle(
+    storage: &Storage,
+    number: u64,
+    proven: u64,
+    length: Option<u64>,
+    mode: Mode,
+) -> Result<()> {
     let file = storage.open_write(mode, &segment_name(number)).await?;
-    if file.len(mode).await? > length {
+    let mut end = file.len(mode).await?;
+    if let Some(length) = length.filter(|length| *length < end) {
         file.set_len(mode, length).await?;
+        end = length;
     }
+    let unproven = usize::try_from(end.saturating_sub(proven)).unwrap_or(usize::MAX);
+    let bytes = file.read_at(mode, proven, unproven).await?;
+    file.write_at(mode, proven, bytes).await?;
     file.sync_all(mode).await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Logs of several segments, some in files that were segments before: what survives a power loss.
 
 use proptest::prelude::*;
+use trine_io::simulation::{Failure, Simulation};
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
@@ -9,6 +10,7 @@ use super::{LogWriter, Prepared, Retired, SegmentWriter, Start, cut_tail, segmen
 use crate::error::Error;
 use crate::record::SECTOR_BYTES;
 use crate::sequence::Sequence;
+use crate::testing::{fail_next, simulated};
 
 const MODE: Mode = Mode::Blocking;
 
@@ -42,6 +44,7 @@ struct Written {
 
 /// A log, and what is known of each of its segments.
 struct Life {
+    simulation: Simulation,
     storage: Storage,
     log: LogWriter,
     segments: Vec<Written>,
@@ -75,7 +78,7 @@ fn start(first_sequence: u64, previous: u64, settled: bool) -> Start {
 
 impl Life {
     fn new() -> Self {
-        let storage = Storage::memory();
+        let (simulation, storage) = simulated();
         let old = (1..=9)
             .map(|number| old_segment(&storage, number))
             .collect();
@@ -87,6 +90,7 @@ impl Life {
             synced: 0,
         };
         Self {
+            simulation,
             storage,
             log: LogWriter::new(segment),
             segments: vec![first],
@@ -261,7 +265,7 @@ fn an_old_file_serves_only_while_the_marks_of_its_lives_differ() {
 #[test]
 fn a_write_that_fails_is_taken_back_and_the_log_goes_on() {
     for prepared in [0, 4096] {
-        let storage = Storage::memory();
+        let (simulation, storage) = simulated();
         let prepared = block_on(Prepared::create(&storage, 1, prepared, MODE)).unwrap();
         let at = start(1, 0, true);
         let mut segment = block_on(SegmentWriter::start(prepared, at, MODE)).unwrap();
@@ -273,7 +277,7 @@ fn a_write_that_fails_is_taken_back_and_the_log_goes_on() {
         };
         commit(&mut segment, 1).unwrap();
         for _ in 0..3 {
-            storage.fail_changes(0, 1);
+            fail_next(&simulation, 1, Failure::Full);
             assert!(commit(&mut segment, 2).is_err());
             segment.check().unwrap();
             let (sequences, _) = replayed(&storage, 1..=1).unwrap();
@@ -284,10 +288,10 @@ fn a_write_that_fails_is_taken_back_and_the_log_goes_on() {
         let (sequences, _) = replayed(&storage, 1..=1).unwrap();
         assert_eq!(sequences, [1, 2, 3]);
         // Where taking back fails, too, nothing is known any more.
-        storage.fail_changes(0, 2);
+        fail_next(&simulation, 2, Failure::Io);
         assert!(commit(&mut segment, 4).is_err());
         assert!(segment.check().is_err());
-        storage.fail_changes(0, 0);
+        fail_next(&simulation, 0, Failure::Full);
         assert!(segment.push_commit(Sequence::new(4), b"x").is_err());
     }
 }
@@ -324,7 +328,7 @@ fn after_a_failed_sync_of_the_segment_that_was_left_nothing_is_written() {
     for step in [Step::Commit(3), Step::GoOver(0), Step::Commit(1)] {
         life.step(&step);
     }
-    life.storage.fail_changes(0, 1);
+    fail_next(&life.simulation, 1, Failure::Full);
     let left = life.left.take().unwrap();
     assert!(block_on(left.sync(MODE)).is_err());
     // Trying again proves nothing, and is not done.

@@ -5,6 +5,7 @@
 //! - `conflicts`: what a recorded read conflicts with, wherever the other write lies.
 //! - `serial`: random interleavings against a model that knows every commit.
 //! - `contention`: the same promises under threads.
+//! - `cycles`: histories under threads, searched for cycles.
 #![cfg(not(target_family = "wasm"))]
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -18,5 +19,6 @@ mod common {
 mod anomalies;
 mod conflicts;
 mod contention;
+mod cycles;
 mod scene;
 mod serial;

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use tempfile::TempDir;
+use trine_io::simulation::{Disk, Simulation, Step};
 use trine_io::{Completion, Mode, Result, Storage};
 use trine_platform::block_on;
 
@@ -38,11 +39,18 @@ pub(crate) fn now<F: Future>(future: F) -> F::Output {
 /// Runs `case` on a fresh storage of each backend in each mode.
 pub(crate) fn on_every_backend(case: impl Fn(&Bench)) {
     for mode in [Mode::Blocking, Mode::Cooperative] {
-        case(&Bench {
-            storage: Storage::memory(),
-            mode,
-            directory: None,
+        let mut disk = Disk::default();
+        disk.apply(&Step::MakeDirectory {
+            path: "here".into(),
         });
+        let simulated = Simulation::new(disk, 0).storage("here");
+        for storage in [Storage::memory(), simulated] {
+            case(&Bench {
+                storage,
+                mode,
+                directory: None,
+            });
+        }
         for make in [Storage::portable, Storage::portable_inline] {
             let directory = tempfile::tempdir().expect("a place for temporary files");
             case(&Bench {

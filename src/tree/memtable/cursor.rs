@@ -171,6 +171,10 @@ impl Cursor for MemtableCursor {
         Some(unsafe { EntryRef::from_ptr(at.entry) }.entry())
     }
 
+    fn stands(&self) -> bool {
+        self.at.is_some()
+    }
+
     fn supply(&mut self, block: &Arc<()>) {
         let () = **block;
     }

@@ -20,6 +20,7 @@ use std::cmp;
 use std::ptr::{self, NonNull};
 
 use super::entry::{EntryRef, Header, Position, prefix};
+use crate::prefetch::fetch;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 /// Slots of a node: as many as one word can order, of which head and prefixes fill two cache lines.
@@ -389,19 +390,6 @@ impl Node<'_> {
 
 fn slots<T>(items: &[Item], field: impl Fn(&Item) -> *mut T) -> [AtomicPtr<T>; WIDTH] {
     std::array::from_fn(|slot| AtomicPtr::new(items.get(slot).map_or(ptr::null_mut(), &field)))
-}
-
-/// Asks for a cache line that is soon read.
-#[inline]
-fn fetch<T>(place: *const T) {
-    #[cfg(all(prefetch_x86, not(miri)))]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint; it reads nothing, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
-    }
-    #[cfg(not(all(prefetch_x86, not(miri))))]
-    let _ = place;
 }
 
 #[cfg(test)]

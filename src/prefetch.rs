@@ -1,0 +1,33 @@
+//! Asking for memory ahead of its use. Only hints: any address will do, and nothing is read.
+//!
+//! For places where one load tells where the next is, and that one is known by other means already.
+//!
+//! Contract of the unsafe code: the instruction does not fault and changes no state that a program sees.
+
+#![expect(
+    unsafe_code,
+    reason = "the instruction has no safe name; measured in docs/benchmarks/journal.md"
+)]
+
+const LINE_BYTES: usize = 64;
+
+/// Asks for a cache line that is soon read.
+#[inline]
+pub(crate) fn fetch<T>(place: *const T) {
+    #[cfg(all(prefetch_x86, not(miri)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint; it reads nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
+    }
+    #[cfg(not(all(prefetch_x86, not(miri))))]
+    let _ = place;
+}
+
+/// Asks for the lines of `bytes` from `start` on, at most `lines` of them.
+#[inline]
+pub(crate) fn fetch_lines(start: *const u8, bytes: usize, lines: usize) {
+    for line in 0..bytes.div_ceil(LINE_BYTES).min(lines) {
+        fetch(start.wrapping_add(line.wrapping_mul(LINE_BYTES)));
+    }
+}

@@ -1,0 +1,336 @@
+//! Every place where a run may be cut off, and what may be left on the disk there.
+//!
+//! A workload runs once and leaves its steps. After each step the process may end (the page cache stays; the write
+//! under way may be there in part), or the power may go (of what is not synced anything may be lost). Each state that
+//! can be left is opened: what is found must be what [`History`] allows, and the engine must work. The steps that the
+//! opening itself made are cut off in turn, three crashes deep.
+//!
+//! States that look alike and have the same promises are opened once.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use trine_io::simulation::{Disk, Simulation, Step, Unsynced};
+use trine_platform::random::Random;
+
+use crate::options::DurabilityMode;
+use crate::simulation::history::{History, Moment, Write, check_no_strays};
+use crate::simulation::workload::{Act, Run, test_each_workload, workload};
+use crate::simulation::{COPY, HERE, empty_disk, open, open_with, options};
+
+/// How many crashes follow each other at the most.
+const DEPTH: usize = 3;
+
+/// How far to look.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    /// Random choices of what survives a power loss, besides the systematic ones.
+    samples: usize,
+    /// Of the states that a recovery can leave, one in so many is opened.
+    one_nested_in: u64,
+    /// In one state of so many the engine is also written to and opened again.
+    one_used_in: u64,
+}
+
+/// What was looked at.
+#[derive(Debug, Default)]
+struct Found {
+    points: u64,
+    nested: u64,
+    used: u64,
+}
+
+struct Explorer<'a> {
+    name: &'a str,
+    history: &'a History,
+    effort: Effort,
+    seen: HashSet<u64>,
+    random: Random,
+    found: Found,
+}
+
+/// One crash, and those before it: how to get to a state.
+struct Crash<'a> {
+    /// Of the run that was cut off.
+    steps: &'a [Step],
+    /// How many of them were made.
+    done: usize,
+    left: Left,
+    before: Option<&'a Crash<'a>>,
+    number: usize,
+}
+
+/// What a crash left.
+enum Left {
+    /// The page cache, with so many bytes of the write under way.
+    Cache(usize),
+    /// Of the unsynced parts those with `true`.
+    Parts(Vec<bool>),
+}
+
+impl std::fmt::Display for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cache(bytes) => {
+                write!(f, "the page cache, {bytes} bytes of the next write in it")
+            }
+            Self::Parts(parts) => {
+                f.write_str("of the unsynced parts ")?;
+                let mut parts = parts.iter();
+                parts.try_for_each(|kept| f.write_str(if *kept { "1" } else { "0" }))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Crash<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(before) = self.before {
+            write!(f, "{before}")?;
+        }
+        writeln!(
+            f,
+            "crash {}, after {} steps, left {}",
+            self.number, self.done, self.left
+        )?;
+        let from = self.done.saturating_sub(6);
+        for step in self.steps.iter().take(self.done + 1).skip(from) {
+            let step = format!("{step:?}");
+            writeln!(f, "    {}", step.get(..160).unwrap_or(&step))?;
+        }
+        Ok(())
+    }
+}
+
+/// The disks that a power loss now can leave: systematic choices of what survives, then random ones.
+fn power_losses(disk: &Disk, samples: usize, random: &mut Random) -> Vec<Vec<bool>> {
+    let parts = disk.unsynced();
+    let mut choices: Vec<Vec<bool>> = vec![vec![false; parts.len()], vec![true; parts.len()]];
+    let of = |choose: &dyn Fn(usize, Unsynced) -> bool| -> Vec<bool> {
+        let parts = parts.iter().enumerate();
+        parts.map(|(index, part)| choose(index, *part)).collect()
+    };
+    if parts.len() <= 4 {
+        for set in 0..1_usize << parts.len() {
+            choices.push(of(&|index, _| set >> index & 1 == 1));
+        }
+    } else {
+        choices.push(of(&|_, part| part == Unsynced::Entry));
+        choices.push(of(&|_, part| part != Unsynced::Entry));
+        choices.push(of(&|_, part| part != Unsynced::End));
+        choices.push(of(&|_, part| {
+            matches!(part, Unsynced::Entry | Unsynced::End)
+        }));
+        let last = parts.len().saturating_sub(8);
+        for at in (0..parts.len().min(4)).chain(last..parts.len()) {
+            choices.push(of(&|index, _| index != at));
+            choices.push(of(&|index, part| index == at || part == Unsynced::Entry));
+            choices.push(of(&|index, _| index < at));
+        }
+        for _ in 0..samples {
+            choices.push(parts.iter().map(|_| random.below(2) == 0).collect());
+        }
+    }
+    choices
+}
+
+/// What the host copies into its cache at once.
+const PAGE_BYTES: usize = 4096;
+
+/// Where a write of so many bytes may be cut by the end of its process: at the ends of pages.
+fn cuts(offset: usize, length: usize) -> impl Iterator<Item = usize> {
+    let first = PAGE_BYTES - offset % PAGE_BYTES;
+    (first..length).step_by(PAGE_BYTES)
+}
+
+impl Explorer<'_> {
+    /// Whether this state, with these promises, was not looked at before.
+    fn is_new(&mut self, disk: &Disk, moment: Moment) -> bool {
+        let mut hasher = DefaultHasher::new();
+        disk.fingerprint().hash(&mut hasher);
+        self.history.bounds(moment).hash(&mut hasher);
+        self.history.buckets(moment).hash(&mut hasher);
+        self.history.checkpoint(moment).hash(&mut hasher);
+        self.seen.insert(hasher.finish())
+    }
+
+    /// Cuts a run off after each of its steps. `moment` tells what was promised after so many of them.
+    fn cut_everywhere(
+        &mut self,
+        start: &Disk,
+        steps: &[Step],
+        moment: &dyn Fn(usize) -> Moment,
+        before: Option<&Crash<'_>>,
+    ) {
+        let number = before.map_or(1, |crash| crash.number + 1);
+        let mut disk = start.clone();
+        for done in 0..=steps.len() {
+            let step = steps.get(done);
+            if number == 1 || self.random.below(self.effort.one_nested_in) == 0 {
+                let crash = |left| Crash {
+                    steps,
+                    done,
+                    left,
+                    before,
+                    number,
+                };
+                self.cut_here(&disk, step, moment(done), &crash);
+            }
+            match step {
+                Some(step) => disk.apply(step),
+                None => return,
+            }
+        }
+    }
+
+    /// Cuts a run off on this disk, before or within its next step.
+    fn cut_here<'b>(
+        &mut self,
+        disk: &Disk,
+        next: Option<&Step>,
+        moment: Moment,
+        crash: &dyn Fn(Left) -> Crash<'b>,
+    ) {
+        self.look_at(&disk.process_end(), moment, &crash(Left::Cache(0)));
+        let lost = Moment {
+            power_lost: true,
+            ..moment
+        };
+        for choice in power_losses(disk, self.effort.samples, &mut self.random) {
+            let mut parts = choice.iter();
+            let after = disk.power_loss(&mut |_| parts.next().is_some_and(|kept| *kept));
+            self.look_at(&after, lost, &crash(Left::Parts(choice)));
+        }
+        let Some(Step::Write {
+            file,
+            offset,
+            bytes,
+            ..
+        }) = next
+        else {
+            return;
+        };
+        for cut in cuts(*offset, bytes.len()) {
+            let mut torn = disk.process_end();
+            torn.apply(&Step::Write {
+                file: *file,
+                offset: *offset,
+                bytes: bytes[..cut].into(),
+                durable: false,
+            });
+            self.look_at(&torn, moment, &crash(Left::Cache(cut)));
+        }
+    }
+
+    /// Opens what a crash left.
+    fn look_at(&mut self, disk: &Disk, moment: Moment, crash: &Crash<'_>) {
+        if !self.is_new(disk, moment) {
+            return;
+        }
+        self.found.points += 1;
+        self.found.nested += u64::from(crash.number > 1);
+        let simulation = Simulation::new(disk.clone(), 0);
+        let steps = match self.recover(&simulation, moment) {
+            Ok(steps) => steps,
+            Err(found) => panic!("{}, {moment:?}: {found}\n{crash}", self.name),
+        };
+        if crash.number < DEPTH {
+            self.cut_everywhere(disk, &steps, &|_| moment, Some(crash));
+        }
+    }
+
+    /// Opens and checks. Gives back the steps of the opening alone.
+    fn recover(&mut self, simulation: &Simulation, moment: Moment) -> Result<Vec<Step>, String> {
+        let db = open(simulation).map_err(|error| format!("refused: {error}"))?;
+        let steps = simulation.steps();
+        let last = self.history.check(&db, moment)?;
+        check_no_strays(&db, &simulation.storage(HERE))?;
+        self.check_copy(simulation, moment)?;
+        if self.random.below(self.effort.one_used_in) == 0 {
+            self.found.used += 1;
+            db.verify_sync(|_| {})
+                .map_err(|error| format!("verified: {error}"))?;
+            let mut history = self.history.clone();
+            history.resolve(&db, last, moment);
+            drop(db);
+            Self::use_it(simulation, history, moment)?;
+        }
+        Ok(steps)
+    }
+
+    fn check_copy(&self, simulation: &Simulation, moment: Moment) -> Result<(), String> {
+        let Some((shows, must)) = self.history.checkpoint(moment) else {
+            return Ok(());
+        };
+        if !must && simulation.disk().file(COPY, "CURRENT").is_none() {
+            return Ok(());
+        }
+        let copy = open_with(options(), simulation, COPY)
+            .map_err(|error| format!("the copy is refused: {error}"))?;
+        let checked = self.history.check(&copy, shows);
+        checked
+            .map(drop)
+            .map_err(|found| format!("the copy: {found}"))
+    }
+
+    /// The engine takes a commit and keeps it through a power loss.
+    fn use_it(simulation: &Simulation, history: History, moment: Moment) -> Result<(), String> {
+        let mut run = Run::recovered(simulation.clone(), history, moment);
+        let put = Write::Put {
+            key: b"k\x01".to_vec(),
+            length: 100,
+        };
+        let commit = Act::Commit(DurabilityMode::SyncData, vec![("default".to_owned(), put)]);
+        for act in [commit, Act::Flush] {
+            run.act(&act)
+                .map_err(|error| format!("{act:?} after recovery: {error}"))?;
+        }
+        let left = Simulation::new(simulation.disk().power_loss(&mut |_| false), 0);
+        let db = open(&left).map_err(|error| format!("refused after use: {error}"))?;
+        let checked = run.history.check(&db, run.now(true));
+        checked
+            .map(drop)
+            .map_err(|found| format!("after use: {found}"))
+    }
+}
+
+/// Runs the workload and cuts it off everywhere.
+fn explore(name: &str, acts: &[Act], effort: Effort, seed: u64) -> Found {
+    let start = empty_disk();
+    let simulation = Simulation::new(start.clone(), seed);
+    let mut run = Run::new(simulation.clone());
+    for act in acts {
+        run.act(act)
+            .unwrap_or_else(|error| panic!("{name}: {act:?}: {error}"));
+    }
+    run.close();
+    let steps = simulation.steps();
+    let mut explorer = Explorer {
+        name,
+        history: &run.history,
+        effort,
+        seen: HashSet::new(),
+        random: Random::new(seed),
+        found: Found::default(),
+    };
+    let moment = |position| Moment {
+        position,
+        power_lost: false,
+    };
+    explorer.cut_everywhere(&start, &steps, &moment, None);
+    explorer.found
+}
+
+/// In the default suite a part of the nested crashes; all that a single crash can leave.
+fn every_state_recovers(name: &str) {
+    let effort = Effort {
+        samples: 4,
+        one_nested_in: 12,
+        one_used_in: 12,
+    };
+    let found = explore(name, &workload(name), effort, 1);
+    println!("{name}: {found:?}");
+    assert!(found.points > 300, "{name}: {found:?}");
+}
+
+test_each_workload!(every_state_recovers);

@@ -1,0 +1,491 @@
+//! What was asked and answered in a run, and which states may be found after what happened.
+//!
+//! Positions are counts of the host's changes: what was answered at position 7 was promised to whoever looks at
+//! the disk after its first 7 changes. Each commit writes its own number under [`LAST`] in the default bucket, so
+//! that a recovered database says which commit it ends with; everything else must then fit to that number.
+
+use std::collections::BTreeMap;
+
+use trine_io::Mode;
+use trine_platform::block_on;
+
+use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
+use crate::db::Db;
+use crate::error::Result;
+use crate::file_name::FileName;
+use crate::key::KeyRange;
+use crate::options::DurabilityMode;
+
+/// Holds the number of the last commit, in the default bucket.
+const LAST: &[u8] = b"\xfflast";
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// One operation of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Write {
+    Put { key: Vec<u8>, length: usize },
+    Delete { key: Vec<u8> },
+    DeleteRange { start: Vec<u8>, end: Vec<u8> },
+}
+
+/// How sure it is that something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// From this position on it is promised.
+    Promised(usize),
+    /// It failed, or has no answer yet: it may have happened.
+    Open,
+    /// It is known not to have happened.
+    Absent,
+}
+
+impl Outcome {
+    fn is_promised_at(self, position: usize) -> bool {
+        matches!(self, Self::Promised(since) if since <= position)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Commit {
+    asked: usize,
+    answered: Outcome,
+    /// Since when it survives power loss, as far as this commit's own answer says so.
+    durable: Outcome,
+    writes: Vec<(usize, Write)>,
+}
+
+impl Commit {
+    /// Whether this commit, the one with that number, is in a state that ends with commit `last`.
+    fn is_in(&self, number: usize, last: usize) -> bool {
+        match self.answered {
+            Outcome::Promised(_) => true,
+            Outcome::Open => number == last,
+            Outcome::Absent => false,
+        }
+    }
+}
+
+/// A bucket from its creation to its end.
+#[derive(Clone, Debug)]
+struct Lifetime {
+    name: String,
+    asked: usize,
+    created: Outcome,
+    /// When its end was asked for, and what became of that.
+    dropped: Option<(usize, Outcome)>,
+}
+
+/// What happened to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Moment {
+    /// After so many changes.
+    pub(super) position: usize,
+    /// The power was lost, not just the process.
+    pub(super) power_lost: bool,
+}
+
+/// A run so far. Commit number n is `commits[n - 1]`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    commits: Vec<Commit>,
+    lifetimes: Vec<Lifetime>,
+    /// When each checkpoint was asked for, and what became of it.
+    checkpoints: Vec<(usize, Outcome)>,
+}
+
+/// The value that commit `number` gives a key: nothing like any other's, at times full of zeros.
+fn value(number: usize, length: usize) -> Vec<u8> {
+    let byte = u8::try_from(number % 5 * 50).unwrap_or_default();
+    let mut value = vec![byte; length];
+    for (place, digit) in value.iter_mut().zip(number.to_le_bytes()) {
+        *place = digit;
+    }
+    value
+}
+
+impl Write {
+    fn apply(&self, number: usize, rows: &mut Rows) {
+        match self {
+            Self::Put { key, length } => {
+                rows.insert(key.clone(), value(number, *length));
+            }
+            Self::Delete { key } => {
+                rows.remove(key);
+            }
+            Self::DeleteRange { start, end } => {
+                rows.retain(|key, _| !(start <= key && key < end));
+            }
+        }
+    }
+
+    fn stage(&self, number: usize, bucket: &str, batch: &mut WriteBatch) -> Result<()> {
+        let is_default = bucket == DEFAULT_BUCKET;
+        match self.clone() {
+            Self::Put { key, length } if is_default => batch.put(key, value(number, length)),
+            Self::Put { key, length } => {
+                return batch.put_bucket(bucket, key, value(number, length));
+            }
+            Self::Delete { key } if is_default => batch.delete(key),
+            Self::Delete { key } => return batch.delete_bucket(bucket, key),
+            Self::DeleteRange { start, end } if is_default => {
+                batch.delete_range(KeyRange::half_open(start, end));
+            }
+            Self::DeleteRange { start, end } => {
+                return batch.delete_range_bucket(bucket, KeyRange::half_open(start, end));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl History {
+    /// Whether the bucket is there as far as the run knows.
+    fn living(&self, name: &str) -> Option<usize> {
+        self.lifetimes.iter().position(|bucket| {
+            bucket.name == name
+                && matches!(bucket.created, Outcome::Promised(_))
+                && bucket
+                    .dropped
+                    .is_none_or(|(_, outcome)| outcome == Outcome::Absent)
+        })
+    }
+
+    /// Notes a batch that will be asked for at `position`, and gives it back; writes to buckets that are
+    /// not there are left out.
+    pub(super) fn ask_commit(
+        &mut self,
+        position: usize,
+        writes: &[(String, Write)],
+    ) -> Result<WriteBatch> {
+        let number = self.commits.len() + 1;
+        let mut batch = WriteBatch::new();
+        batch.put(LAST, number.to_string());
+        let mut known = Vec::new();
+        for (name, write) in writes {
+            let lifetime = match name.as_str() {
+                DEFAULT_BUCKET => usize::MAX,
+                name => match self.living(name) {
+                    Some(lifetime) => lifetime,
+                    None => continue,
+                },
+            };
+            write.stage(number, name, &mut batch)?;
+            known.push((lifetime, write.clone()));
+        }
+        self.commits.push(Commit {
+            asked: position,
+            answered: Outcome::Open,
+            durable: Outcome::Open,
+            writes: known,
+        });
+        Ok(batch)
+    }
+
+    /// Notes what became of the last commit.
+    pub(super) fn answer_commit(&mut self, position: usize, mode: DurabilityMode, done: bool) {
+        let Some(commit) = self.commits.last_mut() else {
+            return;
+        };
+        if done {
+            commit.answered = Outcome::Promised(position);
+            if matches!(mode, DurabilityMode::SyncData | DurabilityMode::SyncAll) {
+                commit.durable = Outcome::Promised(position);
+            }
+            // Nothing is accepted after a commit whose outcome is unknown: those that failed before
+            // this one did not happen.
+            let before = self
+                .commits
+                .iter_mut()
+                .filter(|commit| commit.answered == Outcome::Open);
+            before.for_each(|commit| commit.answered = Outcome::Absent);
+        }
+    }
+
+    /// Everything answered so far survives power loss from here on.
+    pub(super) fn all_durable(&mut self, position: usize) {
+        for commit in &mut self.commits {
+            if matches!(commit.answered, Outcome::Promised(_)) && commit.durable == Outcome::Open {
+                commit.durable = Outcome::Promised(position);
+            }
+        }
+    }
+
+    /// Whether a bucket could be created (else dropped) now.
+    pub(super) fn is_free(&self, name: &str) -> bool {
+        !self.lifetimes.iter().any(|bucket| {
+            bucket.name == name
+                && bucket.created != Outcome::Absent
+                && !matches!(bucket.dropped, Some((_, Outcome::Promised(_))))
+        })
+    }
+
+    pub(super) fn ask_create(&mut self, position: usize, name: &str) {
+        self.lifetimes.push(Lifetime {
+            name: name.to_owned(),
+            asked: position,
+            created: Outcome::Open,
+            dropped: None,
+        });
+    }
+
+    pub(super) fn answer_create(&mut self, position: usize, done: bool) {
+        if let Some(bucket) = self.lifetimes.last_mut().filter(|_| done) {
+            bucket.created = Outcome::Promised(position);
+        }
+    }
+
+    /// Notes that the bucket is about to be dropped; false if it is not there.
+    pub(super) fn ask_drop(&mut self, position: usize, name: &str) -> bool {
+        let Some(bucket) = self.living(name) else {
+            return false;
+        };
+        self.lifetimes[bucket].dropped = Some((position, Outcome::Open));
+        true
+    }
+
+    pub(super) fn answer_drop(&mut self, position: usize, name: &str, done: bool) {
+        let asked = self
+            .lifetimes
+            .iter_mut()
+            .rev()
+            .find(|bucket| bucket.name == name);
+        if let Some(bucket) = asked.filter(|_| done) {
+            bucket.dropped = bucket
+                .dropped
+                .map(|(asked, _)| (asked, Outcome::Promised(position)));
+        }
+    }
+
+    /// The fewest and the most commits that may be found.
+    pub(super) fn bounds(&self, moment: Moment) -> (usize, usize) {
+        let numbered = || self.commits.iter().zip(1..);
+        let least = numbered()
+            .filter(|(commit, _)| {
+                commit.answered.is_promised_at(moment.position)
+                    && (!moment.power_lost || commit.durable.is_promised_at(moment.position))
+            })
+            .map(|(_, number)| number)
+            .max();
+        let most = numbered()
+            .filter(|(commit, _)| {
+                commit.asked <= moment.position && commit.answered != Outcome::Absent
+            })
+            .map(|(_, number)| number)
+            .max();
+        (least.unwrap_or(0), most.unwrap_or(0))
+    }
+
+    /// Which buckets must be there, and which may.
+    pub(super) fn buckets(&self, moment: Moment) -> Vec<(usize, bool)> {
+        let mut found = Vec::new();
+        for (index, bucket) in self.lifetimes.iter().enumerate() {
+            let may = bucket.asked <= moment.position && bucket.created != Outcome::Absent;
+            let (end_asked, end_promised) = match bucket.dropped {
+                None | Some((_, Outcome::Absent)) => (false, false),
+                Some((asked, outcome)) => (
+                    asked <= moment.position,
+                    outcome.is_promised_at(moment.position),
+                ),
+            };
+            if may && !end_promised {
+                let must = bucket.created.is_promised_at(moment.position) && !end_asked;
+                found.push((index, must));
+            }
+        }
+        found
+    }
+
+    /// What the bucket holds after commit `last`.
+    fn rows(&self, lifetime: usize, last: usize) -> Rows {
+        let mut rows = Rows::new();
+        for (commit, number) in self.commits.iter().zip(1..=last) {
+            let is_there = commit.is_in(number, last);
+            if is_there {
+                for (_, write) in commit
+                    .writes
+                    .iter()
+                    .filter(|(bucket, _)| *bucket == lifetime)
+                {
+                    write.apply(number, &mut rows);
+                }
+                if lifetime == usize::MAX {
+                    rows.insert(LAST.to_vec(), number.to_string().into_bytes());
+                }
+            }
+        }
+        rows
+    }
+
+    /// How many sequences the first `last` commits took.
+    fn sequences(&self, last: usize) -> u64 {
+        let numbered = self.commits.iter().zip(1..=last);
+        numbered
+            .filter(|(commit, number)| commit.is_in(*number, last))
+            .count() as u64
+    }
+
+    /// Whether what is found is a state that may be found. Gives back the last commit in it.
+    pub(super) fn check(&self, db: &Db, moment: Moment) -> std::result::Result<usize, String> {
+        let fail = |error: crate::error::Error| error.to_string();
+        let last = match db.get_sync(LAST).map_err(fail)? {
+            None => 0,
+            Some(text) => String::from_utf8_lossy(&text)
+                .parse()
+                .map_err(|_| format!("the last commit is {text:?}"))?,
+        };
+        let (least, most) = self.bounds(moment);
+        if !(least..=most).contains(&last) {
+            return Err(format!(
+                "ends with commit {last}, not one of {least}..={most}"
+            ));
+        }
+        let sequence = db.last_committed_sequence().get();
+        if sequence != self.sequences(last) {
+            return Err(format!("sequence {sequence} after commit {last}"));
+        }
+        self.check_rows(db, DEFAULT_BUCKET, usize::MAX, last)?;
+        let possible = self.buckets(moment);
+        let trees = db.core().trees.load();
+        for tree in trees.iter().filter(|tree| tree.name() != DEFAULT_BUCKET) {
+            let lifetime = possible
+                .iter()
+                .find(|(index, _)| self.lifetimes[*index].name == tree.name())
+                .ok_or_else(|| format!("bucket {} should not be there", tree.name()))?;
+            self.check_rows(db, tree.name(), lifetime.0, last)?;
+        }
+        for (index, _) in possible.iter().filter(|(_, must)| *must) {
+            let name = &self.lifetimes[*index].name;
+            if trees.by_name(name).is_none() {
+                return Err(format!("bucket {name} is gone"));
+            }
+        }
+        Ok(last)
+    }
+
+    fn check_rows(
+        &self,
+        db: &Db,
+        name: &str,
+        lifetime: usize,
+        last: usize,
+    ) -> std::result::Result<(), String> {
+        let read = || -> Result<Rows> {
+            let bucket = match name {
+                DEFAULT_BUCKET => db.default_bucket_sync()?,
+                name => db.bucket_sync(name)?,
+            };
+            let rows = bucket.range_sync(&KeyRange::all())?;
+            rows.map(|row| row.map(|row| (row.key, row.value)))
+                .collect()
+        };
+        let found = read().map_err(|error| error.to_string())?;
+        let expected = self.rows(lifetime, last);
+        if found == expected {
+            return Ok(());
+        }
+        let brief = |rows: &Rows| -> Vec<_> {
+            let row = |(key, value): (&Vec<u8>, &Vec<u8>)| {
+                (key.clone(), value.first().copied(), value.len())
+            };
+            rows.iter().map(row).collect()
+        };
+        Err(format!(
+            "bucket {name} after commit {last}: {:?}, not {:?}",
+            brief(&found),
+            brief(&expected)
+        ))
+    }
+
+    /// Takes what was found at `moment` for what happened, and forgets what came later. What an opening
+    /// has shown survives: it synced what it read.
+    pub(super) fn resolve(&mut self, db: &Db, last: usize, moment: Moment) {
+        let now = Outcome::Promised(moment.position);
+        for (commit, number) in self.commits.iter_mut().zip(1..) {
+            let happened = number < last && matches!(commit.answered, Outcome::Promised(_));
+            commit.answered = if happened || number == last {
+                now
+            } else {
+                Outcome::Absent
+            };
+            commit.durable = commit.answered;
+        }
+        let trees = db.core().trees.load();
+        for bucket in &mut self.lifetimes {
+            let is_there = trees.by_name(&bucket.name).is_some();
+            if bucket.asked > moment.position {
+                bucket.created = Outcome::Absent;
+            } else if !bucket.created.is_promised_at(moment.position)
+                && bucket.created != Outcome::Absent
+            {
+                bucket.created = if is_there { now } else { Outcome::Absent };
+            }
+            bucket.dropped = match bucket.dropped {
+                Some((asked, outcome)) if asked <= moment.position => {
+                    let is_known =
+                        outcome == Outcome::Absent || outcome.is_promised_at(moment.position);
+                    Some((
+                        asked,
+                        match is_known {
+                            true => outcome,
+                            false if is_there => Outcome::Absent,
+                            false => now,
+                        },
+                    ))
+                }
+                _ => None,
+            };
+        }
+        self.checkpoints
+            .retain(|(_, answered)| answered.is_promised_at(moment.position));
+    }
+
+    pub(super) fn ask_checkpoint(&mut self, position: usize) {
+        self.checkpoints.push((position, Outcome::Open));
+    }
+
+    pub(super) fn answer_checkpoint(&mut self, position: usize) {
+        if let Some(checkpoint) = self.checkpoints.last_mut() {
+            checkpoint.1 = Outcome::Promised(position);
+        }
+    }
+
+    /// The moment that the checkpoint shows, and whether it must be there.
+    pub(super) fn checkpoint(&self, moment: Moment) -> Option<(Moment, bool)> {
+        let (asked, answered) = self.checkpoints.first()?;
+        let shows = Moment {
+            position: *asked,
+            power_lost: false,
+        };
+        Some((shows, answered.is_promised_at(moment.position)))
+    }
+}
+
+/// Fails if the directory holds a file that nothing names. Right after an opening.
+pub(super) fn check_no_strays(
+    db: &Db,
+    storage: &trine_io::Storage,
+) -> std::result::Result<(), String> {
+    let Some(persistent) = &db.core().persistent else {
+        return Ok(());
+    };
+    let names = block_on(storage.list(Mode::Blocking)).map_err(|error| error.to_string())?;
+    let manifest = block_on(persistent.manifest.take());
+    let state = manifest.state();
+    for name in names {
+        let is_named = match FileName::parse(&name) {
+            FileName::Current | FileName::Lock => true,
+            FileName::Table(number) => state.has_table(number),
+            FileName::Blob(number) => state.has_blob(number),
+            FileName::Wal(number) => state
+                .log_segments()
+                .is_some_and(|segments| segments.contains(&number)),
+            FileName::Manifest(number) => manifest.number() == number,
+            _ => false,
+        };
+        if !is_named {
+            return Err(format!("{name} is left behind"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The whole engine on a simulated host (`trine_io::simulation`): power losses, failures and interleavings.
+//!
+//! - `history`: what was asked and answered, and which states may be found after what happened.
+//! - `workload`: small runs that visit each thing that changes a directory.
+//! - `crash_points`: every place where a run, or a recovery, may be cut off, and what may be left there.
+//! - `seeds`: random calls under random failures and crashes.
+//! - `failures`: every operation failing, once and for good; what goes on and what recovers.
+//!
+//! One thread, no workers, no clock: what is seen depends on the code and the seed alone.
+
+mod crash_points;
+mod failures;
+mod history;
+mod seeds;
+mod workload;
+
+use trine_io::Mode;
+use trine_io::simulation::{Disk, Simulation, Step};
+use trine_platform::block_on;
+
+use crate::db::Db;
+use crate::db::open::on_storage;
+use crate::error::Result;
+use crate::options::{BucketOptions, DbOptions, DurabilityMode};
+use crate::runtime::RuntimeOptions;
+
+/// Where the database is on the simulated host, and where its checkpoints are made.
+const HERE: &str = "database";
+const COPY: &str = "checkpoint";
+
+/// Options that make everything small, so that little data has every form.
+fn options() -> DbOptions {
+    DbOptions {
+        background_worker_count: 0,
+        runtime: RuntimeOptions::inline(),
+        write_buffer_bytes: 200,
+        max_immutable_memtables: 2,
+        max_l0_files: 2,
+        target_table_bytes: 300,
+        block_cache_bytes: 4096,
+        blob_gc_min_file_bytes: 1,
+        default_bucket_options: BucketOptions {
+            blob_threshold_bytes: 200,
+            ..BucketOptions::default()
+        },
+        durability: DurabilityMode::Buffered,
+        ..DbOptions::new("simulated")
+    }
+}
+
+/// A directory for the database, and nothing else.
+fn empty_disk() -> Disk {
+    let mut disk = Disk::default();
+    disk.apply(&Step::MakeDirectory { path: HERE.into() });
+    disk
+}
+
+fn open(simulation: &Simulation) -> Result<Db> {
+    open_with(options(), simulation, HERE)
+}
+
+fn open_with(options: DbOptions, simulation: &Simulation, path: &str) -> Result<Db> {
+    let storage = simulation.storage(path);
+    block_on(on_storage(options, storage, Mode::Blocking))
+}
