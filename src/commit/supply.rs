@@ -129,17 +129,16 @@ impl LogSupply {
 
     async fn make(&self, number: u64, mode: Mode) -> Result<Prepared> {
         let bytes = self.next_bytes.load(Relaxed);
-        let retired = {
-            let mut state = self.state();
-            state
-                .retired
-                .take_if(|retired| retired.can_become(number) && retired.bytes >= bytes)
-        };
+        let retired = self.state().retired.take();
         if let Some(retired) = retired {
-            if let Ok(prepared) = Prepared::recycle(&self.storage, retired, number, mode).await {
-                return Ok(prepared);
+            if retired.can_become(number) && retired.bytes >= bytes {
+                if let Ok(prepared) = Prepared::recycle(&self.storage, retired, number, mode).await
+                {
+                    return Ok(prepared);
+                }
+                drop(self.storage.remove(mode, &segment_name(number)).await);
             }
-            drop(self.storage.remove(mode, &segment_name(number)).await);
+            // Of no use any more: it makes room for one that is.
             self.remove(retired.number, mode).await;
         }
         Prepared::create(&self.storage, number, bytes, mode).await
