@@ -6,6 +6,7 @@
 //!   they are copied.
 //! - The manifest comes last: a checkpoint that was interrupted is a directory without `CURRENT`.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use trine_platform::block_on;
 use crate::commit::Work;
 use crate::db::{Core, Db, Persistent};
 use crate::error::{Error, Result};
-use crate::file_name::{FileNumbers, blob_name, table_name};
+use crate::file_name::{FileNumbers, blob_name, table_name, unfinished_name};
 use crate::manifest::{Manifest, ManifestState};
 use crate::sequence::Sequence;
 use crate::tree::view::View;
@@ -75,11 +76,11 @@ impl Core {
         for bucket in state.buckets().values() {
             for (_, meta) in bucket.tables() {
                 let name = table_name(meta.number);
-                copy_file(&persistent.storage, target, &name, mode).await?;
+                copy_file(&persistent.storage, target, meta.number, &name, mode).await?;
             }
             for meta in bucket.blobs() {
                 let name = blob_name(meta.number);
-                copy_file(&persistent.storage, target, &name, mode).await?;
+                copy_file(&persistent.storage, target, meta.number, &name, mode).await?;
             }
         }
         drop(pinned);
@@ -117,11 +118,23 @@ impl Core {
     }
 }
 
-async fn copy_file(from: &Storage, to: &Storage, name: &str, mode: Mode) -> Result<()> {
+async fn copy_file(
+    from: &Storage,
+    to: &Storage,
+    number: u64,
+    name: &str,
+    mode: Mode,
+) -> Result<()> {
     if from.link(mode, name, to).await.is_ok() {
         return Ok(());
     }
-    let source = from.open(mode, name).await?;
+    let source = match from.open(mode, name).await {
+        // Where renaming it failed it is still called as while it was written.
+        Err(error) if error.source.kind() == ErrorKind::NotFound => {
+            from.open(mode, &unfinished_name(number)).await?
+        }
+        opened => opened?,
+    };
     let length = source.len(mode).await?;
     let copy = to.create(mode, name).await?;
     let mut at = 0;
@@ -133,4 +146,37 @@ async fn copy_file(from: &Storage, to: &Storage, name: &str, mode: Mode) -> Resu
     }
     copy.sync_all(mode).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::open::on_storage;
+    use crate::options::DbOptions;
+
+    const MODE: Mode = Mode::Blocking;
+
+    fn open(storage: &Storage) -> Db {
+        let options = DbOptions {
+            background_worker_count: 0,
+            ..DbOptions::new("unused")
+        };
+        block_on(on_storage(options, storage.clone(), MODE)).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_renamed_is_copied_too() {
+        let (storage, target) = (Storage::memory(), Storage::memory());
+        let db = open(&storage);
+        db.put_sync("key", "value").unwrap();
+        db.flush_sync().unwrap();
+        let view = db.core().trees.load().iter().next().unwrap().pin();
+        let number = view.version.tables().next().unwrap().meta().number;
+        block_on(storage.rename(MODE, &table_name(number), &unfinished_name(number))).unwrap();
+        block_on(db.core().checkpoint(&target, MODE)).unwrap();
+        assert_eq!(
+            open(&target).get_sync(b"key").unwrap().as_deref(),
+            Some(&b"value"[..])
+        );
+    }
 }

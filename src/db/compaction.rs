@@ -116,11 +116,18 @@ impl Core {
         let mut compacted = false;
         loop {
             let mut found = false;
-            // One after the other: a bucket that always has something to do must not hold up the rest.
+            let mut failure = Ok(());
+            // One after the other: a bucket that always has something to do, or always fails, must not
+            // hold up the rest.
             for tree in self.trees.load().iter() {
-                let done = Unit::Done;
-                found |= !stop() && self.compact_once(tree, goal, Turn::Try, mode).await? == done;
+                if !stop() {
+                    match self.compact_once(tree, goal, Turn::Try, mode).await {
+                        Ok(unit) => found |= unit == Unit::Done,
+                        Err(error) => failure = failure.and(Err(error)),
+                    }
+                }
             }
+            failure?;
             if !found {
                 return Ok(compacted);
             }

@@ -197,8 +197,11 @@ impl std::ops::Deref for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // Nobody is left to hear of a failure; what was acknowledged is in the log already.
-        if self.core.commits.is_log_thread() {
-            // A waker that it woke held the last handle. It cannot wait for itself to end.
+        let own_thread = |persistent: &Persistent| persistent.workers.is_current();
+        if self.core.commits.is_log_thread()
+            || self.core.persistent.as_ref().is_some_and(own_thread)
+        {
+            // A waker that the thread woke held the last handle. It cannot wait for itself to end.
             let core = Arc::clone(&self.core);
             drop(trine_platform::thread::spawn("trine-close", move || {
                 drop(block_on(core.close(Mode::Blocking)));

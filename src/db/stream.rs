@@ -286,7 +286,8 @@ mod tests {
             let expected: Vec<_> = iter(direction).collect::<Result<_>>().unwrap();
             assert_eq!(rows.len(), usize::from(ROWS));
             assert_eq!(rows, expected);
-            assert!(given_up > 10, "{given_up} blocks were read");
+            // Several blocks come with each read.
+            assert!(given_up > 1, "{given_up} reads");
         }
     }
 

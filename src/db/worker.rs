@@ -55,6 +55,13 @@ impl Workers {
         Ok(())
     }
 
+    /// Whether the caller runs on one of them.
+    pub(crate) fn is_current(&self) -> bool {
+        let current = std::thread::current().id();
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.iter().any(|thread| thread.thread().id() == current)
+    }
+
     /// Ends the threads; each finishes the unit it is in.
     pub(crate) fn stop(&self, bell: &Bell) {
         self.stopping.store(true, Release);
