@@ -126,11 +126,14 @@ impl LogWriter {
         let Some(left) = &self.left else {
             return Ok(());
         };
-        // Whoever syncs it now has the turn; only afterwards does its state count.
-        if left.syncing.try_take().is_none() {
-            return Ok(());
-        }
-        match left.state.load(Acquire) {
+        let state = {
+            // Whoever syncs it now has the turn; only afterwards does its state count.
+            let Some(_turn) = left.syncing.try_take() else {
+                return Ok(());
+            };
+            left.state.load(Acquire)
+        };
+        match state {
             SYNCED => {
                 self.left = None;
                 self.current.note_settled();
