@@ -129,6 +129,8 @@ impl Core {
             }
             failure?;
             if !found {
+                // Also what a reader still held when its files became obsolete.
+                self.remove_obsolete(mode).await;
                 return Ok(compacted);
             }
             compacted = true;

@@ -135,15 +135,21 @@ impl Core {
         let Some(persistent) = &self.persistent else {
             return;
         };
+        let obsolete = || {
+            persistent
+                .obsolete
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if obsolete().is_empty() {
+            return;
+        }
         // Views that readers have left are freed when the epoch moves on; help it along.
         for _ in 0..3 {
             crossbeam_epoch::pin().flush();
         }
         let unreachable = {
-            let mut obsolete = persistent
-                .obsolete
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut obsolete = obsolete();
             let (gone, live) = std::mem::take(&mut *obsolete)
                 .into_iter()
                 .partition::<Vec<_>, _>(|(_, file)| file.is_unreachable());

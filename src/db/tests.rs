@@ -174,6 +174,39 @@ fn a_removal_is_durable_before_the_manifest_forgets_the_file() {
     assert!(synced() > before);
 }
 
+/// The thread that flushed deferred views which name the tables of that time, and then does nothing more.
+#[test]
+fn files_go_though_a_thread_that_published_views_sleeps() {
+    let storage = Storage::memory();
+    let db = open(&storage);
+    let (flushed, awake) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for value in ["1", "2"] {
+                db.put_sync("k", value).unwrap();
+                db.flush_sync().unwrap();
+            }
+            flushed.wait();
+            awake.wait();
+        });
+        flushed.wait();
+        db.compact_range_sync(KeyRange::all()).unwrap();
+        let tables = || {
+            let mut names = block_on(storage.list(MODE)).unwrap();
+            names.retain(|name| name.starts_with("table-"));
+            names.len()
+        };
+        // Guards of other tests may be in the way of single attempts.
+        let gone = (0..100_000).any(|_| {
+            block_on(db.core().remove_obsolete(MODE));
+            std::thread::yield_now();
+            tables() == 1
+        });
+        awake.wait();
+        assert!(gone);
+    });
+}
+
 #[test]
 fn what_was_committed_before_a_flushed_table_is_synced() {
     let storage = Storage::memory();

@@ -109,6 +109,10 @@ impl ViewCell {
         let old = self.current.swap(Owned::new(next.clone()), AcqRel, &guard);
         // SAFETY: `old` was just unlinked and is unlinked once only, since replacements are ordered (2).
         unsafe { guard.defer_destroy(old) };
+        drop(replaced);
+        // What a thread defers is its own until it has deferred much. This one may publish nothing more
+        // for long, and would keep memtables in memory and files on disk that nobody reads.
+        guard.flush();
         next
     }
 }
