@@ -7,11 +7,10 @@ use std::sync::Arc;
 use trine_io::Mode;
 
 use crate::blob::{BlobIndex, BlobPolicy, Liveness};
-use crate::cursor::Halt;
 use crate::error::Result;
 use crate::internal_key::Kind;
 use crate::table::Table;
-use crate::tree::merge::Merge;
+use crate::tree::merge::{Drain, Merge};
 use crate::tree::picker::StaleFiles;
 use crate::tree::retention::Retention;
 use crate::tree::version::Version;
@@ -113,27 +112,14 @@ pub(crate) async fn plan(
 
 /// Bytes of the values that stay, by blob file.
 async fn kept_bytes(
-    mut merge: Merge,
+    merge: Merge,
     mut retention: Retention,
     mode: Mode,
 ) -> Result<BTreeMap<u64, u64>> {
     let mut kept: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut started = false;
+    let mut all = Drain::new(merge);
     loop {
-        let moved = if started {
-            merge.step()
-        } else {
-            merge.start(None)
-        };
-        match moved {
-            Ok(()) => started = true,
-            Err(Halt::Needs(missing)) => {
-                merge.supply(&missing.load(mode).await?);
-                continue;
-            }
-            Err(Halt::Failed(error)) => return Err(error),
-        }
-        let Some(entry) = merge.entry() else {
+        let Some(entry) = all.next(mode).await? else {
             return Ok(kept);
         };
         if retention.keeps(&entry) && entry.kind == Kind::Blob {

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use trine_io::{File, Mode, Storage};
 
 use crate::blob::{BlobFile, BlobGc};
-use crate::cursor::Halt;
 use crate::error::Result;
 use crate::file_name::{FileNumbers, unfinished_name};
 use crate::range_tombstone::Fragments;
 use crate::table::{Table, TableFiles, TableOptions, TableWriter};
 use crate::tree::blob_gc::Collected;
-use crate::tree::merge::Merge;
+use crate::tree::merge::{Drain, Merge};
 use crate::tree::retention::Retention;
 use crate::tree::separation::{Separation, Separator};
 use crate::tree::split::Split;
@@ -149,26 +148,13 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    async fn run(&mut self, mut merge: Merge, mut retention: Retention) -> Result<Vec<Arc<Table>>> {
+    async fn run(&mut self, merge: Merge, mut retention: Retention) -> Result<Vec<Arc<Table>>> {
         let mode = self.context.mode;
         let mut built = Vec::new();
         let mut output = self.create(Vec::new()).await?;
-        let mut started = false;
+        let mut all = Drain::new(merge);
         loop {
-            let moved = if started {
-                merge.step()
-            } else {
-                merge.start(None)
-            };
-            match moved {
-                Ok(()) => started = true,
-                Err(Halt::Needs(missing)) => {
-                    merge.supply(&missing.load(mode).await?);
-                    continue;
-                }
-                Err(Halt::Failed(error)) => return Err(error),
-            }
-            let Some(entry) = merge.entry() else {
+            let Some(entry) = all.next(mode).await? else {
                 self.separator.end_table().await?;
                 built.extend(output.finish(self.context, &self.tombstones, None).await?);
                 return Ok(built);

@@ -8,9 +8,12 @@ use std::cmp::Ordering;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use trine_io::Mode;
+
 use crate::cache::CachedBlock;
 use crate::cursor::{Cursor, Halt, Moved};
 use crate::direction::Direction;
+use crate::error::Result;
 use crate::internal_key::{Entry, compare};
 use crate::sequence::Sequence;
 use crate::table::{Loaded, Missing, TableCursor};
@@ -183,5 +186,40 @@ impl Merge {
             Direction::Forward => order != Ordering::Greater,
             Direction::Reverse => order != Ordering::Less,
         }
+    }
+}
+
+/// All entries of a merge, one after the other; what it needs is read on the way.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    merge: Merge,
+    started: bool,
+}
+
+impl Drain {
+    /// Of a merge that was not started yet.
+    pub(crate) fn new(merge: Merge) -> Self {
+        Self {
+            merge,
+            started: false,
+        }
+    }
+
+    /// The next entry; `None` after the last.
+    pub(crate) async fn next(&mut self, mode: Mode) -> Result<Option<Entry<'_>>> {
+        loop {
+            let moved = if self.started {
+                self.merge.step()
+            } else {
+                self.merge.start(None)
+            };
+            match moved {
+                Ok(()) => break,
+                Err(Halt::Needs(missing)) => self.merge.supply(&missing.load(mode).await?),
+                Err(Halt::Failed(error)) => return Err(error),
+            }
+        }
+        self.started = true;
+        Ok(self.merge.entry())
     }
 }
