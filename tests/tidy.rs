@@ -27,6 +27,7 @@ const LAYERS: [&[&str]; 9] = [
         "search",
         "runtime",
         "stats",
+        "file_kind",
         "file_name",
         "range_tombstone",
         "types",

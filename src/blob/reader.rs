@@ -16,12 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use trine_io::{Bytes, File, Mode};
 
-use crate::blob::footer::{FOOTER_BYTES, HEADER_BYTES, check_footer, check_header, is_plausible};
+use crate::blob::footer::{BLOB_FILE, FOOTER_BYTES, check_footer, is_plausible};
 use crate::blob::{BlobIndex, BlobMeta};
 use crate::block::frame::Frame;
 use crate::cache::BlockCache;
 use crate::compression::Codec;
 use crate::error::{Error, Fault, Result};
+use crate::file_kind::HEADER_BYTES;
 use crate::file_name::blob_name;
 
 /// An open blob file. Shared by every version of the tree that refers to it.
@@ -89,7 +90,9 @@ impl BlobFile {
             return Err(at(fault, 0));
         }
         let header = file.read_at(mode, 0, HEADER_BYTES).await?;
-        check_header(&header, meta.number).map_err(|fault| at(fault, 0))?;
+        BLOB_FILE
+            .check_header(&header, meta.number)
+            .map_err(|fault| at(fault, 0))?;
         let offset = bytes.saturating_sub(FOOTER_BYTES as u64);
         let footer = file.read_at(mode, offset, FOOTER_BYTES).await?;
         check_footer(&footer, meta).map_err(|fault| at(fault, offset))

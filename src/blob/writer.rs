@@ -2,7 +2,7 @@
 //!
 //! What is produced waits in memory until it is taken; the caller writes it behind what it took before.
 
-use crate::blob::footer::{FOOTER_BYTES, encode_footer, encode_header};
+use crate::blob::footer::{BLOB_FILE, FOOTER_BYTES, encode_footer};
 use crate::blob::{BlobIndex, BlobMeta};
 use crate::block::frame::{self, BlockHandle, Frame};
 use crate::compression::Codec;
@@ -23,7 +23,7 @@ impl BlobWriter {
     pub(crate) fn new(number: u64) -> Self {
         Self {
             number,
-            pending: encode_header(number),
+            pending: BLOB_FILE.header(number),
             taken: 0,
             values: 0,
             value_bytes: 0,

@@ -11,56 +11,23 @@
 use std::ops::Range;
 
 use crate::block::frame::BlockHandle;
-use crate::checksum::crc32c;
 use crate::coding::Reader;
 use crate::error::Fault;
+use crate::file_kind::{FileKind, HEADER_BYTES};
 
-pub(crate) const FORMAT_VERSION: u32 = 1;
-pub(crate) const HEADER_BYTES: usize = 24;
+pub(crate) const TABLE: FileKind = FileKind {
+    header_magic: *b"TRINETBL",
+    footer_magic: *b"TRINETFT",
+    version: 1,
+};
 pub(crate) const FOOTER_BYTES: usize = 96;
 
 /// Parts behind the data blocks start on multiples of this, so that a filter line is one cache line.
 pub(crate) const SECTION_ALIGNMENT: u64 = 64;
 
-const HEADER_MAGIC: [u8; 8] = *b"TRINETBL";
-const FOOTER_MAGIC: [u8; 8] = *b"TRINETFT";
-
 /// The next multiple of [`SECTION_ALIGNMENT`].
 pub(crate) fn aligned(offset: u64) -> Option<u64> {
     offset.checked_next_multiple_of(SECTION_ALIGNMENT)
-}
-
-pub(crate) fn encode_header(number: u64) -> [u8; HEADER_BYTES] {
-    let mut out = [0; HEADER_BYTES];
-    let fields = [
-        HEADER_MAGIC,
-        // The version, then four bytes of zero.
-        u64::from(FORMAT_VERSION).to_le_bytes(),
-        number.to_le_bytes(),
-    ];
-    for (to, from) in out.as_chunks_mut().0.iter_mut().zip(fields) {
-        *to = from;
-    }
-    out
-}
-
-/// Fails unless `bytes` are the header of table `number` in a version that this build reads.
-pub(crate) fn check_header(bytes: &[u8], number: u64) -> Result<(), Fault> {
-    let mut reader = Reader::new(bytes);
-    if reader.take(8)? != HEADER_MAGIC {
-        return Err(Fault::Magic);
-    }
-    let version = reader.u32()?;
-    if version != FORMAT_VERSION {
-        return Err(Fault::Version(version));
-    }
-    if reader.u32()? != 0 {
-        return Err(Fault::Field("header"));
-    }
-    if reader.u64()? != number {
-        return Err(Fault::Field("file number"));
-    }
-    reader.finish()
 }
 
 /// Where the parts behind the data blocks are. A zero handle: the table has no such part.
@@ -95,27 +62,15 @@ impl Footer {
         out.extend_from_slice(&bytes.to_le_bytes());
         out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out.extend_from_slice(&crc32c(&[&out]).to_le_bytes());
-        out.extend_from_slice(&FOOTER_MAGIC);
+        out.extend_from_slice(&TABLE.version.to_le_bytes());
+        TABLE.seal(&mut out);
         out
     }
 
     /// Reads the last [`FOOTER_BYTES`] of a file that should be table `number`, `bytes` long. Whatever
     /// passes has every part inside the file, in order and without gaps beyond alignment.
     pub(crate) fn decode(encoded: &[u8], number: u64, bytes: u64) -> Result<Self, Fault> {
-        let mut reader = Reader::new(encoded);
-        let covered = reader.take(FOOTER_BYTES.wrapping_sub(12))?;
-        let stored = reader.u32()?;
-        if reader.take(8)? != FOOTER_MAGIC {
-            return Err(Fault::Magic);
-        }
-        reader.finish()?;
-        let computed = crc32c(&[covered]);
-        if stored != computed {
-            return Err(Fault::Checksum { stored, computed });
-        }
-        let mut reader = Reader::new(covered);
+        let mut reader = Reader::new(TABLE.unseal(encoded, FOOTER_BYTES)?);
         let mut handles = [BlockHandle::default(); 5];
         for handle in &mut handles {
             handle.offset = reader.u64()?;
@@ -125,10 +80,7 @@ impl Footer {
         let stored_bytes = reader.u64()?;
         let stored_number = reader.u64()?;
         let zero = reader.u32()?;
-        let version = reader.u32()?;
-        if version != FORMAT_VERSION {
-            return Err(Fault::Version(version));
-        }
+        TABLE.check_version(reader.u32()?)?;
         if stored_number != number {
             return Err(Fault::Field("file number"));
         }
@@ -217,7 +169,7 @@ mod tests {
     #[test]
     fn header_and_footer_are_as_documented() {
         assert_eq!(
-            hex(&encode_header(7)),
+            hex(&TABLE.header(7)),
             "5452494e4554424c01000000000000000700000000000000"
         );
         let (footer, bytes) = footer();
@@ -250,12 +202,12 @@ mod tests {
             assert!(Footer::decode(&damaged, 7, bytes).is_err());
             assert!(Footer::decode(&encoded[..place], 7, bytes).is_err());
         }
-        let header = encode_header(7);
-        assert_eq!(check_header(&header, 7), Ok(()));
+        let header = TABLE.header(7);
+        assert_eq!(TABLE.check_header(&header, 7), Ok(()));
         for place in 0..header.len() {
-            let mut damaged = header;
+            let mut damaged = header.clone();
             damaged[place] ^= 1;
-            assert!(check_header(&damaged, 7).is_err());
+            assert!(TABLE.check_header(&damaged, 7).is_err());
         }
     }
 

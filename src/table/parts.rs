@@ -12,10 +12,11 @@ use trine_io::{File, Mode};
 use crate::block::frame::{BlockHandle, Frame};
 use crate::compression::Codec;
 use crate::error::{Fault, Result};
+use crate::file_kind::HEADER_BYTES;
 use crate::filter::bloom;
 use crate::range_tombstone::Fragments;
 use crate::table::TableMeta;
-use crate::table::footer::{FOOTER_BYTES, Footer, HEADER_BYTES, check_header};
+use crate::table::footer::{FOOTER_BYTES, Footer, TABLE};
 use crate::table::index::IndexLayout;
 use crate::table::properties::Properties;
 use crate::table::tombstones;
@@ -51,7 +52,9 @@ impl Parts {
         let footer = Footer::decode(&encoded, meta.number, bytes)
             .map_err(|fault| fault.at(file.name(), footer_offset))?;
         let header = file.read_at(mode, 0, HEADER_BYTES).await?;
-        check_header(&header, meta.number).map_err(|fault| fault.at(file.name(), 0))?;
+        TABLE
+            .check_header(&header, meta.number)
+            .map_err(|fault| fault.at(file.name(), 0))?;
 
         // The footer's handles lie inside the file: what is allocated here is on disk.
         let range = footer.tail(bytes);

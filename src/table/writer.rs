@@ -14,7 +14,7 @@ use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
 use crate::table::TableMeta;
-use crate::table::footer::{self, FOOTER_BYTES, Footer, SECTION_ALIGNMENT};
+use crate::table::footer::{FOOTER_BYTES, Footer, SECTION_ALIGNMENT, TABLE};
 use crate::table::index::{IndexBuilder, separator};
 use crate::table::properties::Properties;
 use crate::table::tombstones;
@@ -70,7 +70,7 @@ impl TableWriter {
             compression: options.compression,
             block_bytes: options.block_bytes.min(BLOCK_TARGET_BYTES_MAX),
             filter_bits_per_key: options.filter_bits_per_key,
-            pending: footer::encode_header(number).to_vec(),
+            pending: TABLE.header(number),
             taken: 0,
             block: BlockBuilder::default(),
             index: IndexBuilder::default(),
