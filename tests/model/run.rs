@@ -1,172 +1,22 @@
-//! Random histories against a map: whatever the options, flushes, compactions and reopens in
-//! between, every read answers as a sorted map with copies for snapshots would.
-//!
-//! The seed is printed first; `TRINE_TEST_SEED=<seed> cargo test --test model` replays a run, and a
-//! failure prints the shortest history that proptest found. `TRINE_MODEL_CASES` makes runs longer.
+//! One history, run on a database and on the model of it: sorted maps, copied for each snapshot.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
 
-use proptest::collection::vec;
-use proptest::prelude::{Just, Strategy, any, prop_oneof};
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::TestCaseError;
 use trine_kv::{
-    BlobGcRatio, BlobLevelMergePolicy, Bucket, BucketOptions, CompressionProfile, Db, DbOptions,
-    DurabilityMode, Iter, KeyRange, Snapshot, WriteBatch, WriteOptions,
+    Bucket, BucketOptions, Db, DbOptions, Iter, KeyRange, Snapshot, WriteBatch, WriteOptions,
 };
 
-mod common {
-    pub(crate) mod executor;
-    pub(crate) mod place;
-    pub(crate) mod random;
-    pub(crate) mod way;
-}
-use common::place;
-use common::random::{Random, seed};
-use common::way::{Way, call};
-
-/// Whether there are threads, and promises that outlive a power loss.
-const NATIVE: bool = cfg!(not(target_family = "wasm"));
-const CASES: u32 = 16;
-const OPERATIONS_PER_CASE: usize = 120;
-const BUCKETS: [&str; 3] = ["default", "second", "../third\0"];
-const SNAPSHOTS_MAX: usize = 4;
+use crate::common::place;
+use crate::common::way::{Way, call};
+use crate::history::{BUCKETS, Operation, SNAPSHOTS_MAX, Write};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 type Row = (Vec<u8>, Vec<u8>);
 type State = [Rows; BUCKETS.len()];
 type TestResult = Result<(), TestCaseError>;
-
-#[derive(Clone, Debug)]
-enum Write {
-    Put {
-        bucket: usize,
-        key: Vec<u8>,
-        length: usize,
-    },
-    Delete {
-        bucket: usize,
-        key: Vec<u8>,
-    },
-    DeleteRange {
-        bucket: usize,
-        range: KeyRange,
-    },
-}
-
-#[derive(Clone, Debug)]
-enum Operation {
-    One(Write, WriteOptions),
-    Batch(Vec<Write>, WriteOptions),
-    Get {
-        bucket: usize,
-        key: Vec<u8>,
-        at: Option<usize>,
-    },
-    Range {
-        bucket: usize,
-        range: KeyRange,
-        reverse: bool,
-        at: Option<usize>,
-    },
-    Prefix {
-        bucket: usize,
-        prefix: Vec<u8>,
-        reverse: bool,
-        at: Option<usize>,
-    },
-    TakeSnapshot,
-    DropSnapshot(usize),
-    /// Creates a scan now and reads it at some later operation.
-    HoldScan {
-        bucket: usize,
-        range: KeyRange,
-        reverse: bool,
-    },
-    ReadHeldScans,
-    Flush,
-    Compact(KeyRange),
-    Reopen,
-}
-
-/// `wanted`, or the strongest that is honoured here.
-fn synced(wanted: WriteOptions) -> WriteOptions {
-    if NATIVE {
-        wanted
-    } else {
-        WriteOptions::flush()
-    }
-}
-
-fn key() -> impl Strategy<Value = Vec<u8>> {
-    // Few bytes, short keys: histories meet on the same keys, and prefixes of keys are keys.
-    vec(
-        prop_oneof![Just(0), Just(1), Just(b'a'), Just(b'b'), Just(0xff)],
-        0..4,
-    )
-}
-
-fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
-    prop_oneof![
-        3 => key().prop_map(Bound::Included),
-        3 => key().prop_map(Bound::Excluded),
-        1 => Just(Bound::Unbounded),
-    ]
-}
-
-fn range() -> impl Strategy<Value = KeyRange> {
-    // Inverted and empty ranges are ranges too.
-    (bound(), bound()).prop_map(|(start, end)| KeyRange { start, end })
-}
-
-fn bucket() -> impl Strategy<Value = usize> {
-    0..BUCKETS.len()
-}
-
-fn write() -> impl Strategy<Value = Write> {
-    let length = prop_oneof![4 => 0..40_usize, 1 => 40..400_usize, 1 => Just(3000_usize)];
-    prop_oneof![
-        6 => (bucket(), key(), length)
-            .prop_map(|(bucket, key, length)| Write::Put { bucket, key, length }),
-        2 => (bucket(), key()).prop_map(|(bucket, key)| Write::Delete { bucket, key }),
-        1 => (bucket(), range()).prop_map(|(bucket, range)| Write::DeleteRange { bucket, range }),
-    ]
-}
-
-fn write_options() -> impl Strategy<Value = WriteOptions> {
-    prop_oneof![
-        8 => Just(WriteOptions::buffered()),
-        1 => Just(WriteOptions::flush()),
-        1 => Just(synced(WriteOptions::sync_data())),
-        1 => Just(synced(WriteOptions::sync_all())),
-    ]
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    let at = || proptest::option::of(0..SNAPSHOTS_MAX);
-    prop_oneof![
-        24 => (write(), write_options()).prop_map(|(write, options)| Operation::One(write, options)),
-        8 => (vec(write(), 0..6), write_options())
-            .prop_map(|(writes, options)| Operation::Batch(writes, options)),
-        8 => (bucket(), key(), at()).prop_map(|(bucket, key, at)| Operation::Get { bucket, key, at }),
-        8 => (bucket(), range(), any::<bool>(), at()).prop_map(|(bucket, range, reverse, at)| {
-            Operation::Range { bucket, range, reverse, at }
-        }),
-        4 => (bucket(), key(), any::<bool>(), at()).prop_map(|(bucket, prefix, reverse, at)| {
-            Operation::Prefix { bucket, prefix, reverse, at }
-        }),
-        3 => Just(Operation::TakeSnapshot),
-        2 => (0..SNAPSHOTS_MAX).prop_map(Operation::DropSnapshot),
-        2 => (bucket(), range(), any::<bool>())
-            .prop_map(|(bucket, range, reverse)| Operation::HoldScan { bucket, range, reverse }),
-        2 => Just(Operation::ReadHeldScans),
-        4 => Just(Operation::Flush),
-        2 => Just(Operation::Compact(KeyRange::all())),
-        2 => range().prop_map(Operation::Compact),
-        2 => Just(Operation::Reopen),
-    ]
-}
 
 fn contains(range: &KeyRange, key: &[u8]) -> bool {
     let after_start = match &range.start {
@@ -196,17 +46,17 @@ fn expected_rows(rows: &Rows, wanted: impl Fn(&[u8]) -> bool, reverse: bool) -> 
 
 /// The options that a whole run keeps.
 #[derive(Clone, Debug)]
-struct Setting {
-    name: &'static str,
-    options: DbOptions,
-    bucket_options: BucketOptions,
-    persistent: bool,
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) options: DbOptions,
+    pub(crate) bucket_options: BucketOptions,
+    pub(crate) persistent: bool,
 }
 
-struct Run<'setting> {
+pub(crate) struct Run<'setting> {
     setting: &'setting Setting,
     path: &'setting Path,
-    way: Way,
+    pub(crate) way: Way,
     db: Db,
     buckets: Vec<Bucket>,
     state: State,
@@ -217,7 +67,7 @@ struct Run<'setting> {
 }
 
 impl<'setting> Run<'setting> {
-    fn new(setting: &'setting Setting, path: &'setting Path) -> trine_kv::Result<Self> {
+    pub(crate) fn new(setting: &'setting Setting, path: &'setting Path) -> trine_kv::Result<Self> {
         let (db, buckets) = Self::open(setting, path, Way::Sync)?;
         Ok(Self {
             setting,
@@ -393,7 +243,7 @@ impl<'setting> Run<'setting> {
         Ok(())
     }
 
-    fn step(&mut self, operation: Operation) -> TestResult {
+    pub(crate) fn step(&mut self, operation: Operation) -> TestResult {
         match operation {
             Operation::One(write, options) => {
                 let sequence = self.one(write, options);
@@ -499,7 +349,7 @@ impl<'setting> Run<'setting> {
     }
 
     /// After the last operation: everything in every view, both ways round.
-    fn check_all(&mut self) -> TestResult {
+    pub(crate) fn check_all(&mut self) -> TestResult {
         self.read_held()?;
         for index in 0..=self.snapshots.len() {
             for bucket in 0..BUCKETS.len() {
@@ -518,7 +368,7 @@ impl<'setting> Run<'setting> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
-fn failed(error: trine_kv::Error) -> TestCaseError {
+pub(crate) fn failed(error: trine_kv::Error) -> TestCaseError {
     TestCaseError::fail(format!("{error:?}"))
 }
 
@@ -533,180 +383,4 @@ fn same<T: PartialEq + std::fmt::Debug>(
             "{what}: found {found:?}, expected {expected:?}"
         ))),
     }
-}
-
-fn agrees_with_the_model(setting: &Setting) {
-    let seed = seed(&format!("model, {}", setting.name));
-    let mut random = Random(seed);
-    let mut bytes = [0; 32];
-    for chunk in bytes.chunks_mut(8) {
-        chunk.copy_from_slice(&random.next().to_le_bytes());
-    }
-    let cases = std::env::var("TRINE_MODEL_CASES").map_or(CASES, |text| {
-        text.parse().expect("TRINE_MODEL_CASES is a number")
-    });
-    let config = Config {
-        cases,
-        max_shrink_iters: 4096,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let mut runner =
-        TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    // Half of the operations through the async interface, mixed.
-    let histories = vec((any::<bool>(), operation()), 1..2 * OPERATIONS_PER_CASE);
-    let outcome = runner.run(&histories, |history| {
-        let directory = place::directory();
-        let mut run = Run::new(setting, directory.path()).map_err(failed)?;
-        for (cooperative, operation) in history {
-            run.way = if cooperative { Way::Async } else { Way::Sync };
-            run.step(operation)?;
-        }
-        run.check_all()?;
-        run.step(Operation::Reopen)?;
-        run.check_all()
-    });
-    if let Err(failure) = outcome {
-        panic!("{}, TRINE_TEST_SEED={seed}: {failure}", setting.name);
-    }
-}
-
-fn memory() -> Setting {
-    Setting {
-        name: "memory",
-        options: DbOptions::memory(),
-        bucket_options: BucketOptions::default(),
-        persistent: false,
-    }
-}
-
-fn persistent(name: &'static str, write_buffer_bytes: usize, workers: usize) -> Setting {
-    Setting {
-        name,
-        options: DbOptions {
-            write_buffer_bytes,
-            background_worker_count: if NATIVE { workers } else { 0 },
-            durability: DurabilityMode::Buffered,
-            ..place::options(Path::new("set by each case"))
-        },
-        bucket_options: BucketOptions::default(),
-        persistent: true,
-    }
-}
-
-impl Setting {
-    fn blocks(mut self, block_bytes: usize, compression: CompressionProfile) -> Self {
-        self.bucket_options.block_bytes = block_bytes;
-        self.bucket_options.compression = compression;
-        self
-    }
-}
-
-/// Most values go to blob files, most of which are garbage soon.
-fn large_values(
-    name: &'static str,
-    policy: BlobLevelMergePolicy,
-    compression: CompressionProfile,
-    workers: usize,
-) -> Setting {
-    let mut setting = persistent(name, 400, workers).blocks(64, compression);
-    setting.bucket_options.blob_threshold_bytes = 10;
-    setting.bucket_options.blob_level_merge_policy = policy;
-    setting.options.blob_gc_min_file_bytes = 1;
-    setting.options.blob_gc_discardable_ratio = BlobGcRatio::from_millionths(200_000);
-    setting.options.target_table_bytes = 400;
-    setting.options.max_l0_files = 2;
-    setting
-}
-
-#[test]
-fn large_values_that_stay_until_they_are_garbage() {
-    agrees_with_the_model(&large_values(
-        "large values, no level merge",
-        BlobLevelMergePolicy::Disabled,
-        CompressionProfile::Fast,
-        1,
-    ));
-}
-
-#[test]
-fn large_values_that_move_when_it_pays() {
-    agrees_with_the_model(&large_values(
-        "large values, automatic level merge",
-        BlobLevelMergePolicy::Auto,
-        CompressionProfile::None,
-        0,
-    ));
-}
-
-#[test]
-fn large_values_that_always_move() {
-    agrees_with_the_model(&large_values(
-        "large values, level merge always",
-        BlobLevelMergePolicy::Always,
-        CompressionProfile::Fast,
-        1,
-    ));
-}
-
-#[test]
-fn memory_mode() {
-    agrees_with_the_model(&memory());
-}
-
-#[test]
-fn default_options() {
-    agrees_with_the_model(&persistent("default options", 64 << 20, 1));
-}
-
-#[test]
-fn no_workers() {
-    agrees_with_the_model(&persistent("no workers", 64 << 20, 0));
-}
-
-#[test]
-fn every_write_freezes_a_memtable() {
-    agrees_with_the_model(&persistent("write buffer of one byte", 1, 0));
-}
-
-#[test]
-fn tiny_write_buffer_with_a_worker_and_one_entry_per_block() {
-    let setting = persistent("tiny write buffer, one entry per block", 300, 1);
-    agrees_with_the_model(&setting.blocks(1, CompressionProfile::Fast));
-}
-
-#[test]
-fn tiny_write_buffer_without_workers_and_small_plain_blocks() {
-    let setting = persistent("tiny write buffer, small plain blocks", 300, 0);
-    agrees_with_the_model(&setting.blocks(64, CompressionProfile::None));
-}
-
-#[test]
-fn small_blocks_compressed() {
-    let setting = persistent("small blocks, compressed", 2000, 1);
-    agrees_with_the_model(&setting.blocks(64, CompressionProfile::Fast));
-}
-
-#[cfg(all(feature = "zstd", not(target_family = "wasm")))]
-#[test]
-fn small_blocks_compressed_with_zstd() {
-    let setting = persistent("small blocks, compressed with zstd", 2000, 1);
-    agrees_with_the_model(&setting.blocks(300, CompressionProfile::Zstd));
-}
-
-#[test]
-fn large_plain_blocks_without_a_cache() {
-    let mut setting = persistent("large plain blocks, no cache", 2000, 1);
-    setting.options.block_cache_bytes = 0;
-    agrees_with_the_model(&setting.blocks(16 << 10, CompressionProfile::None));
-}
-
-#[test]
-fn tiny_tables_and_many_levels() {
-    let mut setting = persistent("tiny tables and many levels", 200, 1);
-    setting.options.target_table_bytes = 300;
-    setting.options.level_size_multiplier = 2;
-    setting.options.max_l0_files = 2;
-    setting.options.max_immutable_memtables = 1;
-    agrees_with_the_model(&setting.blocks(64, CompressionProfile::None));
 }
