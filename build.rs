@@ -4,6 +4,7 @@
 //! - `platform_io`: `RuntimeOptions::platform_io()` may be opened.
 //! - `stream`: iterators can become streams.
 //! - `wasi_storage`: `DbOptions::wasi_persistent` may be opened.
+//! - `browser_storage`: `DbOptions::browser_persistent` may be opened.
 //! - `prefetch_x86`: the processor's prefetch instruction can be named.
 
 fn main() {
@@ -17,6 +18,8 @@ fn main() {
     set("platform_io", has("CARGO_FEATURE_URING"));
     set("stream", has("CARGO_FEATURE_STREAM"));
     set("wasi_storage", is("CARGO_CFG_TARGET_OS", "wasi"));
+    let browser = is("CARGO_CFG_TARGET_ARCH", "wasm32") && is("CARGO_CFG_TARGET_OS", "unknown");
+    set("browser_storage", browser);
     set("prefetch_x86", is("CARGO_CFG_TARGET_ARCH", "x86_64"));
 }
 

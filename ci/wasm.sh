@@ -27,3 +27,5 @@ for host in wasmtime node; do
     done
     rm -rf "$data"
 done
+
+ci/browser.sh

@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::Attempt;
+#[cfg(image)]
+use crate::image::ImageFile;
 use crate::memory::MemoryFile;
 use crate::portable::PortableFile;
 #[cfg(feature = "simulation")]
@@ -29,6 +31,8 @@ pub enum Warmth {
 pub(crate) enum Backend {
     Memory(Arc<MemoryFile>),
     Portable(Arc<PortableFile>),
+    #[cfg(image)]
+    Image(Arc<ImageFile>),
     #[cfg(feature = "simulation")]
     Simulated(SimulatedFile),
 }
@@ -58,6 +62,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => &file.name,
             Backend::Portable(file) => &file.name,
+            #[cfg(image)]
+            Backend::Image(file) => &file.name,
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => &file.name,
         }
@@ -68,6 +74,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::Len, None, Ok(file.len())),
             Backend::Portable(file) => file.len(),
+            #[cfg(image)]
+            Backend::Image(file) => file.len(),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.len(),
         }
@@ -81,6 +89,8 @@ impl File {
                 finished(file, Operation::Read, Some(offset), read)
             }
             Backend::Portable(file) => file.read_at(mode, offset, length),
+            #[cfg(image)]
+            Backend::Image(file) => file.read_at(offset, length),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.read_at(mode, offset, length),
         }
@@ -92,6 +102,8 @@ impl File {
         match &self.0 {
             Backend::Memory(_) => self.read_at(mode, offset, length),
             Backend::Portable(file) => file.read_once_at(mode, offset, length),
+            #[cfg(image)]
+            Backend::Image(file) => file.read_at(offset, length),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.read_at(mode, offset, length),
         }
@@ -107,6 +119,8 @@ impl File {
                 finished(file, Operation::Read, Some(offset), Ok(Warmth::Resident))
             }
             Backend::Portable(file) => file.warm(mode, offset, length),
+            #[cfg(image)]
+            Backend::Image(file) => file.warm(offset, length),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.warm(mode, offset, length),
         }
@@ -128,6 +142,8 @@ impl File {
                 finished(file, Operation::Write, Some(offset), written)
             }
             Backend::Portable(file) => file.write_at(mode, offset, bytes),
+            #[cfg(image)]
+            Backend::Image(file) => file.write_at(offset, bytes),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.write_at(mode, offset, bytes),
         }
@@ -146,6 +162,8 @@ impl File {
                 finished(file, Operation::WriteDurably, Some(offset), written)
             }
             Backend::Portable(file) => file.write_durably_at(mode, offset, bytes),
+            #[cfg(image)]
+            Backend::Image(file) => file.write_durably_at(offset, bytes),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.write_durably_at(mode, offset, bytes),
         }
@@ -167,6 +185,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::SyncData, None, file.sync()),
             Backend::Portable(file) => file.sync_data(mode),
+            #[cfg(image)]
+            Backend::Image(file) => file.sync(Operation::SyncData),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.sync(mode, Operation::SyncData),
         }
@@ -177,6 +197,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::SyncAll, None, file.sync()),
             Backend::Portable(file) => file.sync_all(mode),
+            #[cfg(image)]
+            Backend::Image(file) => file.sync(Operation::SyncAll),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.sync(mode, Operation::SyncAll),
         }
@@ -187,6 +209,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::SetLen, None, file.set_len(length)),
             Backend::Portable(file) => file.set_len(mode, length),
+            #[cfg(image)]
+            Backend::Image(file) => file.set_len(length),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.set_len(mode, length),
         }
@@ -204,6 +228,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::Map, None, file.map(length)),
             Backend::Portable(file) => file.map(mode, length),
+            #[cfg(image)]
+            Backend::Image(file) => file.map(length),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.map(mode, length),
         }
@@ -219,6 +245,8 @@ impl File {
         match &self.0 {
             Backend::Memory(file) => finished(file, Operation::Map, None, Ok(None)),
             Backend::Portable(file) => file.map_writable(mode, length),
+            #[cfg(image)]
+            Backend::Image(file) => file.map_writable(),
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.map_writable(mode),
         }

@@ -20,8 +20,9 @@
 //!
 //! For tests there is a third, behind the feature `simulation`: a host that loses, tears and fails: see `simulation`.
 //!
-//! On a host without files (the browser's main target) the portable backend compiles and every call fails
-//! with `Unsupported`.
+//! In browsers there is a fourth: a directory inside three files of the browser's private file system, which
+//! `Storage::opfs` opens: see `image`. It promises what portable does, nothing is mapped, and every call is inline.
+//! Portable compiles there, and every call of it fails with `Unsupported`.
 //!
 //! **Errors** name the operation, the file (or the directory's path) and, where there is one, the offset.
 //! Their kinds are the same on all backends: `NotFound`, `AlreadyExists`, `InvalidInput` (a name that is
@@ -45,12 +46,16 @@ pub mod completion;
 mod driver;
 pub mod error;
 pub mod file;
+#[cfg(image)]
+mod image;
 pub mod lock;
 mod mapped;
 mod memory;
 pub mod metrics;
 mod name;
 mod offload;
+#[cfg(opfs)]
+mod opfs;
 mod portable;
 mod reads;
 #[cfg(feature = "simulation")]

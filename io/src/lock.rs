@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use trine_platform::DirectoryLock;
 
+#[cfg(image)]
+use crate::image::ImageLock;
 use crate::memory::MemoryDirectory;
 #[cfg(feature = "simulation")]
 use crate::simulation::SimulatedLock;
@@ -20,6 +22,8 @@ pub struct Lock(#[expect(dead_code, reason = "held, and released by its drop")] 
 pub(crate) enum Held {
     Memory(MemoryLock),
     Portable(DirectoryLock),
+    #[cfg(image)]
+    Image(ImageLock),
     #[cfg(feature = "simulation")]
     Simulated(SimulatedLock),
 }

@@ -8,6 +8,8 @@ use trine_platform::target::{self, Access};
 
 use crate::error::Attempt;
 use crate::file::Backend as FileBackend;
+#[cfg(image)]
+use crate::image::{self, ImageDirectory};
 use crate::lock::{Held, MemoryLock};
 use crate::memory::MemoryDirectory;
 use crate::portable::{Host, PortableDirectory, lock_refused};
@@ -70,6 +72,8 @@ pub struct Storage(Backend);
 enum Backend {
     Memory(Arc<MemoryDirectory>),
     Portable(Arc<PortableDirectory>),
+    #[cfg(image)]
+    Image(Arc<ImageDirectory>),
     #[cfg(feature = "simulation")]
     Simulated(Arc<SimulatedDirectory>),
 }
@@ -127,6 +131,40 @@ impl Storage {
         Self::portable_with(path, options)
     }
 
+    /// The directory at `path`, components separated by `/`, of the browser's private file system. Held by this handle
+    /// and its clones alone until [`Storage::close`], or until the last is dropped. Created if `create`.
+    ///
+    /// Not inside what it opens: the answer comes when the browser gives it, to any executor of this thread.
+    ///
+    /// # Errors
+    /// `Unsupported` outside of dedicated workers, where browsers have no synchronous access to files; a
+    /// [lock refusal](crate::Error::lock_refusal) if another worker or tab has the directory; `NotFound` if it is not
+    /// there; `StorageFull`; `InvalidData` if the image is damaged.
+    #[cfg(opfs)]
+    pub fn opfs(path: &str, create: bool) -> Completion<Self> {
+        crate::opfs::open(path, create, |directory| {
+            Self(Backend::Image(Arc::new(directory)))
+        })
+    }
+
+    /// For tests anywhere: the directory in an image that lies in three files of `host`, which are made if they are missing.
+    ///
+    /// # Errors
+    /// The host's; `InvalidData` if the image is damaged.
+    #[cfg(feature = "simulation")]
+    pub fn image(host: &Self) -> Result<Self> {
+        image::hosted::open(host).map(|directory| Self(Backend::Image(Arc::new(directory))))
+    }
+
+    /// Gives back what the host holds for this storage, where that would keep others out: in browsers the files of the
+    /// image, and every later call fails. Elsewhere nothing happens.
+    pub fn close(&self) {
+        #[cfg(image)]
+        if let Backend::Image(directory) = &self.0 {
+            directory.close();
+        }
+    }
+
     #[cfg(feature = "simulation")]
     pub(crate) fn simulated(directory: SimulatedDirectory) -> Self {
         Self(Backend::Simulated(Arc::new(directory)))
@@ -145,6 +183,13 @@ impl Storage {
                 map: directory.host.maps(),
                 cooperative: directory.host.is_cooperative(),
             },
+            // A flush is asked of the browser, which promises nothing about power loss.
+            #[cfg(image)]
+            Backend::Image(_) => Capabilities {
+                durable_sync: false,
+                map: false,
+                cooperative: false,
+            },
             #[cfg(feature = "simulation")]
             Backend::Simulated(_) => Capabilities {
                 durable_sync: true,
@@ -159,6 +204,8 @@ impl Storage {
         match &self.0 {
             Backend::Memory(directory) => directory.metrics.stats(),
             Backend::Portable(directory) => directory.host.stats(),
+            #[cfg(image)]
+            Backend::Image(directory) => directory.metrics.stats(),
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.stats(),
         }
@@ -185,6 +232,10 @@ impl Storage {
                 Completion::ready(Ok(work()))
             }
             Backend::Portable(directory) => directory.host.job(mode, work),
+            #[cfg(image)]
+            Backend::Image(directory) => {
+                Completion::ready(Ok(directory.metrics.time_inline(Operation::Job, work)))
+            }
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => {
                 directory.metrics().count(Operation::Job);
@@ -208,6 +259,10 @@ impl Storage {
                 finished(directory, Operation::StartRing, name, refused)
             }
             Backend::Portable(directory) => directory.start_rings(mode, name, count),
+            #[cfg(image)]
+            Backend::Image(directory) => directory.on(Operation::StartRing, name, |_| {
+                Err(io::ErrorKind::Unsupported.into())
+            }),
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => {
                 directory.metrics().count(Operation::StartRing);
@@ -222,6 +277,8 @@ impl Storage {
     pub fn has_rings(&self) -> bool {
         match &self.0 {
             Backend::Memory(_) => false,
+            #[cfg(image)]
+            Backend::Image(_) => false,
             #[cfg(feature = "simulation")]
             Backend::Simulated(_) => false,
             Backend::Portable(directory) => directory.host.driver().is_some(),
@@ -234,6 +291,8 @@ impl Storage {
         match &self.0 {
             Backend::Memory(directory) => directory.metrics.watch(watcher),
             Backend::Portable(directory) => directory.host.watch(watcher),
+            #[cfg(image)]
+            Backend::Image(directory) => directory.metrics.watch(watcher),
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.metrics().watch(watcher),
         }
@@ -249,6 +308,8 @@ impl Storage {
                 finished(directory, Operation::CreateDirectory, "", Ok(()))
             }
             Backend::Portable(directory) => directory.create_directory(mode),
+            #[cfg(image)]
+            Backend::Image(directory) => directory.on(Operation::CreateDirectory, "", |_| Ok(())),
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.create_directory(mode),
         }
@@ -259,6 +320,8 @@ impl Storage {
         match &self.0 {
             Backend::Memory(directory) => finished(directory, Operation::Open, "", Ok(true)),
             Backend::Portable(directory) => directory.exists(mode),
+            #[cfg(image)]
+            Backend::Image(directory) => directory.on(Operation::Open, "", |_| Ok(true)),
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.exists(mode),
         }
@@ -273,6 +336,8 @@ impl Storage {
                 finished(directory, Operation::Create, name, file)
             }
             Backend::Portable(directory) => directory.create(mode, name),
+            #[cfg(image)]
+            Backend::Image(directory) => directory.create(name),
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.create(mode, name),
         }
@@ -296,6 +361,8 @@ impl Storage {
                 finished(directory, Operation::Open, name, file)
             }
             Backend::Portable(directory) => directory.open(mode, name, access),
+            #[cfg(image)]
+            Backend::Image(directory) => directory.open_file(name, access == Access::Write),
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.open(mode, name, access == Access::Write),
         }
@@ -311,6 +378,10 @@ impl Storage {
                 finished(directory, Operation::Rename, from, renamed)
             }
             Backend::Portable(directory) => directory.rename(mode, from, to),
+            #[cfg(image)]
+            Backend::Image(directory) => {
+                directory.on(Operation::Rename, from, |state| state.rename(from, to))
+            }
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.rename(mode, from, to),
         }
@@ -343,6 +414,10 @@ impl Storage {
                 finished(directory, Operation::Remove, name, directory.remove(name))
             }
             Backend::Portable(directory) => directory.remove(mode, name),
+            #[cfg(image)]
+            Backend::Image(directory) => {
+                directory.on(Operation::Remove, name, |state| state.remove(name))
+            }
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.remove(mode, name),
         }
@@ -355,6 +430,10 @@ impl Storage {
                 finished(directory, Operation::List, "", Ok(directory.list()))
             }
             Backend::Portable(directory) => directory.list(mode),
+            #[cfg(image)]
+            Backend::Image(directory) => {
+                directory.on(Operation::List, "", |state| Ok(state.list()))
+            }
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.list(mode),
         }
@@ -365,6 +444,10 @@ impl Storage {
         match &self.0 {
             Backend::Memory(directory) => finished(directory, Operation::SyncDirectory, "", Ok(())),
             Backend::Portable(directory) => directory.sync_directory(mode),
+            #[cfg(image)]
+            Backend::Image(directory) => {
+                directory.on(Operation::SyncDirectory, "", image::State::sync)
+            }
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.sync_directory(mode),
         }
@@ -388,6 +471,8 @@ impl Storage {
                 finished(directory, Operation::Lock, name, lock.map_err(lock_refused))
             }
             Backend::Portable(directory) => directory.lock(mode, name),
+            #[cfg(image)]
+            Backend::Image(directory) => directory.lock(name),
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.lock(mode, name),
         }

@@ -2,9 +2,8 @@
 //!
 //! - [`Instant`] never goes back within a process and means nothing outside it.
 //! - Wall time may jump either way. Nothing may depend on its order.
-//! - On a host whose standard library has no clock (`wasm32-unknown-unknown`, where asking panics)
-//!   [`now`] counts its own calls, one nanosecond each, and [`wall_millis`] is 0: durations there are
-//!   without meaning, never negative, and nothing fails.
+//! - In a browser, where asking the standard library panics, both are the browser's, which rounds them: to 5
+//!   microseconds in isolated pages, to 100 in others.
 
 use std::ops::Add;
 use std::time::Duration;
@@ -88,17 +87,15 @@ mod host {
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 mod host {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use super::Instant;
+    use crate::web;
 
     pub(super) fn now() -> Instant {
-        static CALLS: AtomicU64 = AtomicU64::new(0);
-        Instant(CALLS.fetch_add(1, Ordering::Relaxed))
+        Instant(web::monotonic_nanos())
     }
 
     pub(super) fn wall_millis() -> u64 {
-        0
+        web::wall_millis()
     }
 }
 

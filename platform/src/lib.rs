@@ -3,8 +3,8 @@
 //!
 //! | primitive | unix | windows | wasi | elsewhere (browser) |
 //! |---|---|---|---|---|
-//! | [`clock`] | monotonic and wall clock | same | same | a counter; wall time reads 0 |
-//! | [`random`] | seeded by the host | same | same | seed repeats from run to run |
+//! | [`clock`] | monotonic and wall clock | same | same | the browser's, rounded |
+//! | [`random`] | seeded by the host | same | same | same |
 //! | [`thread`] | yes | yes | none, spawning fails | none, spawning fails |
 //! | [`timer`] | yes | yes | does not wait | does not wait |
 //! | [`block_on`](mod@block_on), [`event`], [`baton`] | yes | yes | yes, if nothing pends | yes, if nothing pends |
@@ -31,6 +31,8 @@ mod sync;
 pub mod target;
 pub mod thread;
 pub mod timer;
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+mod web;
 
 pub use baton::{Baton, Holder};
 pub use block_on::block_on;

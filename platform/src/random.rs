@@ -55,12 +55,13 @@ impl Random {
 }
 
 /// A seed that differs from run to run, as far as the host has entropy or a clock.
-///
-/// In a browser, where the standard library has neither, every run gets the same ones.
 pub fn entropy_seed() -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u64(crate::clock::wall_millis());
     hasher.write_u64(crate::clock::now().nanos());
+    // The hasher's own keys are the same in every run there.
+    #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+    hasher.write_u64(crate::web::random());
     hasher.finish()
 }
 

@@ -174,6 +174,7 @@ impl Core {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
             drop(lock);
+            persistent.storage.close();
         }
         *done = true;
         result

@@ -48,6 +48,10 @@ impl<P: AsRef<Path>> IntoOpenOptions for P {
 
 /// Opens without blocking the polling thread, where the runtime has threads to do it on.
 pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
+    #[cfg(browser_storage)]
+    if is_in_browser(&options) {
+        return in_browser(options).await;
+    }
     let Some(storage) = checked_storage(&options)? else {
         return open(options, Mode::Cooperative).await;
     };
@@ -59,6 +63,30 @@ pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
             trine_platform::block_on(open(options, Mode::Blocking))
         })
         .await?
+}
+
+/// The directory of the browser's private file system that a database lies in.
+#[cfg(browser_storage)]
+const BROWSER_DIRECTORY: &str = "trine-kv";
+
+#[cfg(browser_storage)]
+fn is_in_browser(options: &DbOptions) -> bool {
+    let backend = HostStorageBackend::Browser;
+    options.storage_mode == StorageMode::HostPersistent { backend }
+}
+
+/// Opens in the browser's private file system. Nothing but its own opening waits.
+#[cfg(browser_storage)]
+async fn in_browser(options: DbOptions) -> Result<Db> {
+    options.validate()?;
+    let storage = Storage::opfs(BROWSER_DIRECTORY, options.create_if_missing).await;
+    let storage = storage.map_err(|error| match error.source.kind() {
+        std::io::ErrorKind::NotFound => Error::invalid_options("database path does not exist"),
+        _ => recovery::refused(error),
+    })?;
+    on_storage(options, storage.clone(), Mode::Blocking)
+        .await
+        .inspect_err(|_| storage.close())
 }
 
 /// Opens, in whatever mode.
@@ -78,6 +106,10 @@ fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
         StorageMode::HostPersistent {
             backend: HostStorageBackend::Wasi { path },
         } if cfg!(wasi_storage) => Some(path),
+        #[cfg(browser_storage)]
+        StorageMode::HostPersistent {
+            backend: HostStorageBackend::Browser,
+        } => return Err(Error::unsupported("opening browser storage synchronously")),
         StorageMode::HostPersistent { backend } => {
             return Err(Error::unsupported_backend(match backend {
                 HostStorageBackend::Wasi { .. } => "WASI persistent storage backend",

@@ -75,11 +75,16 @@ pub(crate) async fn enter(
     }
     match storage.lock(mode, LOCK).await {
         Ok(lock) => Ok(Some(lock)),
-        Err(error) if error.lock_refusal().is_some() => Err(corruption(format!(
-            "database lock is already held: {}",
-            error.source
-        ))),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Why a directory could not be had, by whom that is not its own fault told apart.
+pub(crate) fn refused(error: trine_io::Error) -> Error {
+    if error.lock_refusal().is_some() {
+        corruption(format!("database lock is already held: {}", error.source))
+    } else {
+        error.into()
     }
 }
 

@@ -44,7 +44,8 @@ pub(crate) fn on_every_backend(case: impl Fn(&Bench)) {
             path: "here".into(),
         });
         let simulated = Simulation::new(disk, 0).storage("here");
-        for storage in [Storage::memory(), simulated] {
+        let image = Storage::image(&Storage::memory()).expect("an image");
+        for storage in [Storage::memory(), simulated, image] {
             case(&Bench {
                 storage,
                 mode,

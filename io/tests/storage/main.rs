@@ -4,4 +4,5 @@
 mod bench;
 mod contract;
 mod faults;
+mod image;
 mod model;

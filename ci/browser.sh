@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Browser storage in headless Chromium: in a dedicated worker, and where there is none. Installs what it needs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+ci/targets/setup-wasm.sh browser
+. ci/targets/env.sh
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+
+cd examples/browser
+timeout 600 cargo test --locked --target wasm32-unknown-unknown --tests
