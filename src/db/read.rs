@@ -124,7 +124,7 @@ impl Core {
     ) -> Result<R> {
         self.check_open()?;
         tree.check_kept()?;
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         // The view before the sequence: a compaction that this view shows dropped nothing that the
         // sequence, read later and so not older, could still see.
         let view = tree.view(&guard);
@@ -225,14 +225,7 @@ pub(crate) fn get_in_view<'v, R>(
     mode: Mode,
     mut read: impl FnMut(Readable<'v, '_>) -> Result<R>,
 ) -> Attempt<Result<Option<R>>, impl Future<Output = Result<Option<R>>>> {
-    let now = get_now(
-        view,
-        key,
-        sequence,
-        mode,
-        &crossbeam_epoch::pin(),
-        &mut read,
-    );
+    let now = get_now(view, key, sequence, mode, &crate::epoch::pin(), &mut read);
     match now {
         Ok(Now::Through(value)) => Attempt::Through(Ok(value)),
         Err(error) => Attempt::Through(Err(error)),
@@ -289,7 +282,7 @@ async fn find_in_view<'v, R>(
         let loaded = missing.load(mode).await?;
         was_ready &= loaded.was_ready;
         supplied.extend(loaded.blocks);
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let at_hand = was_ready && mode == Mode::Cooperative;
         match lookup::get(view, key, sequence, &supplied, &guard, at_hand) {
             Ok(value) => return value.map(&mut found).transpose(),
@@ -322,7 +315,7 @@ pub(crate) async fn get_all_in_view(
     loop {
         let mut halted: BTreeMap<_, (Missing, Vec<Unanswered<'_>>)> = BTreeMap::new();
         {
-            let guard = crossbeam_epoch::pin();
+            let guard = crate::epoch::pin();
             for lookup in open.drain(..) {
                 let at_hand = lookup.was_ready && mode == Mode::Cooperative;
                 let (key, supplied) = (lookup.key, &lookup.supplied);
