@@ -40,7 +40,7 @@ const LAYERS: [&[&str]; 9] = [
         "testing",
     ],
     &["block", "filter", "record"],
-    &["residency", "cache"],
+    &["residency", "cache", "open_files"],
     &["table", "wal", "manifest", "blob"],
     &["tree"],
     &["commit"],
