@@ -88,7 +88,7 @@ fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
     let mut supplied = None;
     for _ in 0..1000 {
         let mut steps = PointSteps::default();
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let sequence = Sequence::new(sequence);
         let hash = KeyHash::of(key);
         let open = table.opened().unwrap();

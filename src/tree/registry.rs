@@ -99,7 +99,7 @@ impl ClosesFiles for Registry {
             return;
         }
         let kept = open_max - open_max / 8;
-        let mut closed: HashMap<BucketId, (&Arc<Tree>, HashSet<u64>)> = HashMap::new();
+        let mut closed: BTreeMap<BucketId, (&Arc<Tree>, HashSet<u64>)> = BTreeMap::new();
         for (tree, number) in idle.into_iter().chain(used).take(open - kept) {
             let (_, numbers) = closed
                 .entry(tree.id())
@@ -111,7 +111,7 @@ impl ClosesFiles for Registry {
         }
         // Unmapping is dear: here rather than in some read to come.
         for _ in 0..3 {
-            crossbeam_epoch::pin().flush();
+            crate::epoch::pin().flush();
         }
     }
 }
