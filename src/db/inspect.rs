@@ -1,7 +1,5 @@
 //! Looking at a database as a whole: its buckets, the size of a range, whether every byte is right.
 
-use std::sync::Arc;
-
 use trine_io::Mode;
 use trine_platform::block_on;
 
@@ -115,7 +113,8 @@ pub(crate) fn approximate_size(tree: &Tree, range: &KeyRange) -> u64 {
         .filter(|table| table.meta().overlaps(range));
     tables
         .map(|table| {
-            let within = bytes_within(table, &start, end.as_deref());
+            let within = table.bytes_within(&start, end.as_deref(), Mode::Blocking);
+            let within = block_on(within);
             let blobs = share(blob_bytes(version, table), within, table.meta().bytes);
             within.saturating_add(blobs)
         })
@@ -135,19 +134,4 @@ fn blob_bytes(version: &Version, table: &Table) -> u64 {
 fn share(bytes: u64, part: u64, whole: u64) -> u64 {
     let exact = u128::from(bytes) * u128::from(part) / u128::from(whole.max(1));
     u64::try_from(exact).unwrap_or(u64::MAX)
-}
-
-/// About how many bytes of the table hold the keys from `start` to before `end`. Only what lies at an end of
-/// the range has to be looked up; of a table that cannot be opened for that, half is as good a guess as any.
-fn bytes_within(table: &Arc<Table>, start: &[u8], end: Option<&[u8]>) -> u64 {
-    let meta = table.meta();
-    let whole = start <= meta.smallest.as_slice() && end.is_none_or(|end| meta.ends_before(end));
-    if whole {
-        return meta.bytes;
-    }
-    let Ok(open) = block_on(table.open(Mode::Blocking)) else {
-        return meta.bytes / 2;
-    };
-    let to = end.map_or(meta.bytes, |end| open.approximate_offset(end));
-    to.saturating_sub(open.approximate_offset(start))
 }
