@@ -43,6 +43,7 @@ mod counter;
 mod cursor;
 mod direction;
 mod durability;
+mod epoch;
 mod file_kind;
 mod file_name;
 mod filter;

@@ -37,6 +37,7 @@ const LAYERS: [&[&str]; 9] = [
         "read_counters",
         "direction",
         "durability",
+        "epoch",
         "testing",
     ],
     &["block", "filter", "record"],

@@ -416,7 +416,7 @@ pub(crate) fn apply<'t>(
         Vec::new()
     };
     // Each insert pins the epoch; within this one that is a count.
-    let _pinned = crossbeam_epoch::pin();
+    let _pinned = crate::epoch::pin();
     for (index, operation) in operations(batch.bytes).enumerate() {
         let operation = operation.map_err(fault)?;
         rest.retain(|(at, _)| *at > index);

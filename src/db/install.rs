@@ -146,7 +146,7 @@ impl Core {
         }
         // Views that readers have left are freed when the epoch moves on; help it along.
         for _ in 0..3 {
-            crossbeam_epoch::pin().flush();
+            crate::epoch::pin().flush();
         }
         let unreachable = {
             let mut obsolete = obsolete();

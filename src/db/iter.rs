@@ -92,6 +92,16 @@ impl<T: Row> Rows<T> {
         }
     }
 
+    fn step_sync(&mut self) -> Option<Result<T>> {
+        match self {
+            Self::Items(items) => items.next().map(Ok),
+            Self::Scan(scan, _) => match scan.advance_sync() {
+                Ok(_) => T::copied(scan).map(Ok),
+                Err(error) => Some(Err(error)),
+            },
+        }
+    }
+
     async fn step_back(&mut self, mode: Mode) -> Result<Option<T>> {
         match self {
             Self::Items(items) => Ok(items.next_back()),
@@ -177,7 +187,7 @@ impl Iter {
     /// # Errors
     /// As [`next`](Self::next).
     pub fn next_sync(&mut self) -> Option<Result<KeyValue>> {
-        block_on(self.rows.step(Mode::Blocking)).transpose()
+        self.rows.step_sync()
     }
 
     /// The next row from the other end; `None` once the two ends have met, for ever.
@@ -254,7 +264,7 @@ impl LazyIter {
     /// # Errors
     /// As [`Iter::next`].
     pub fn next_sync(&mut self) -> Option<Result<LazyKeyValue>> {
-        block_on(self.rows.step(Mode::Blocking)).transpose()
+        self.rows.step_sync()
     }
 
     /// The next row from the other end; `None` once the two ends have met, for ever.

@@ -25,6 +25,7 @@ pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod report;
+pub(crate) mod rota;
 pub(crate) mod row_cursor;
 pub(crate) mod snapshot;
 pub(crate) mod staged;
@@ -57,6 +58,7 @@ use crate::commit::backpressure::Backpressure;
 use crate::db::bucket::{Bucket, BucketName};
 use crate::db::counters::Counters;
 use crate::db::install::Obsolete;
+use crate::db::rota::Rota;
 use crate::db::snapshot::Snapshot;
 use crate::db::worker::Workers;
 use crate::error::{Error, Result};
@@ -85,6 +87,9 @@ pub(crate) struct Core {
     pub(crate) backpressure: Backpressure,
     /// Spreads writes over time while they are slowed.
     pub(crate) writes: Pace,
+    /// Whose turn it is to be flushed, and compacted, by callers with a budget.
+    pub(crate) flushed: Rota,
+    pub(crate) compacted: Rota,
     pub(crate) counters: Counters,
     /// `None` in memory.
     pub(crate) persistent: Option<Persistent>,
@@ -445,6 +450,8 @@ impl Db {
 
 #[cfg(test)]
 mod handle_tests;
+#[cfg(test)]
+mod maintenance_tests;
 #[cfg(test)]
 mod pressure_tests;
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Core {
     ) -> std::result::Result<Option<Got<R>>, Halt<Missing>> {
         self.check_open()?;
         tree.check_kept()?;
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         // The view before the sequence: a compaction that this view shows dropped nothing that the
         // sequence, read later and so not older, could still see.
         let view = tree.view(&guard);
@@ -167,7 +167,7 @@ async fn find_in_view<'v, R>(
             was_ready &= loaded.was_ready;
             supplied.extend(loaded.blocks);
         }
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let at_hand = was_ready && mode == Mode::Cooperative;
         match lookup::get(view, key, sequence, &supplied, &guard, at_hand) {
             Ok(value) => return value.map(&mut found).transpose(),
@@ -200,7 +200,7 @@ pub(crate) async fn get_all_in_view(
     loop {
         let mut halted: BTreeMap<_, (Missing, Vec<Unanswered<'_>>)> = BTreeMap::new();
         {
-            let guard = crossbeam_epoch::pin();
+            let guard = crate::epoch::pin();
             for lookup in open.drain(..) {
                 let at_hand = lookup.was_ready && mode == Mode::Cooperative;
                 let (key, supplied) = (lookup.key, &lookup.supplied);

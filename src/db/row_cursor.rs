@@ -1,9 +1,7 @@
 //! A scan that lends its rows instead of handing them out, for loops that must not allocate.
 
 use trine_io::Mode;
-use trine_platform::block_on;
 
-use crate::cursor::Halt;
 use crate::db::Db;
 use crate::db::bucket::Bucket;
 use crate::db::snapshot::Snapshot;
@@ -81,11 +79,7 @@ impl RowCursor {
     /// # Errors
     /// As [`advance`](Self::advance).
     pub fn advance_sync(&mut self) -> Result<bool> {
-        match self.scan.try_advance() {
-            Ok(on_row) => Ok(on_row),
-            Err(Halt::Needs(_)) => block_on(self.scan.advance(Mode::Blocking)),
-            Err(Halt::Failed(error)) => Err(error),
-        }
+        self.scan.advance_sync()
     }
 
     /// Key and value of the row that it stands on; `None` before the first move and after the last.

@@ -187,7 +187,7 @@ impl TableCursor {
         }
         let mut supplied = self.supplied.iter();
         let supplied = supplied.find(|block| block.number() == number);
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let open = self.open()?;
         open.foresee(number, None);
         let resident = if matches!(self.counting, Counting::Once) {
@@ -279,7 +279,19 @@ impl TableCursor {
         self.resume = None;
     }
 
+    /// Stands on the first entry of block `number`; on none if there is no such block.
+    #[cold]
+    fn stand_at_start_of(&mut self, number: u32) -> Moved<Missing> {
+        if number >= self.index()?.count() {
+            self.leave();
+            return Ok(());
+        }
+        let held = self.hold(number)?;
+        self.stand(held, 0)
+    }
+
     /// Stands on the last entry of block `number`; on none if there is no such block.
+    #[cold]
     fn stand_at_end_of(&mut self, number: Option<u32>) -> Moved<Missing> {
         let Some(number) = number else {
             self.leave();
@@ -394,17 +406,10 @@ impl Cursor for TableCursor {
         };
         let number = current.number;
         match self.place.next(current.block()) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(fault) => return Err(self.failed(number, fault)),
+            Ok(true) => Ok(()),
+            Ok(false) => self.stand_at_start_of(number.saturating_add(1)),
+            Err(fault) => Err(self.failed(number, fault)),
         }
-        let next = number.saturating_add(1);
-        if next >= self.index()?.count() {
-            self.leave();
-            return Ok(());
-        }
-        let held = self.hold(next)?;
-        self.stand(held, 0)
     }
 
     #[inline]
@@ -414,11 +419,10 @@ impl Cursor for TableCursor {
         };
         let number = current.number;
         match self.place.previous(current.block()) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(fault) => return Err(self.failed(number, fault)),
+            Ok(true) => Ok(()),
+            Ok(false) => self.stand_at_end_of(number.checked_sub(1)),
+            Err(fault) => Err(self.failed(number, fault)),
         }
-        self.stand_at_end_of(number.checked_sub(1))
     }
 
     #[inline]

@@ -216,7 +216,7 @@ impl Missing {
             if self.once {
                 return Ok(loaded);
             }
-            let guard = crossbeam_epoch::pin();
+            let guard = crate::epoch::pin();
             Ok(table.slots().insert(loaded, &guard).share())
         });
         Ok(Loaded {
@@ -317,7 +317,7 @@ mod tests {
             let (open, mut supplied) = (table.opened().unwrap(), None);
             let mut missed = false;
             loop {
-                let guard = crossbeam_epoch::pin();
+                let guard = crate::epoch::pin();
                 let mut steps = PointSteps::default();
                 let (hash, at) = (KeyHash::of(key), Sequence::new(*sequence));
                 match open.get(key, hash, at, supplied.as_ref(), &guard, &mut steps) {

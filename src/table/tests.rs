@@ -39,7 +39,7 @@ fn options(compression: Codec, block_bytes: usize) -> TableOptions {
 fn write(options: &TableOptions, list: &[Owned], fragments: Fragments) -> (Vec<u8>, TableMeta) {
     let mut writer = TableWriter::new(7, options.clone());
     let mut bytes = Vec::new();
-    writer.add_tombstones(fragments);
+    writer.add_tombstones(fragments, Freeable::default());
     for owned in list {
         writer.add(entry(owned));
         if writer.pending_bytes() > 500 {
@@ -87,7 +87,7 @@ fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
     let mut supplied = None;
     for _ in 0..1000 {
         let mut steps = PointSteps::default();
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let sequence = Sequence::new(sequence);
         let hash = KeyHash::of(key);
         let open = table.opened().unwrap();

@@ -118,28 +118,38 @@ impl Cursor for LevelCursor {
         self.settle(false)
     }
 
+    #[inline]
     fn next(&mut self) -> Moved<Missing> {
         if self.entered
             && let Some(cursor) = &mut self.current
         {
             cursor.next()?;
+            if cursor.stands() {
+                return Ok(());
+            }
         }
         self.settle(true)
     }
 
+    #[inline]
     fn previous(&mut self) -> Moved<Missing> {
         if self.entered
             && let Some(cursor) = &mut self.current
         {
             cursor.previous()?;
+            if cursor.stands() {
+                return Ok(());
+            }
         }
         self.settle(false)
     }
 
+    #[inline]
     fn entry(&self) -> Option<Entry<'_>> {
         self.current.as_ref()?.entry()
     }
 
+    #[inline]
     fn stands(&self) -> bool {
         self.current.as_ref().is_some_and(TableCursor::stands)
     }

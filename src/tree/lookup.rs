@@ -239,7 +239,7 @@ pub(crate) fn newest_change(
     above: Sequence,
     supplied: &[Arc<CachedBlock>],
 ) -> Result<Option<Sequence>, Halt<Missing>> {
-    let guard = &crossbeam_epoch::pin();
+    let guard = &crate::epoch::pin();
     let sequence = Sequence::new(u64::MAX);
     let mut lookup = Lookup {
         view,

@@ -37,6 +37,7 @@ fn resident(moved: Moved<Infallible>) -> Moved<Missing> {
 }
 
 impl Source {
+    #[inline]
     fn entry(&self) -> Option<Entry<'_>> {
         match self {
             Self::Memtable(cursor) => cursor.entry(),
@@ -54,6 +55,7 @@ impl Source {
         }
     }
 
+    #[inline]
     fn step(&mut self, direction: Direction) -> Moved<Missing> {
         match (self, direction) {
             (Self::Memtable(cursor), Direction::Forward) => resident(cursor.next()),
@@ -139,11 +141,13 @@ impl Merge {
     }
 
     /// The entry it stands on.
+    #[inline]
     pub(crate) fn entry(&self) -> Option<Entry<'_>> {
         self.sources[*self.order.first()?].entry()
     }
 
     /// On by one entry. After a halt it stands nowhere until the step is made again.
+    #[inline]
     pub(crate) fn step(&mut self) -> Moved<Missing> {
         let Some(front) = self.order.first() else {
             return Ok(());

@@ -14,6 +14,7 @@ pub(crate) mod buffer;
 pub(crate) mod build;
 pub(crate) mod claims;
 pub(crate) mod compaction;
+mod covered;
 pub(crate) mod flush;
 pub(crate) mod level;
 pub(crate) mod lookup;
@@ -190,28 +191,22 @@ impl Tree {
 
     /// Bytes in the active memtable.
     pub(crate) fn active_bytes(&self) -> usize {
-        self.view.load(&crossbeam_epoch::pin()).active.bytes()
+        self.view.load(&crate::epoch::pin()).active.bytes()
     }
 
     /// The oldest log segment that the active memtable needs.
     pub(crate) fn first_segment(&self) -> Option<u64> {
-        self.view
-            .load(&crossbeam_epoch::pin())
-            .active
-            .first_segment()
+        self.view.load(&crate::epoch::pin()).active.first_segment()
     }
 
     /// How many immutable memtables wait to be flushed.
     pub(crate) fn immutables(&self) -> usize {
-        self.view.load(&crossbeam_epoch::pin()).immutables.len()
+        self.view.load(&crate::epoch::pin()).immutables.len()
     }
 
     /// Whether the active memtable has grown to `limit` bytes.
     pub(crate) fn is_full(&self, limit: usize) -> bool {
-        self.view
-            .load(&crossbeam_epoch::pin())
-            .active
-            .is_full(limit)
+        self.view.load(&crate::epoch::pin()).active.is_full(limit)
     }
 
     /// Adds an entry to the active memtable. Commit leader (or recovery) only.
@@ -224,7 +219,7 @@ impl Tree {
         segment: u64,
     ) {
         self.view
-            .load(&crossbeam_epoch::pin())
+            .load(&crate::epoch::pin())
             .active
             .insert(key, sequence, kind, value, segment);
     }
@@ -239,17 +234,14 @@ impl Tree {
         segment: u64,
     ) {
         self.view
-            .load(&crossbeam_epoch::pin())
+            .load(&crate::epoch::pin())
             .active
             .stage(key, sequence, kind, value, segment);
     }
 
     /// Makes what was staged readable. Recovery only.
     pub(crate) fn insert_staged(&self) {
-        self.view
-            .load(&crossbeam_epoch::pin())
-            .active
-            .insert_staged();
+        self.view.load(&crate::epoch::pin()).active.insert_staged();
     }
 
     /// Adds a range tombstone to the active memtable. Commit leader (or recovery) only.
@@ -261,7 +253,7 @@ impl Tree {
         segment: u64,
     ) {
         self.view
-            .load(&crossbeam_epoch::pin())
+            .load(&crate::epoch::pin())
             .active
             .insert_range_tombstone(start, end, sequence, segment);
     }

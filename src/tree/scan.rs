@@ -23,6 +23,7 @@ use crate::tree::view::View;
 use crate::tree::visibility::{Tombstones, Visible};
 
 use trine_io::Mode;
+use trine_platform::block_on;
 
 /// Which rows, and in which order.
 #[derive(Clone, Debug)]
@@ -164,8 +165,19 @@ impl Scan {
         }
     }
 
+    /// [`advance`](Self::advance) on this thread.
+    #[inline]
+    pub(crate) fn advance_sync(&mut self) -> Result<bool> {
+        match self.try_advance() {
+            Ok(on_row) => Ok(on_row),
+            Err(Halt::Needs(_)) => block_on(self.advance(Mode::Blocking)),
+            Err(Halt::Failed(error)) => Err(error),
+        }
+    }
+
     /// On to the next row, if what that takes is resident; else names what is not, and goes on from
     /// there once it was supplied.
+    #[inline]
     pub(crate) fn try_advance(&mut self) -> std::result::Result<bool, Halt<Needed>> {
         let moved = self.step();
         self.done |= matches!(moved, Err(Halt::Failed(_)));
@@ -202,25 +214,27 @@ impl Scan {
     }
 
     /// The row it stands on. Of a scan that leaves blobs: without them.
+    #[inline]
     pub(crate) fn row(&self) -> Option<(&[u8], &[u8])> {
-        let (key, value) = self.whole_row()?;
-        Some(match value {
-            RowValue::Here(value) => (key, value),
-            RowValue::Blob(_) => (key, &[]),
-        })
-    }
-
-    /// The row it stands on, wherever its value lies.
-    pub(crate) fn whole_row(&self) -> Option<(&[u8], RowValue<'_>)> {
         if self.done {
             return None;
         }
-        let (key, _, value) = self.rows.row()?;
+        let (key, _) = self.rows.key()?;
+        match &self.blob {
+            None => Some((key, self.rows.value())),
+            Some(RowBlob::Fetched(bytes)) => Some((key, bytes)),
+            Some(RowBlob::Left(_)) => Some((key, &[])),
+            Some(RowBlob::Wanted(_)) => None,
+        }
+    }
+
+    /// The row it stands on, wherever its value lies.
+    #[inline]
+    pub(crate) fn whole_row(&self) -> Option<(&[u8], RowValue<'_>)> {
+        let (key, value) = self.row()?;
         Some(match &self.blob {
-            None => (key, RowValue::Here(value)),
-            Some(RowBlob::Fetched(bytes)) => (key, RowValue::Here(bytes)),
             Some(RowBlob::Left(value)) => (key, RowValue::Blob(value.clone())),
-            Some(RowBlob::Wanted(_)) => return None,
+            _ => (key, RowValue::Here(value)),
         })
     }
 
@@ -253,7 +267,7 @@ impl Scan {
 
     /// Up to where its rows were handed out.
     fn passed(&self) -> Option<Bound<Vec<u8>>> {
-        match self.rows.row().filter(|_| !self.done) {
+        match self.rows.key().filter(|_| !self.done) {
             // The row was not delivered yet.
             Some((key, ..)) if matches!(self.blob, Some(RowBlob::Wanted(_))) => {
                 Some(Bound::Included(key.to_vec()))
@@ -295,6 +309,7 @@ impl Scan {
         self.back.as_deref()
     }
 
+    #[inline]
     fn step(&mut self) -> Moved<Needed> {
         if self.done {
             return Ok(());
@@ -320,8 +335,9 @@ impl Scan {
         Ok(())
     }
 
+    #[inline]
     fn enter_row(&mut self) -> Result<()> {
-        let Some((key, kind, value)) = self.rows.row() else {
+        let Some((key, kind)) = self.rows.key() else {
             self.done = true;
             return Ok(());
         };
@@ -330,7 +346,7 @@ impl Scan {
             Direction::Reverse => self.plan.range.starts_after(key),
         };
         if kind == Kind::Blob && !self.done {
-            let value = self.view.version.decode_blob(value)?;
+            let value = self.view.version.decode_blob(self.rows.value())?;
             self.blob = Some(if self.fetches {
                 RowBlob::Wanted(value)
             } else {

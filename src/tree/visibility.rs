@@ -77,13 +77,13 @@ pub(crate) struct Visible {
     sequence: Sequence,
     /// Of those sources that have any.
     tombstones: Vec<Tombstones>,
-    /// Forward: the key decided last. Reverse: the key being decided.
+    /// Forward: the key decided last, the row's if it stands on one. Reverse: the key being decided.
     key: Vec<u8>,
     /// Whether `key` holds one.
     has_key: bool,
     /// Reverse: the newest version of `key` so far, if it is not deleted. Kept from row to row for its memory.
     value: Vec<u8>,
-    /// Reverse: what that version is.
+    /// What the row's entry is. Reverse: what that version is.
     kind: Kind,
     /// Whether it stands on a row.
     on_row: bool,
@@ -114,17 +114,12 @@ impl Visible {
         }
     }
 
-    /// On to the next row; forward the first move goes to the first row at or after `from`, in
+    /// On to the next row, if there is one; forward the first move goes to the first row at or after `from`, in
     /// reverse to the last row below it. A halted move is made again with the same `from`.
+    #[inline]
     pub(crate) fn step(&mut self, from: Option<&[u8]>) -> Moved<Missing> {
         if !self.started {
-            self.tombstones
-                .iter()
-                .try_for_each(Tombstones::check_open)?;
-            // Before every version of the key, whichever way it is approached.
-            self.merge
-                .start(from.map(|key| (key, Sequence::new(u64::MAX))))?;
-            self.started = true;
+            self.start(from)?;
         }
         if self.stepping {
             self.step_merge()?;
@@ -135,18 +130,30 @@ impl Visible {
         }
     }
 
-    /// The row it stands on: its key, and what its entry holds, which is not the value if that is in a
-    /// blob file.
-    pub(crate) fn row(&self) -> Option<(&[u8], Kind, &[u8])> {
-        if !self.on_row {
-            return None;
-        }
+    #[cold]
+    fn start(&mut self, from: Option<&[u8]>) -> Moved<Missing> {
+        self.tombstones
+            .iter()
+            .try_for_each(Tombstones::check_open)?;
+        // Before every version of the key, whichever way it is approached.
+        self.merge
+            .start(from.map(|key| (key, Sequence::new(u64::MAX))))?;
+        self.started = true;
+        Ok(())
+    }
+
+    /// The key of the row it stands on, and what kind of entry holds it.
+    #[inline]
+    pub(crate) fn key(&self) -> Option<(&[u8], Kind)> {
+        self.on_row.then_some((&self.key, self.kind))
+    }
+
+    /// What the entry of the row holds, which is not the value if that is in a blob file.
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
         match self.direction {
-            Direction::Forward => {
-                let entry = self.merge.entry()?;
-                Some((entry.key, entry.kind, entry.value))
-            }
-            Direction::Reverse => Some((&self.key, self.kind, &self.value)),
+            Direction::Forward => self.merge.entry().map_or(&[], |entry| entry.value),
+            Direction::Reverse => &self.value,
         }
     }
 
@@ -164,6 +171,7 @@ impl Visible {
         self.merge.supply(loaded);
     }
 
+    #[inline]
     fn step_merge(&mut self) -> Moved<Missing> {
         self.stepping = true;
         self.merge.step()?;
@@ -173,26 +181,22 @@ impl Visible {
 
     fn step_forward(&mut self) -> Moved<Missing> {
         if self.on_row {
-            if let Some(entry) = self.merge.entry() {
-                self.key.clear();
-                self.key.extend_from_slice(entry.key);
-                self.has_key = true;
-            }
             self.on_row = false;
             self.step_merge()?;
         }
         while let Some(entry) = self.merge.entry() {
             let decided = self.has_key && entry.key == self.key.as_slice();
             if !decided && entry.sequence <= self.sequence {
-                if entry.kind != Kind::Tombstone
-                    && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence)
-                {
-                    self.on_row = true;
-                    return Ok(());
-                }
                 self.key.clear();
                 self.key.extend_from_slice(entry.key);
                 self.has_key = true;
+                if entry.kind != Kind::Tombstone
+                    && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence)
+                {
+                    self.kind = entry.kind;
+                    self.on_row = true;
+                    return Ok(());
+                }
             }
             self.step_merge()?;
         }

@@ -9,8 +9,12 @@ use crate::error::Result;
 use crate::record::{LIVES, SECTOR_BYTES};
 use crate::wal::segment_name;
 
-/// How much is written at once to fill a file.
-const PIECE_BYTES: u64 = 1 << 20;
+/// How much is written at once to fill a file: a page, as the page cache keeps for good the unit in which a file was
+/// first written, and a synced commit pays for the size of the unit that it touches.
+const PIECE_BYTES: u64 = 4 << 10;
+
+/// How much is filled before the disk is asked to begin with it.
+const WRITEBACK_BYTES: u64 = 1 << 20;
 
 /// A segment's file that was not written to yet.
 #[derive(Debug)]
@@ -108,14 +112,18 @@ impl Prepared {
 }
 
 async fn fill(storage: &Storage, file: &File, bytes: u64, mode: Mode) -> trine_io::Result<()> {
+    let mut begun = 0;
     let mut at = 0;
     let mut piece = Vec::new();
     while at < bytes {
         let length = PIECE_BYTES.min(bytes - at);
         piece.resize(usize::try_from(length).unwrap_or_default(), 0);
         piece = file.write_at(mode, at, piece).await?;
-        file.start_writeback(at, length);
         at += length;
+        if at - begun >= WRITEBACK_BYTES {
+            file.start_writeback(begun, at - begun);
+            begun = at;
+        }
     }
     if bytes > 0 {
         file.sync_all(mode).await?;
