@@ -1,13 +1,13 @@
 //! What reads cost that find nothing in memory: one by one, many tasks at once, many keys at once.
 //!
 //! ```sh
-//! cargo run --release --example cold_reads -- DIRECTORY [ROUNDS]
+//! cargo run --release --example cold_reads -- DIRECTORY [ROUNDS [BLOCK_BYTES]]
 //! ```
 //!
 //! Before each pass all files leave the page cache and the database is opened anew; no pass reads a block twice. Each
 //! round takes all passes in turn:
 //!
-//! - `pread`: a bare loop of reads of 4 KiB out of the same files, one thread: the floor
+//! - `pread`: a bare loop of reads of a block's size out of the same files, one thread: the floor
 //! - `single`: one key after the other, by the calling thread or by one task
 //! - `tasks`: 32 tasks on two threads of an executor, beside one that wakes every millisecond: how late that is.
 //!   `inline` calls the blocking read inside the tasks
@@ -39,8 +39,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const VALUE_BYTES: usize = 1000;
 const ROWS: u64 = 600_000;
 /// Rows from one key that is read to the next: more than a block has.
-const APART: u64 = 8;
-const BLOCK_BYTES: usize = 4096;
+const APART: u64 = 20;
 const TICK: Duration = Duration::from_millis(1);
 const TASKS: u64 = 32;
 const KEYS: usize = 64;
@@ -52,11 +51,16 @@ fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let place = PathBuf::from(arguments.next().ok_or("a directory, please")?).join("cold_reads");
     let rounds: u64 = arguments.next().map_or(Ok(3), |rounds| rounds.parse())?;
+    let block_bytes = match arguments.next() {
+        Some(bytes) => bytes.parse()?,
+        None => BucketOptions::DEFAULT_BLOCK_BYTES,
+    };
     drop(fs::remove_dir_all(&place));
-    load(&place)?;
+    load(&place, block_bytes)?;
     for round in 0..rounds {
         println!("round {round}");
-        bare(&place, round)?;
+        bare(&place, round, block_bytes)?;
+        timer_alone();
         let (threads, ring) = (
             RuntimeOptions::native_threads(),
             RuntimeOptions::platform_io(),
@@ -109,8 +113,10 @@ fn key(row: u64) -> [u8; 8] {
     row.to_be_bytes()
 }
 
-fn load(place: &Path) -> Outcome<()> {
-    let db = Db::open_sync(options(place, RuntimeOptions::default()))?;
+fn load(place: &Path, block_bytes: usize) -> Outcome<()> {
+    let mut options = options(place, RuntimeOptions::default());
+    options.default_bucket_options.block_bytes = block_bytes;
+    let db = Db::open_sync(options)?;
     let mut random = Random::new(1);
     for start in (0..ROWS).step_by(1000) {
         let mut batch = WriteBatch::new();
@@ -218,22 +224,22 @@ fn percentiles(mut times: Vec<Duration>) -> [f64; 2] {
     })
 }
 
-fn bare(place: &Path, round: u64) -> Outcome<()> {
+fn bare(place: &Path, round: u64, block_bytes: usize) -> Outcome<()> {
     let files = files(place)?;
     drop(cold(place, RuntimeOptions::default(), &[])?);
     let mut random = Random::new(!round);
     let mut latencies = Vec::new();
-    let mut bytes = [0; BLOCK_BYTES];
+    let mut bytes = vec![0; block_bytes];
     let started = Started::now();
     for _ in 0..4_000 {
         let file = &files[usize::try_from(random.below(files.len() as u64))?];
-        let blocks = file.metadata()?.len() / BLOCK_BYTES as u64;
-        let offset = random.below(blocks) * BLOCK_BYTES as u64;
+        let blocks = file.metadata()?.len() / block_bytes as u64;
+        let offset = random.below(blocks) * block_bytes as u64;
         let start = Instant::now();
         read_exact_at(file, &mut bytes, offset)?;
         latencies.push(start.elapsed());
     }
-    report("pread of 4 KiB", 4_000, started, latencies);
+    report("pread", 4_000, started, latencies);
     Ok(())
 }
 
@@ -322,15 +328,7 @@ fn tasks(name: &str, place: &Path, runtime: RuntimeOptions, round: u64) -> Outco
         .collect();
     let timer = executor.spawn({
         let next = Arc::clone(&next);
-        async move {
-            let mut late = Vec::new();
-            while next.load(Relaxed) < READS {
-                let due = Instant::now() + TICK;
-                smol::Timer::at(due).await;
-                late.push(due.elapsed());
-            }
-            late
-        }
+        async move { ticks(|| next.load(Relaxed) < READS).await }
     });
     let (latencies, late) = smol::block_on(executor.run(async {
         let mut latencies = Vec::new();
@@ -347,12 +345,33 @@ fn tasks(name: &str, place: &Path, runtime: RuntimeOptions, round: u64) -> Outco
     );
     drop(stop);
     drop(other.join());
+    report_timer("", late);
+    Ok(rate)
+}
+
+/// How late a timer of a millisecond is, again and again.
+async fn ticks(go_on: impl Fn() -> bool) -> Vec<Duration> {
+    let mut late = Vec::new();
+    while go_on() {
+        let due = Instant::now() + TICK;
+        smol::Timer::at(due).await;
+        late.push(due.elapsed());
+    }
+    late
+}
+
+fn report_timer(what: &str, late: Vec<Duration>) {
     let [p50, p99] = percentiles(late);
     println!(
-        "{:28} timer late by {:.0} us at p50, {:.0} us at p99",
-        "",
+        "{what:28} timer late by {:.0} us at p50, {:.0} us at p99",
         p50 * 1e6,
         p99 * 1e6
     );
-    Ok(rate)
+}
+
+/// The same without anything beside it.
+fn timer_alone() {
+    let end = Instant::now() + Duration::from_secs(1);
+    let late = smol::block_on(ticks(|| Instant::now() < end));
+    report_timer("nothing else", late);
 }
