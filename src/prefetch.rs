@@ -5,7 +5,7 @@
 //! Contract of the unsafe code: the instruction does not fault and changes no state that a program sees.
 
 #![cfg_attr(
-    prefetch_x86,
+    all(prefetch_x86, not(miri)),
     expect(
         unsafe_code,
         reason = "the instruction has no safe name; measured in docs/benchmarks/journal.md"
