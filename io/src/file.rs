@@ -132,6 +132,8 @@ impl File {
         match &self.0 {
             Backend::Memory(_) => true,
             Backend::Portable(file) => file.will_need(offset, length),
+            #[cfg(image)]
+            Backend::Image(_) => false,
             #[cfg(feature = "simulation")]
             Backend::Simulated(_) => false,
         }
