@@ -41,7 +41,7 @@ const LAYERS: [&[&str]; 9] = [
         "testing",
     ],
     &["block", "filter", "record"],
-    &["residency", "cache"],
+    &["slab", "residency", "cache"],
     &["table", "wal", "manifest", "blob"],
     &["tree"],
     &["commit"],
