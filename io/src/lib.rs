@@ -58,6 +58,7 @@ mod offload;
 mod opfs;
 mod portable;
 mod reads;
+mod region;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod storage;
@@ -74,5 +75,6 @@ pub use error::{Error, LockRefusal, Operation, Result};
 pub use file::{File, Warmth};
 pub use lock::Lock;
 pub use metrics::{OffloadStats, OperationStats, Stats};
+pub use region::Region;
 pub use storage::{Capabilities, Mode, PortableOptions, Storage};
 pub use writable_map::WritableMap;
