@@ -56,7 +56,7 @@ const LAYERS: [&[&str]; 9] = [
         "write_batch",
     ],
     // The whole engine under test.
-    &["simulation"],
+    &["simulation", "fuzzing"],
 ];
 
 /// Only these may touch files, threads and clocks of the host by themselves.
