@@ -1,7 +1,5 @@
 //! Looking at a database as a whole: its buckets, the size of a range, whether every byte is right.
 
-use std::sync::Arc;
-
 use trine_io::Mode;
 use trine_platform::block_on;
 
@@ -9,7 +7,6 @@ use crate::db::bucket::BucketName;
 use crate::db::{Core, Db};
 use crate::error::Result;
 use crate::key::KeyRange;
-use crate::table::Table;
 use crate::tree::Tree;
 
 /// What [`Db::verify`] read.
@@ -113,21 +110,6 @@ pub(crate) fn approximate_size(tree: &Tree, range: &KeyRange) -> u64 {
         .tables()
         .filter(|table| table.meta().overlaps(range));
     tables
-        .map(|table| bytes_within(table, &start, end.as_deref()))
+        .map(|table| block_on(table.bytes_within(&start, end.as_deref(), Mode::Blocking)))
         .sum()
-}
-
-/// About how many bytes of the table hold the keys from `start` to before `end`. Only what lies at an end of
-/// the range has to be looked up; of a table that cannot be opened for that, half is as good a guess as any.
-fn bytes_within(table: &Arc<Table>, start: &[u8], end: Option<&[u8]>) -> u64 {
-    let meta = table.meta();
-    let whole = start <= meta.smallest.as_slice() && end.is_none_or(|end| meta.ends_before(end));
-    if whole {
-        return meta.bytes;
-    }
-    let Ok(open) = block_on(table.open(Mode::Blocking)) else {
-        return meta.bytes / 2;
-    };
-    let to = end.map_or(meta.bytes, |end| open.approximate_offset(end));
-    to.saturating_sub(open.approximate_offset(start))
 }

@@ -370,14 +370,10 @@ fn scans_and_lookups_get_on_without_map_and_cache() {
         let sequence = snapshot.read_sequence();
         for key in 0..62_u8 {
             let get = |view: &View| {
-                block_on(get_in_view(
-                    view,
-                    &[b'k', key],
-                    sequence,
-                    None,
-                    MODE,
-                    |value| Ok(value.into_vec()),
-                ))
+                get_in_view(view, &[b'k', key], sequence, MODE, |value| {
+                    Ok(value.into_vec())
+                })
+                .here()
                 .unwrap()
             };
             assert_eq!(get(&bare), get(&mapped), "{key} at {sequence:?}");

@@ -214,6 +214,30 @@ impl Table {
         Ok(OpenTable::new(self, self.set(opened)))
     }
 
+    /// About how many bytes of the table hold the keys from `start` to before `end`. Only what lies at an end of
+    /// the range has to be looked up; of a table that cannot be opened for that, half is as good a guess as any.
+    pub(crate) async fn bytes_within(
+        self: &Arc<Self>,
+        start: &[u8],
+        end: Option<&[u8]>,
+        mode: Mode,
+    ) -> u64 {
+        let meta = &self.meta;
+        if meta.ends_before(start) || end.is_some_and(|end| end <= meta.smallest.as_slice()) {
+            return 0;
+        }
+        let whole =
+            start <= meta.smallest.as_slice() && end.is_none_or(|end| meta.ends_before(end));
+        if whole {
+            return meta.bytes;
+        }
+        let Ok(open) = self.open(mode).await else {
+            return meta.bytes / 2;
+        };
+        let to = end.map_or(meta.bytes, |end| open.approximate_offset(end));
+        to.saturating_sub(open.approximate_offset(start))
+    }
+
     /// Of several that open it at the same time the first one's file stays.
     fn set(&self, opened: Opened) -> &Opened {
         let mut is_first = false;

@@ -39,7 +39,7 @@ fn options(compression: Codec, block_bytes: usize) -> TableOptions {
 fn write(options: &TableOptions, list: &[Owned], fragments: Fragments) -> (Vec<u8>, TableMeta) {
     let mut writer = TableWriter::new(7, options.clone());
     let mut bytes = Vec::new();
-    writer.add_tombstones(fragments);
+    writer.add_tombstones(fragments, Freeable::default());
     for owned in list {
         writer.add(entry(owned));
         if writer.pending_bytes() > 500 {

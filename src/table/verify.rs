@@ -76,6 +76,9 @@ impl Table {
         } = seen;
         recount.bound(key, &parts.tombstones);
         recount.extractor = parts.properties.extractor.clone();
+        // What other tables and readers were there is not in the table.
+        recount.superseded = parts.properties.superseded;
+        recount.covered = parts.properties.covered;
         if aligned(end) == Some(parts.tail_start) && recount == parts.properties {
             Ok(())
         } else {

@@ -14,6 +14,7 @@ pub(crate) mod buffer;
 pub(crate) mod build;
 pub(crate) mod claims;
 pub(crate) mod compaction;
+mod covered;
 pub(crate) mod flush;
 pub(crate) mod level;
 pub(crate) mod lookup;

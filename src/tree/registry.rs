@@ -30,6 +30,12 @@ impl Trees {
         self.by_id.values()
     }
 
+    /// All of them, those from `id` on first.
+    pub(crate) fn iter_from(&self, id: BucketId) -> impl Iterator<Item = &Arc<Tree>> {
+        let (from, before) = (self.by_id.range(id..), self.by_id.range(..id));
+        from.chain(before).map(|(_, tree)| tree)
+    }
+
     /// A number that no tree of the set has had.
     pub(crate) fn next_id(&self) -> BucketId {
         BucketId(self.next)

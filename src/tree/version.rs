@@ -198,6 +198,14 @@ impl Version {
         tables.iter().find(|table| table.meta().number == number)
     }
 
+    /// The tables that may hold `key`, those with newer entries first.
+    #[inline]
+    pub(crate) fn tables_over(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Table>> {
+        let newest = self.level(0).iter();
+        let newest = newest.filter(move |table| table.meta().spans(key));
+        newest.chain((1..self.depth()).filter_map(move |level| self.find(level, key)))
+    }
+
     /// The one table of a sorted level that may hold `key`.
     pub(crate) fn find<'a>(&'a self, level: usize, key: &[u8]) -> Option<&'a Arc<Table>> {
         let tables = &self.levels[level];
