@@ -54,6 +54,7 @@ mod hash;
 mod internal_key;
 mod key;
 mod manifest;
+mod open_files;
 mod prefetch;
 mod range_tombstone;
 mod read_counters;

@@ -201,8 +201,9 @@ macro_rules! point_methods {
             self.range_reverse_sync(range)?.next_sync().transpose()
         }
 
-        /// About how many bytes the keys of `range` and their values take in table files, to the size of
-        /// a block at either end. Memtables are not counted.
+        /// About how many bytes the keys of `range` and their values take in files, to the size of
+        /// a block at either end; values in blob files as if all of a table were of one length. Memtables
+        /// are not counted.
         ///
         /// # Cost
         /// Two index searches for each table at an end of the range, which are opened on this thread if they
