@@ -26,6 +26,7 @@ use crate::filter::{bloom, prefix};
 use crate::hash::KeyHash;
 use crate::key::KeyRange;
 use crate::manifest::{ManifestState, VersionEdit};
+use crate::open_files::OpenFiles;
 use crate::options::{
     BucketOptions, CompressionProfile, DbOptions, DurabilityMode, PrefixFilterPolicy, WriteOptions,
 };
@@ -255,7 +256,8 @@ pub fn blob(input: &[u8]) {
             bytes: input.len() as u64,
         };
         let cache = Arc::new(BlockCache::new(4096));
-        let Ok(file) = block_on(BlobFile::open(&file, &meta, &cache, MODE)) else {
+        let files = Arc::new(OpenFiles::new(storage.clone(), cache, usize::MAX));
+        let Ok(file) = block_on(BlobFile::open_in(&file, &meta, &files, MODE)) else {
             continue;
         };
         let mut offset = 24;
@@ -457,10 +459,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the corpus lies beside the sources"
-    )]
     fn every_input_of_the_corpus_is_survived() {
         type Target = (&'static str, fn(&[u8]));
         let targets: [Target; 8] = [
@@ -477,8 +475,9 @@ mod tests {
             let seeds = seeds().into_iter().filter(|(of, _, _)| *of == name);
             seeds.for_each(|(_, _, input)| target(&input));
             let path = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-            for entry in std::fs::read_dir(path).unwrap() {
-                target(&std::fs::read(entry.unwrap().path()).unwrap());
+            let corpus = Storage::portable(path.as_ref());
+            for name in block_on(corpus.list(MODE)).unwrap() {
+                target(&block_on(corpus.read_file(MODE, &name, u64::MAX)).unwrap());
             }
         }
     }

@@ -9,10 +9,11 @@ use crate::block::frame::BlockHandle;
 use crate::cache::BlockCache;
 use crate::error::Error;
 use crate::file_name::table_name;
+use crate::open_files::OpenFiles;
 use crate::table::footer::{FOOTER_BYTES, Footer};
 use crate::table::index::{Index, IndexLayout};
 use crate::table::properties::Properties;
-use crate::table::{Table, TableFiles, tombstones};
+use crate::table::{Table, tombstones};
 
 /// Reads `input` as each part, and as table 1.
 pub(crate) fn table(input: &[u8]) {
@@ -40,7 +41,7 @@ pub(crate) fn table(input: &[u8]) {
         let file = storage.create(Mode::Blocking, &name).await?;
         file.write_at(Mode::Blocking, 0, input.to_vec()).await?;
         let cache = Arc::new(BlockCache::new(4096));
-        let files = Arc::new(TableFiles::new(storage.clone(), cache, usize::MAX));
+        let files = Arc::new(OpenFiles::new(storage.clone(), cache, usize::MAX));
         let table = Table::open_in(&file, &meta, &files, Mode::Blocking).await?;
         let no_blob = |_| Err(Error::invalid_options("none"));
         table.verify(no_blob, Mode::Blocking).await

@@ -55,7 +55,7 @@ fn key(number: usize) -> Vec<u8> {
 /// Some compress well and some do not; some lie in blob files, some are empty.
 fn value(number: usize) -> Vec<u8> {
     let length = [3, 0, 40, 120, 7, 350, 900][number % 7];
-    let mut state = number as u32;
+    let mut state = u32::try_from(number).unwrap_or_default();
     let next = |_| {
         if number.is_multiple_of(2) {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

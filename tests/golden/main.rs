@@ -11,7 +11,7 @@
 use std::fs;
 use std::path::Path;
 
-use trine_kv::{Bucket, Db, DbOptions, Direction, KeyRange, Result};
+use trine_kv::{Bucket, BucketName, Db, DbOptions, Direction, KeyRange, Result};
 
 mod contents;
 #[path = "../common/place.rs"]
@@ -49,7 +49,7 @@ fn bucket(db: &Db, name: &str) -> Result<Bucket> {
 fn check(db: &Db, expected: &[(&str, Rows)]) -> Result<()> {
     // In order; the default bucket is not among them.
     let names = expected.iter().skip(1).map(|(name, _)| *name);
-    assert!(db.bucket_names().iter().map(|name| name.as_str()).eq(names));
+    assert!(db.bucket_names().iter().map(BucketName::as_str).eq(names));
     for (name, rows) in expected {
         let bucket = bucket(db, name)?;
         for direction in [Direction::Forward, Direction::Reverse] {
