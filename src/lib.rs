@@ -47,6 +47,9 @@ mod epoch;
 mod file_kind;
 mod file_name;
 mod filter;
+#[cfg(all(any(fuzzing, test), not(loom)))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hash;
 mod internal_key;
 mod key;

@@ -51,8 +51,6 @@ pub(crate) struct Manifest {
     records: RecordWriter,
     /// Rolled over at this length.
     roll_over_at: u64,
-    /// Something follows the last valid record.
-    torn: bool,
     /// The last record, if nothing that was read proves that it is on disk.
     unproven: Vec<u8>,
     poison: Poison,
@@ -260,7 +258,6 @@ impl Manifest {
         Ok(Self {
             storage: storage.clone(),
             access: Access::Write,
-            torn: false,
             unproven: Vec::new(),
             file,
             number,
@@ -362,8 +359,6 @@ impl Manifest {
             state,
             records: RecordWriter::new(salt, length),
             roll_over_at: roll_over_at(snapshot_bytes),
-            // Zeros are a clean end, yet a record written over them could be cut by the end of its process.
-            torn: length < bytes.len() as u64,
             unproven: unproven.to_vec(),
             poison: Poison::default(),
         })
@@ -381,16 +376,14 @@ impl Manifest {
             .open_write(mode, &manifest_name(self.number))
             .await?;
         let end = self.records.offset();
-        if self.torn {
-            file.set_len(mode, end).await?;
-        }
+        // Also where nothing seems to follow: an earlier cut may be in the cache only, likewise.
+        file.set_len(mode, end).await?;
         let unproven = std::mem::take(&mut self.unproven);
         let start = end.saturating_sub(unproven.len() as u64);
         file.write_at(mode, start, unproven).await?;
         file.sync_all(mode).await?;
         self.storage.sync_directory(mode).await?;
         self.file = file;
-        self.torn = false;
         self.access = Access::Write;
         Ok(())
     }

@@ -232,7 +232,10 @@ impl Explorer<'_> {
         let simulation = Simulation::new(disk.clone(), 0);
         let steps = match self.recover(&simulation, moment) {
             Ok(steps) => steps,
-            Err(found) => panic!("{}, {moment:?}: {found}\n{crash}", self.name),
+            Err(found) => panic!(
+                "{}, state {}, {moment:?}: {found}\n{crash}",
+                self.name, self.found.points
+            ),
         };
         if crash.number < DEPTH {
             self.cut_everywhere(disk, &steps, &|_| moment, Some(crash));

@@ -14,6 +14,8 @@
 
 mod cursor;
 mod footer;
+#[cfg(all(any(fuzzing, test), not(loom)))]
+pub(crate) mod fuzzing;
 mod handle;
 mod index;
 mod lookup;

@@ -368,8 +368,9 @@ impl Progress {
 
 /// Makes the end that a replay found safe to build on: cuts off what is torn or unused, empties the segments that
 /// go with it, and makes the rest durable. To sync it would prove nothing: where its writer's sync failed, the
-/// operating system shows bytes that are not on disk and takes them for written. So what no mark proves is
-/// written again. To be called before a new segment is written to, because that says that all before it is on disk.
+/// operating system shows bytes, and lengths, that are not on disk and takes them for written. So what no mark proves
+/// is written again, and a length is set again though it seems to be right. To be called before a new segment is
+/// written to, because that says that all before it is on disk.
 ///
 /// # Errors
 /// `Io`; the next open replays and cuts again.
@@ -381,6 +382,7 @@ pub(crate) async fn cut_tail(storage: &Storage, replayed: &Replayed, mode: Mode)
     let tail = replayed.tail;
     for number in &replayed.unused {
         let file = storage.open_write(mode, &segment_name(*number)).await?;
+        file.set_len(mode, file.len(mode).await?).await?;
         file.sync_all(mode).await?;
     }
     for number in &replayed.unsynced {
@@ -404,11 +406,8 @@ async fn settle(
     mode: Mode,
 ) -> Result<()> {
     let file = storage.open_write(mode, &segment_name(number)).await?;
-    let mut end = file.len(mode).await?;
-    if let Some(length) = length.filter(|length| *length < end) {
-        file.set_len(mode, length).await?;
-        end = length;
-    }
+    let end = file.len(mode).await?.min(length.unwrap_or(u64::MAX));
+    file.set_len(mode, end).await?;
     let unproven = usize::try_from(end.saturating_sub(proven)).unwrap_or(usize::MAX);
     let bytes = file.read_at(mode, proven, unproven).await?;
     file.write_at(mode, proven, bytes).await?;

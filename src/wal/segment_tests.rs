@@ -1,7 +1,7 @@
 //! Logs of several segments, some in files that were segments before: what survives a power loss.
 
 use proptest::prelude::*;
-use trine_io::simulation::{Failure, Simulation};
+use trine_io::simulation::{Failure, Faults, Simulation};
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
@@ -336,4 +336,55 @@ fn after_a_failed_sync_of_the_segment_that_was_left_nothing_is_written() {
     assert!(life.log.push_commit(Sequence::new(5), b"x").is_err());
     assert!(block_on(life.log.sync(MODE)).is_err());
     assert!(life.log.check().is_err());
+}
+
+#[test]
+fn a_cut_whose_sync_failed_is_made_again_by_the_next_opening() {
+    // Any operation of the first repair, several times: what a failed sync leaves on the disk is up to chance.
+    for round in 0..60 {
+        let (simulation, storage) = simulated();
+        let prepared = block_on(Prepared::create(&storage, 1, 0, MODE)).unwrap();
+        let mut segment =
+            block_on(SegmentWriter::start(prepared, start(6, 0, true), MODE)).unwrap();
+        for sequence in [6, 7] {
+            segment
+                .push_commit(Sequence::new(sequence), &batch(sequence))
+                .unwrap();
+        }
+        block_on(segment.write(true, MODE)).unwrap();
+        let file = block_on(storage.open_write(MODE, &segment_name(1))).unwrap();
+        // Of the second commit a sector never arrived.
+        block_on(file.write_at(MODE, 1024, vec![0; SECTOR_BYTES])).unwrap();
+        block_on(file.sync_all(MODE)).unwrap();
+        for _ in 0..round {
+            // Other seeds, so to speak.
+            fail_next(&simulation, 1, Failure::Io);
+            drop(block_on(storage.sync_directory(MODE)));
+            drop(block_on(storage.create(MODE, "other")));
+            drop(block_on(storage.remove(MODE, "other")));
+        }
+        let (_, found) = replayed(&storage, 1..=1).unwrap();
+        let failing = Faults::Numbered {
+            first: simulation.operations() + round % 6,
+            count: 1,
+            failure: Failure::Io,
+        };
+        simulation.set_faults(failing);
+        drop(block_on(cut_tail(&storage, &found, MODE)));
+        simulation.set_faults(Faults::None);
+        let (sequences, found) = replayed(&storage, 1..=1).unwrap();
+        block_on(cut_tail(&storage, &found, MODE)).unwrap();
+        let disk = simulation.disk().power_loss(&mut |_| false);
+        let left = disk
+            .file("here", &segment_name(1))
+            .map(|file| disk.bytes(file).len());
+        assert_eq!(
+            (sequences, left),
+            (
+                vec![6],
+                found.tail.map(|tail| usize::try_from(tail.length).unwrap())
+            ),
+            "{round}"
+        );
+    }
 }
