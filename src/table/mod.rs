@@ -15,6 +15,7 @@
 mod cursor;
 mod footer;
 mod handle;
+mod held;
 mod index;
 mod lookup;
 mod meta;
@@ -22,6 +23,7 @@ mod missing;
 mod parts;
 mod properties;
 mod reader;
+mod run;
 #[cfg(test)]
 mod tests;
 mod tombstones;
@@ -34,4 +36,5 @@ pub(crate) use lookup::{Found, Lent};
 pub(crate) use meta::TableMeta;
 pub(crate) use missing::{Loaded, Missing};
 pub(crate) use reader::OpenTable;
+pub(crate) use run::Run;
 pub(crate) use writer::{TableOptions, TableWriter};
