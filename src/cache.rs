@@ -345,7 +345,7 @@ impl Slots {
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        let guard = &crossbeam_epoch::pin();
+        let guard = &crate::epoch::pin();
         let mut taken = Vec::new();
         let mut ring = self.cache.ring();
         for slot in &*self.array {
@@ -404,7 +404,7 @@ mod tests {
     /// Runs what was deferred, as far as no other test's guard is in the way.
     fn until_freed(block: &Weak<CachedBlock>) {
         while block.strong_count() > 0 {
-            crossbeam_epoch::pin().flush();
+            crate::epoch::pin().flush();
             std::thread::yield_now();
         }
     }
@@ -414,7 +414,7 @@ mod tests {
         let cache = Arc::new(BlockCache::new(10_000));
         let slots = Slots::new(&cache, 100);
         let other = Slots::new(&cache, 1);
-        let guard = &crossbeam_epoch::pin();
+        let guard = &crate::epoch::pin();
         other.insert(block(2, 0, 100), guard);
         let alone = cache.bytes();
         for number in 0..100 {
@@ -435,7 +435,7 @@ mod tests {
     fn a_slot_keeps_its_first_block() {
         let cache = Arc::new(BlockCache::new(10_000));
         let slots = Slots::new(&cache, 1);
-        let guard = &crossbeam_epoch::pin();
+        let guard = &crate::epoch::pin();
         let first = slots.insert(block(1, 0, 10), guard).share();
         let second = slots.insert(block(1, 0, 10), guard).share();
         assert!(Arc::ptr_eq(&first, &second));
@@ -445,7 +445,7 @@ mod tests {
     fn without_a_budget_a_block_lives_as_long_as_its_guard_or_its_shares() {
         let cache = Arc::new(BlockCache::new(0));
         let slots = Slots::new(&cache, 1);
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let loan = slots.insert(block(1, 0, 10), &guard);
         assert!(slots.get(0, &guard).is_none());
         assert_eq!(value(loan), [0; 10]);
@@ -466,7 +466,7 @@ mod tests {
             .map(|number| {
                 let block = block(1, number, 500);
                 let weak = Arc::downgrade(&block);
-                slots.insert(block, &crossbeam_epoch::pin());
+                slots.insert(block, &crate::epoch::pin());
                 weak
             })
             .collect();
@@ -483,7 +483,7 @@ mod tests {
                 let (cache, shared) = (&cache, &shared);
                 scope.spawn(move || {
                     for round in 0..2_000u32 {
-                        let guard = &crossbeam_epoch::pin();
+                        let guard = &crate::epoch::pin();
                         let number = (round * 7 + thread * 13) % 64;
                         let loan = shared
                             .get(number, guard)

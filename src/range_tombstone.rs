@@ -88,7 +88,12 @@ impl Fragments {
     }
 
     /// The newest tombstone not above `at` that covers `key`.
+    #[inline]
     pub(crate) fn covering(&self, key: &[u8], at: Sequence) -> Option<Sequence> {
+        // Most tables have none.
+        if self.is_empty() {
+            return None;
+        }
         let fragment = self.find(key)?;
         let first = fragment
             .sequences
@@ -142,6 +147,22 @@ impl Fragments {
             })
         });
         Self(clipped.collect())
+    }
+
+    /// What is covered, as ranges with gaps between them; `None` for an end means no end.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let adjacent = |left: &Fragment, right: &Fragment| left.end == right.start;
+        self.0.chunk_by(adjacent).filter_map(|span| {
+            let (first, last) = (span.first()?, span.last()?);
+            let end = (!last.end.is_empty()).then_some(last.end.as_slice());
+            Some((first.start.as_slice(), end))
+        })
+    }
+
+    /// The newest sequence of all.
+    pub(crate) fn newest(&self) -> Option<Sequence> {
+        let newest = |fragment: &Fragment| fragment.sequences.first().copied();
+        self.0.iter().filter_map(newest).max()
     }
 
     /// The fragment over `key`.
@@ -213,6 +234,9 @@ mod tests {
             let clipped = fragments.clip(&[8], Some(&[16]));
             prop_assert_eq!(clipped.covering(&[key], at), newest.filter(|_| (8..16).contains(&key)));
             prop_assert_eq!(&Fragments::build(fragments.tombstones()), &fragments);
+            let spanned = fragments.spans().any(|(start, end)| start <= &[key][..] && end.is_none_or(|end| &[key][..] < end));
+            prop_assert_eq!(spanned, covering().next().is_some());
+            prop_assert_eq!(fragments.newest(), fragments.tombstones().map(|tombstone| tombstone.sequence).max());
             prop_assert!(fragments.as_slice().windows(2).all(|pair| !pair[0].end.is_empty() && pair[0].end <= pair[1].start));
         }
     }

@@ -72,7 +72,7 @@ impl Core {
         }
     }
 
-    /// Compacts towards `goal` in every bucket, up to `units` units.
+    /// Compacts towards `goal` in every bucket by turns, up to `units` units.
     pub(crate) async fn compact_units(
         &self,
         goal: &Goal,
@@ -81,27 +81,26 @@ impl Core {
         mode: Mode,
     ) -> Result<MaintenanceOutcome> {
         let mut outcome = MaintenanceOutcome::default();
-        let trees = self.trees.load();
-        for tree in trees.iter() {
-            while outcome.compactions < units {
-                let unit = self.compact_once(tree, goal, when, mode).await;
-                if !matches!(unit, Ok(Unit::Idle | Unit::Busy)) {
-                    // Workers may have wanted what it had claimed; also if it failed.
-                    self.maintenance.ring();
-                }
-                match unit? {
-                    Unit::Done => outcome.compactions += 1,
-                    Unit::Idle => break,
-                    Unit::Busy => {
-                        outcome.busy = true;
-                        break;
-                    }
-                }
+        let mut waiting = self.compacted.order(&self.trees.load());
+        while outcome.compactions < units
+            && let Some(tree) = waiting.pop_front()
+        {
+            let unit = self.compact_once(&tree, goal, when, mode).await;
+            if !matches!(unit, Ok(Unit::Idle | Unit::Busy)) {
+                // Workers may have wanted what it had claimed; also if it failed.
+                self.maintenance.ring();
+                self.compacted.served(tree.id());
             }
-            if outcome.compactions == units && !outcome.budget_exhausted {
-                outcome.budget_exhausted = self.is_due(tree, goal);
+            match unit? {
+                Unit::Done => {
+                    outcome.compactions += 1;
+                    waiting.push_back(tree);
+                }
+                Unit::Idle => {}
+                Unit::Busy => outcome.busy = true,
             }
         }
+        outcome.budget_exhausted = waiting.iter().any(|tree| self.is_due(tree, goal));
         Ok(outcome)
     }
 
@@ -168,10 +167,19 @@ impl Core {
         goal: &Goal,
     ) -> Result<(Pick, Option<Job<'a>>)> {
         let mut version = None;
+        let mut awaited = None;
         let (pick, claim) = persistent.claims.claim(tree.id(), |claimed| {
             let now = version.insert(tree.pin().version);
-            self.picker(tree, now, claimed).pick(goal)
+            let picker = self.picker(tree, now, claimed);
+            let pick = picker.pick(goal);
+            if pick == Pick::Nothing {
+                awaited = picker.awaited();
+            }
+            pick
         });
+        if let Some(sequence) = awaited {
+            self.pins.ring_above(sequence);
+        }
         let (Pick::Job(compaction), Some(claim), Some(version)) = (&pick, claim, version) else {
             return Ok((pick, None));
         };

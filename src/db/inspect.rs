@@ -1,7 +1,5 @@
 //! Looking at a database as a whole: its buckets, the size of a range, whether every byte is right.
 
-use std::sync::Arc;
-
 use trine_io::Mode;
 use trine_platform::block_on;
 
@@ -11,6 +9,7 @@ use crate::error::Result;
 use crate::key::KeyRange;
 use crate::table::Table;
 use crate::tree::Tree;
+use crate::tree::version::Version;
 
 /// What [`Db::verify`] read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,33 +100,38 @@ impl Core {
     }
 }
 
-/// About how many bytes of table files hold the keys of `range`.
+/// About how many bytes of files hold the keys of `range` and their values.
 pub(crate) fn approximate_size(tree: &Tree, range: &KeyRange) -> u64 {
     if range.is_empty() {
         return 0;
     }
     let (start, end) = range.to_half_open();
     let view = tree.pin();
-    let tables = view
-        .version
+    let version = &view.version;
+    let tables = version
         .tables()
         .filter(|table| table.meta().overlaps(range));
     tables
-        .map(|table| bytes_within(table, &start, end.as_deref()))
+        .map(|table| {
+            let within = table.bytes_within(&start, end.as_deref(), Mode::Blocking);
+            let within = block_on(within);
+            let blobs = share(blob_bytes(version, table), within, table.meta().bytes);
+            within.saturating_add(blobs)
+        })
         .sum()
 }
 
-/// About how many bytes of the table hold the keys from `start` to before `end`. Only what lies at an end of
-/// the range has to be looked up; of a table that cannot be opened for that, half is as good a guess as any.
-fn bytes_within(table: &Arc<Table>, start: &[u8], end: Option<&[u8]>) -> u64 {
-    let meta = table.meta();
-    let whole = start <= meta.smallest.as_slice() && end.is_none_or(|end| meta.ends_before(end));
-    if whole {
-        return meta.bytes;
-    }
-    let Ok(open) = block_on(table.open(Mode::Blocking)) else {
-        return meta.bytes / 2;
-    };
-    let to = end.map_or(meta.bytes, |end| open.approximate_offset(end));
-    to.saturating_sub(open.approximate_offset(start))
+/// About how many bytes of blob files hold the values that the table refers to.
+fn blob_bytes(version: &Version, table: &Table) -> u64 {
+    let used = table.meta().blobs.iter().filter_map(|used| {
+        let file = version.share(used.file)?.file.meta();
+        Some(share(file.bytes, used.value_bytes, file.value_bytes))
+    });
+    used.sum()
+}
+
+/// Of `bytes` as large a share as `part` is of `whole`.
+fn share(bytes: u64, part: u64, whole: u64) -> u64 {
+    let exact = u128::from(bytes) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(exact).unwrap_or(u64::MAX)
 }

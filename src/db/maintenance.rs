@@ -71,7 +71,7 @@ impl Persistent {
     ) -> BuildContext<'a> {
         BuildContext {
             storage: &self.storage,
-            files: &self.tables,
+            files: &self.files,
             mode,
             numbers: &self.numbers,
             throttle: Throttle {
@@ -207,16 +207,21 @@ impl Core {
         let mut flushes = 0;
         let mut busy = false;
         let trees = self.trees.load();
-        for tree in trees.iter() {
-            while flushes < budget.max_flush_inputs() {
-                match self.flush_oldest(tree, when, mode).await? {
-                    Unit::Done => flushes += 1,
-                    Unit::Idle => break,
-                    Unit::Busy => {
-                        busy = true;
-                        break;
-                    }
+        let mut waiting = self.flushed.order(&trees);
+        while flushes < budget.max_flush_inputs()
+            && let Some(tree) = waiting.pop_front()
+        {
+            let unit = self.flush_oldest(&tree, when, mode).await;
+            if !matches!(unit, Ok(Unit::Idle | Unit::Busy)) {
+                self.flushed.served(tree.id());
+            }
+            match unit? {
+                Unit::Done => {
+                    flushes += 1;
+                    waiting.push_back(tree);
                 }
+                Unit::Idle => {}
+                Unit::Busy => busy = true,
             }
         }
         let mut outcome = self

@@ -9,6 +9,7 @@
 //! 3. the manifest (baton: edits are appended one by one)
 //! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
+mod attempt;
 pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
@@ -25,6 +26,7 @@ pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod report;
+pub(crate) mod rota;
 pub(crate) mod row_cursor;
 pub(crate) mod snapshot;
 pub(crate) mod staged;
@@ -57,14 +59,15 @@ use crate::commit::backpressure::Backpressure;
 use crate::db::bucket::{Bucket, BucketName};
 use crate::db::counters::Counters;
 use crate::db::install::Obsolete;
+use crate::db::rota::Rota;
 use crate::db::snapshot::Snapshot;
 use crate::db::worker::Workers;
 use crate::error::{Error, Result};
 use crate::file_name::FileNumbers;
 use crate::manifest::Manifest;
+use crate::open_files::OpenFiles;
 use crate::options::{BucketOptions, DbOptions};
 use crate::sequence::Sequence;
-use crate::table::TableFiles;
 use crate::tree::Registry;
 use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
@@ -85,6 +88,9 @@ pub(crate) struct Core {
     pub(crate) backpressure: Backpressure,
     /// Spreads writes over time while they are slowed.
     pub(crate) writes: Pace,
+    /// Whose turn it is to be flushed, and compacted, by callers with a budget.
+    pub(crate) flushed: Rota,
+    pub(crate) compacted: Rota,
     pub(crate) counters: Counters,
     /// `None` in memory.
     pub(crate) persistent: Option<Persistent>,
@@ -98,7 +104,7 @@ pub(crate) struct Core {
 pub(crate) struct Persistent {
     pub(crate) storage: Storage,
     pub(crate) manifest: Arc<Baton<Manifest>>,
-    pub(crate) tables: Arc<TableFiles>,
+    pub(crate) files: Arc<OpenFiles>,
     pub(crate) numbers: Arc<FileNumbers>,
     /// `None` if blob files are not rewritten for their garbage.
     pub(crate) blob_gc: Option<BlobGc>,
@@ -445,6 +451,8 @@ impl Db {
 
 #[cfg(test)]
 mod handle_tests;
+#[cfg(test)]
+mod maintenance_tests;
 #[cfg(test)]
 mod pressure_tests;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::counters::Counters;
 use crate::db::recovery::{self, Recovered};
+use crate::db::rota::Rota;
 use crate::db::worker::Workers;
 use crate::db::{Core, Db, Handle, Persistent};
 use crate::error::{Error, Result};
@@ -135,7 +136,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let Recovered {
         trees,
         manifest,
-        tables,
+        files,
         numbers,
         log,
         last,
@@ -167,7 +168,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let persistent = Persistent {
         storage,
         manifest,
-        tables,
+        files,
         numbers,
         blob_gc: options.blob_gc_enabled.then_some(BlobGc {
             ratio: options.blob_gc_discardable_ratio,
@@ -210,11 +211,13 @@ impl Core {
             options,
             trees,
             commits: Arc::new(commits),
-            pins: Arc::new(Pins::default()),
+            pins: Arc::new(Pins::new(&maintenance)),
             buckets: Baton::new(()),
             maintenance,
             progress: Bell::default(),
             writes: Pace::default(),
+            flushed: Rota::default(),
+            compacted: Rota::default(),
             counters: Counters::default(),
             persistent,
             closed: std::sync::atomic::AtomicBool::new(false),

@@ -37,7 +37,7 @@ impl Core {
         if self.persistent.is_none() || tree.check_kept().is_err() {
             return Pressure::None;
         }
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let view = tree.view(&guard);
         self.backpressure.pressure(Debt {
             immutables: view.immutables.len(),

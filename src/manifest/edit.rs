@@ -8,7 +8,7 @@ use crate::error::Fault;
 use crate::manifest::options::{decode_options, encode_options};
 use crate::options::BucketOptions;
 use crate::sequence::Sequence;
-use crate::table::TableMeta;
+use crate::table::{Freeable, TableMeta};
 
 /// Names a bucket on disk. Zero is the default bucket; no number is given to a second bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -257,6 +257,8 @@ fn encode_meta(out: &mut Vec<u8>, meta: &TableMeta) {
     put_bytes(out, &meta.largest);
     out.push(u8::from(meta.largest_exclusive));
     meta.blobs.encode(out);
+    meta.superseded.encode(out);
+    meta.covered.encode(out);
 }
 
 fn encode_blob(out: &mut Vec<u8>, meta: &BlobMeta) {
@@ -290,6 +292,8 @@ fn decode_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Fault> {
         tag => return Err(Fault::Tag(tag)),
     };
     let blobs = BlobUses::decode(reader)?;
+    let superseded = Freeable::decode(reader)?;
+    let covered = Freeable::decode(reader)?;
     Ok(TableMeta {
         number,
         bytes,
@@ -302,6 +306,8 @@ fn decode_meta(reader: &mut Reader<'_>) -> Result<TableMeta, Fault> {
         smallest_sequence,
         largest_sequence,
         blobs,
+        superseded,
+        covered,
     })
 }
 
@@ -324,6 +330,11 @@ mod tests {
             smallest_sequence: Sequence::new(7),
             largest_sequence: Sequence::new(9),
             blobs: BlobUses::default(),
+            superseded: Freeable::default(),
+            covered: Freeable {
+                bytes: 6,
+                until: Sequence::new(9),
+            },
         }
     }
 
@@ -403,6 +414,7 @@ mod tests {
             &[0x07, 0x09],                         // sequences 7..=9
             &[0x01, b'a', 0x02, b'b', b'c', 0x01], // keys, the largest exclusive
             &[0x00],                               // no values in blob files
+            &[0x00, 0x00, 0x06, 0x09],             // nothing superseded, 6 bytes covered until 9
             &[0x0a, 0x02],                         // log floor 2
         ];
         assert_eq!(edit.encode(), expected.concat());

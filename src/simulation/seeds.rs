@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use trine_io::simulation::{Disk, Failure, Faults, Simulation};
 use trine_platform::random::Random;
 
+use crate::epoch::alone;
 use crate::error::Error;
 use crate::options::DbOptions;
 use crate::simulation::workload::{Act, Run, random_workload};
@@ -63,8 +64,12 @@ fn random_power_loss(disk: &Disk, random: &mut Random) -> Disk {
     disk.power_loss(&mut |_| random.below(4) < kept)
 }
 
-/// Runs one seed; told to, it prints its calls and what they did.
+/// Runs one seed; told to, it prints its calls and what they did. Whatever else this process does, the same happens.
 fn run_seed(seed: u64, tell: bool) -> Found {
+    alone(|| run_seed_here(seed, tell))
+}
+
+fn run_seed_here(seed: u64, tell: bool) -> Found {
     let random = &mut Random::new(seed);
     let mut found = Found::default();
     let mut run = Run::new(Simulation::new(empty_disk(), random.next_u64()));
@@ -166,6 +171,17 @@ fn chosen_seeds_hold() {
         "from {first}: {:?}",
         run_seeds(first..first + count, count == 1)
     );
+}
+
+/// Of the seeds of the default suite one in so many is run twice.
+const REPLAYED_ONE_IN: usize = 4;
+
+#[test]
+fn a_seed_replays_operation_for_operation_whatever_other_threads_read() {
+    // The other tests of this process are those threads.
+    for seed in (0..SEEDS).step_by(REPLAYED_ONE_IN) {
+        assert_eq!(run_seed(seed, false), run_seed(seed, false), "seed {seed}");
+    }
 }
 
 #[test]

@@ -200,7 +200,7 @@ macro_rules! test_each_workload {
     ($check:ident: $($name:ident)*) => {
         $(#[test]
         fn $name() {
-            $check(stringify!($name));
+            crate::epoch::alone(|| $check(stringify!($name)));
         })*
 
         #[test]

@@ -161,7 +161,7 @@ impl TableCursor {
         }
         let mut supplied = self.supplied.iter();
         let supplied = supplied.find(|block| block.number() == number);
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let open = self.open()?;
         open.foresee(number, None);
         let resident = if matches!(self.counting, Counting::Once) {

@@ -3,6 +3,8 @@
 use std::ops::Bound;
 
 use crate::blob::BlobUses;
+use crate::coding::{Reader, put_varint};
+use crate::error::Fault;
 use crate::key::KeyRange;
 use crate::sequence::Sequence;
 
@@ -30,6 +32,46 @@ pub(crate) struct TableMeta {
     pub(crate) largest_sequence: Sequence,
     /// The values that lie in blob files.
     pub(crate) blobs: BlobUses,
+    /// Entries of its own that were kept for a snapshot.
+    pub(crate) superseded: Freeable,
+    /// What its range tombstones hide in older tables; an estimate, of when it was written.
+    pub(crate) covered: Freeable,
+}
+
+/// What merging frees as soon as nobody reads before a sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Freeable {
+    pub(crate) bytes: u64,
+    pub(crate) until: Sequence,
+}
+
+impl Freeable {
+    /// This much more.
+    pub(crate) fn add(&mut self, bytes: u64, until: Sequence) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.until = self.until.max(until);
+    }
+
+    /// How much can be freed while the oldest reader is at `oldest_pin`.
+    pub(crate) fn free_bytes(&self, oldest_pin: Option<Sequence>) -> u64 {
+        if oldest_pin.is_none_or(|pin| pin >= self.until) {
+            self.bytes
+        } else {
+            0
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.bytes);
+        put_varint(out, self.until.get());
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(Self {
+            bytes: reader.varint()?,
+            until: Sequence::new(reader.varint()?),
+        })
+    }
 }
 
 impl TableMeta {

@@ -31,6 +31,8 @@ pub(crate) struct Missing {
     block: Option<u32>,
     blocks: Range<u32>,
     once: bool,
+    /// The host was asked for it: that it is in memory now says nothing about before.
+    asked: bool,
 }
 
 /// What was missing, on its way into memory.
@@ -68,6 +70,7 @@ impl Missing {
             block: None,
             blocks: 0..0,
             once: false,
+            asked: false,
         }
     }
 
@@ -78,6 +81,7 @@ impl Missing {
             block: Some(number),
             blocks: number..number.saturating_add(1),
             once: false,
+            asked: false,
         }
     }
 
@@ -160,6 +164,16 @@ impl Missing {
         }
     }
 
+    /// Asks the host for the blocks, for a caller that waits for several. `false`: it cannot be asked.
+    pub(crate) fn ask(&mut self) -> bool {
+        if let (Some(_), Some(open)) = (self.block, self.table.opened())
+            && let Ok((start, length)) = self.range(open)
+        {
+            self.asked = open.file().will_need(start, length);
+        }
+        self.asked
+    }
+
     /// Begins to read the blocks; in cooperative mode that goes on whether it is awaited or not.
     pub(crate) fn start(&self, mode: Mode) -> Result<Loading<'_>> {
         let reading = match (self.block, self.table.opened()) {
@@ -216,7 +230,7 @@ impl Missing {
             if self.once {
                 return Ok(loaded);
             }
-            let guard = crossbeam_epoch::pin();
+            let guard = crate::epoch::pin();
             Ok(table.slots().insert(loaded, &guard).share())
         });
         Ok(Loaded {
@@ -240,7 +254,7 @@ impl Loading<'_> {
             }
             Reading::InPlace(open, warmth) => (open, warmth.await?),
         };
-        let was_ready = warmth == Warmth::Resident;
+        let was_ready = warmth == Warmth::Resident && !self.missing.asked;
         if let Some(residency) = open.residency() {
             residency.mark(blocks);
             if !was_ready {
@@ -264,9 +278,10 @@ mod tests {
     use crate::compression::Codec;
     use crate::cursor::{Cursor, Halt};
     use crate::hash::KeyHash;
+    use crate::open_files::OpenFiles;
     use crate::read_counters::PointSteps;
     use crate::sequence::Sequence;
-    use crate::table::{Counting, TableCursor, TableFiles, TableOptions, TableWriter};
+    use crate::table::{Counting, TableCursor, TableOptions, TableWriter};
     use crate::testing::{Owned, entry, owned, value};
 
     const ROWS: usize = 400;
@@ -301,7 +316,7 @@ mod tests {
         let file = block_on(storage.create(mode, "table-000001.trinet")).unwrap();
         block_on(file.write_at(mode, 0, bytes)).unwrap();
         let cache = Arc::new(BlockCache::new(1 << 20));
-        let files = Arc::new(TableFiles::new(storage, Arc::clone(&cache), usize::MAX));
+        let files = Arc::new(OpenFiles::new(storage, Arc::clone(&cache), usize::MAX));
         let table = block_on(Table::open_in(&file, &meta, &files, mode)).unwrap();
         (directory, cache, table)
     }
@@ -317,7 +332,7 @@ mod tests {
             let (open, mut supplied) = (table.opened().unwrap(), None);
             let mut missed = false;
             loop {
-                let guard = crossbeam_epoch::pin();
+                let guard = crate::epoch::pin();
                 let mut steps = PointSteps::default();
                 let (hash, at) = (KeyHash::of(key), Sequence::new(*sequence));
                 match open.get(key, hash, at, supplied.as_ref(), &guard, &mut steps) {

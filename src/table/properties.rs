@@ -13,7 +13,7 @@ use crate::internal_key::{Entry, Kind};
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
-use crate::table::TableMeta;
+use crate::table::{Freeable, TableMeta};
 
 /// The properties of a table, counted while it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +40,10 @@ pub(crate) struct Properties {
     pub(crate) extractor: PrefixExtractor,
     /// The values that lie in blob files.
     pub(crate) blobs: BlobUses,
+    /// In bytes of keys and values.
+    pub(crate) superseded: Freeable,
+    /// As in [`TableMeta`].
+    pub(crate) covered: Freeable,
 }
 
 impl Properties {
@@ -64,6 +68,8 @@ impl Properties {
         out.push(u8::from(self.largest_exclusive));
         encode_extractor(&self.extractor, &mut out);
         self.blobs.encode(&mut out);
+        self.superseded.encode(&mut out);
+        self.covered.encode(&mut out);
         out
     }
 
@@ -89,6 +95,8 @@ impl Properties {
             },
             extractor: decode_extractor(&mut reader)?,
             blobs: BlobUses::decode(&mut reader)?,
+            superseded: Freeable::decode(&mut reader)?,
+            covered: Freeable::decode(&mut reader)?,
         };
         reader.finish()?;
         Ok(properties)
@@ -154,6 +162,14 @@ impl Properties {
         }
     }
 
+    /// The part of a file of `bytes` that so many bytes of keys and values take.
+    fn share_of(&self, bytes: u64, part: u64) -> u64 {
+        let all = u128::from(self.key_bytes).saturating_add(u128::from(self.value_bytes));
+        let share = u128::from(bytes).saturating_mul(u128::from(part));
+        let share = share.checked_div(all).unwrap_or_default();
+        u64::try_from(share).unwrap_or(u64::MAX).min(bytes)
+    }
+
     /// What the manifest records of the table with these properties.
     pub(crate) fn meta(&self, number: u64, bytes: u64) -> TableMeta {
         TableMeta {
@@ -168,6 +184,11 @@ impl Properties {
             smallest_sequence: self.smallest_sequence,
             largest_sequence: self.largest_sequence,
             blobs: self.blobs.clone(),
+            superseded: Freeable {
+                bytes: self.share_of(bytes, self.superseded.bytes),
+                ..self.superseded
+            },
+            covered: self.covered,
         }
     }
 }
@@ -189,6 +210,14 @@ mod tests {
             largest: b"z".to_vec(),
             largest_exclusive: true,
             extractor: PrefixExtractor::FixedLen(4),
+            superseded: Freeable {
+                bytes: 5,
+                until: Sequence::new(8),
+            },
+            covered: Freeable {
+                bytes: 70,
+                until: Sequence::new(9),
+            },
             ..Properties::default()
         };
         let bytes = properties.encode();

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
+use crate::open_files::OpenFiles;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::{Fragments, RangeTombstone};
 use crate::read_counters::PointSteps;
@@ -39,7 +40,7 @@ fn options(compression: Codec, block_bytes: usize) -> TableOptions {
 fn write(options: &TableOptions, list: &[Owned], fragments: Fragments) -> (Vec<u8>, TableMeta) {
     let mut writer = TableWriter::new(7, options.clone());
     let mut bytes = Vec::new();
-    writer.add_tombstones(fragments);
+    writer.add_tombstones(fragments, Freeable::default());
     for owned in list {
         writer.add(entry(owned));
         if writer.pending_bytes() > 500 {
@@ -57,8 +58,8 @@ fn write(options: &TableOptions, list: &[Owned], fragments: Fragments) -> (Vec<u
     (bytes, meta)
 }
 
-fn files(storage: Storage, cache: &Arc<BlockCache>) -> Arc<TableFiles> {
-    Arc::new(TableFiles::new(storage, Arc::clone(cache), usize::MAX))
+fn files(storage: Storage, cache: &Arc<BlockCache>) -> Arc<OpenFiles> {
+    Arc::new(OpenFiles::new(storage, Arc::clone(cache), usize::MAX))
 }
 
 fn open_in(
@@ -87,7 +88,7 @@ fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
     let mut supplied = None;
     for _ in 0..1000 {
         let mut steps = PointSteps::default();
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let sequence = Sequence::new(sequence);
         let hash = KeyHash::of(key);
         let open = table.opened().unwrap();

@@ -44,7 +44,7 @@ impl Table {
         find_blob: impl Fn(BlobIndex) -> Result<BlobValue>,
         mode: Mode,
     ) -> Result<()> {
-        let file = self.files().open_file(self.meta().number, mode).await?;
+        let file = self.open_file(mode).await?;
         let parts = Parts::load(&file, self.meta(), mode).await?;
         let name = file.name();
         let index = Index::new(parts.bytes(&parts.index), parts.index_layout);
@@ -76,6 +76,9 @@ impl Table {
         } = seen;
         recount.bound(key, &parts.tombstones);
         recount.extractor = parts.properties.extractor.clone();
+        // What other tables and readers were there is not in the table.
+        recount.superseded = parts.properties.superseded;
+        recount.covered = parts.properties.covered;
         if aligned(end) == Some(parts.tail_start) && recount == parts.properties {
             Ok(())
         } else {

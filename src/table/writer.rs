@@ -13,11 +13,11 @@ use crate::internal_key::{Entry, Kind, compare};
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
-use crate::table::TableMeta;
 use crate::table::footer::{FOOTER_BYTES, Footer, SECTION_ALIGNMENT, TABLE};
 use crate::table::index::{IndexBuilder, separator};
 use crate::table::properties::Properties;
 use crate::table::tombstones;
+use crate::table::{Freeable, TableMeta};
 
 /// Larger targets are taken as this: a block is read and decoded whole.
 const BLOCK_TARGET_BYTES_MAX: usize = 16 << 20;
@@ -56,6 +56,7 @@ pub(crate) struct TableWriter {
     /// Of the last entry added, once there is one.
     last_key: Vec<u8>,
     last_sequence: Sequence,
+    last_bytes: u64,
     last_hash: KeyHash,
 }
 
@@ -80,6 +81,7 @@ impl TableWriter {
             properties: Properties::default(),
             last_key: Vec::new(),
             last_sequence: Sequence::ZERO,
+            last_bytes: 0,
             last_hash: KeyHash::of(&[]),
         }
     }
@@ -129,6 +131,7 @@ impl TableWriter {
         let newest = !same_key || self.block.is_empty();
         self.block.add(&entry, self.last_hash, newest);
         self.last_sequence = entry.sequence;
+        self.last_bytes = (entry.key.len() + entry.value.len()) as u64;
         self.properties.count(&entry);
     }
 
@@ -144,13 +147,19 @@ impl TableWriter {
         }
     }
 
-    /// Takes the table's range tombstones; at most once.
-    pub(crate) fn add_tombstones(&mut self, fragments: Fragments) {
+    /// The entry added last is there only for who reads before `until`.
+    pub(crate) fn mark_superseded(&mut self, until: Sequence) {
+        self.properties.superseded.add(self.last_bytes, until);
+    }
+
+    /// Takes the table's range tombstones, and what they hide in older tables; at most once.
+    pub(crate) fn add_tombstones(&mut self, fragments: Fragments, covered: Freeable) {
         assert!(
             self.tombstones.is_empty(),
             "range tombstones must be added once"
         );
         self.tombstones = fragments;
+        self.properties.covered = covered;
     }
 
     /// The key of the last entry.

@@ -122,7 +122,7 @@ async fn kept_bytes(
         let Some(entry) = all.next(mode).await? else {
             return Ok(kept);
         };
-        if retention.keeps(&entry) && entry.kind == Kind::Blob {
+        if retention.fate(&entry).stays() && entry.kind == Kind::Blob {
             let index = BlobIndex::decode(entry.value).map_err(|fault| fault.at("table", 0))?;
             *kept.entry(index.file).or_default() += u64::from(index.value_bytes);
         }

@@ -10,11 +10,13 @@ use trine_io::{File, Mode, Storage};
 use crate::blob::{BlobFile, BlobGc};
 use crate::error::Result;
 use crate::file_name::{FileNumbers, unfinished_name};
+use crate::open_files::OpenFiles;
 use crate::range_tombstone::Fragments;
-use crate::table::{Table, TableFiles, TableOptions, TableWriter};
+use crate::table::{Table, TableOptions, TableWriter};
 use crate::tree::blob_gc::Collected;
+use crate::tree::covered::Older;
 use crate::tree::merge::{Drain, Merge};
-use crate::tree::retention::Retention;
+use crate::tree::retention::{Fate, Retention};
 use crate::tree::separation::{Separation, Separator};
 use crate::tree::split::Split;
 use crate::tree::throttle::Throttle;
@@ -26,7 +28,7 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BuildContext<'a> {
     pub(crate) storage: &'a Storage,
-    pub(crate) files: &'a Arc<TableFiles>,
+    pub(crate) files: &'a Arc<OpenFiles>,
     pub(crate) mode: Mode,
     pub(crate) numbers: &'a FileNumbers,
     pub(crate) throttle: Throttle<'a>,
@@ -60,6 +62,7 @@ impl Output {
         mut self,
         context: BuildContext<'_>,
         tombstones: &Fragments,
+        older: &Older,
         end: Option<&[u8]>,
     ) -> Result<Option<Arc<Table>>> {
         let own = tombstones.clip(&self.start, end);
@@ -70,7 +73,8 @@ impl Output {
                 .await?;
             return Ok(None);
         }
-        self.writer.add_tombstones(own);
+        let covered = older.covered(&own, context.mode).await;
+        self.writer.add_tombstones(own, covered);
         let (rest, meta) = self.writer.finish();
         context.throttle.pass(rest.len(), context.mode).await?;
         self.file.write_at(context.mode, self.offset, rest).await?;
@@ -96,7 +100,8 @@ pub(crate) struct Built {
     pub(crate) read_bytes: u64,
 }
 
-/// Writes what retention keeps of `merge` (not yet started, forward) to tables that `split` divides.
+/// Writes what retention keeps of `merge` (not yet started, forward) to tables that `split` divides, above
+/// what is `older`.
 /// On failure, files already written are removed as far as possible; the next open sweeps the rest.
 pub(crate) async fn build_tables(
     context: BuildContext<'_>,
@@ -104,6 +109,7 @@ pub(crate) async fn build_tables(
     split: Split,
     merge: Merge,
     retention: Retention,
+    older: Older,
     separation: Separation,
 ) -> Result<Built> {
     let mut job = Build {
@@ -111,6 +117,7 @@ pub(crate) async fn build_tables(
         options,
         split,
         tombstones: retention.kept_tombstones(),
+        older,
         numbers: Vec::new(),
         separator: Separator::new(context, separation),
     };
@@ -142,6 +149,8 @@ struct Build<'a> {
     split: Split,
     /// What is kept of the range tombstones; each table gets those of its span.
     tombstones: Fragments,
+    /// What they may cover.
+    older: Older,
     /// Of the files created.
     numbers: Vec<u64>,
     separator: Separator<'a>,
@@ -156,10 +165,12 @@ impl Build<'_> {
         loop {
             let Some(entry) = all.next(mode).await? else {
                 self.separator.end_table().await?;
-                built.extend(output.finish(self.context, &self.tombstones, None).await?);
+                let last = output.finish(self.context, &self.tombstones, &self.older, None);
+                built.extend(last.await?);
                 return Ok(built);
             };
-            if !retention.keeps(&entry) {
+            let fate = retention.fate(&entry);
+            if !fate.stays() {
                 continue;
             }
             let is_full = output.writer.is_full() || self.separator.is_full();
@@ -178,7 +189,7 @@ impl Build<'_> {
                 self.separator.end_table().await?;
                 built.extend(
                     output
-                        .finish(self.context, &self.tombstones, Some(&start))
+                        .finish(self.context, &self.tombstones, &self.older, Some(&start))
                         .await?,
                 );
                 output = self.create(start).await?;
@@ -186,6 +197,9 @@ impl Build<'_> {
             match self.separator.place(&entry).await? {
                 None => output.writer.add(entry),
                 Some(index) => output.writer.add_blob(entry.key, entry.sequence, &index),
+            }
+            if let Fate::StaysUntil(sequence) = fate {
+                output.writer.mark_superseded(sequence);
             }
             if output.writer.pending_bytes() >= PIECE_BYTES {
                 output.write_pending(self.context).await?;

@@ -10,6 +10,7 @@ use crate::table::{Counting, Table, TableCursor};
 use crate::tree::Tree;
 use crate::tree::blob_gc::plan;
 use crate::tree::build::{BuildContext, Built, build_tables};
+use crate::tree::covered::Older;
 use crate::tree::level::LevelCursor;
 use crate::tree::merge::{Merge, Source};
 use crate::tree::picker::Compaction;
@@ -66,7 +67,17 @@ pub(crate) async fn compact(
     .await?;
     separation.moved = plan.moved;
     let options = tree.table_options();
-    let built = build_tables(context, &options, split, merge(), retention, separation).await?;
+    let older = Older::beneath(&tree.pin().version, compaction.output_level, inputs);
+    let built = build_tables(
+        context,
+        &options,
+        split,
+        merge(),
+        retention,
+        older,
+        separation,
+    )
+    .await?;
     Ok(Built {
         collected: plan.collected,
         read_bytes: read.iter().map(|(_, table)| table.meta().bytes).sum(),

@@ -8,6 +8,7 @@ use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built, build_tables};
+use crate::tree::covered::Older;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
 use crate::tree::retention::{Beneath, Retention};
@@ -33,6 +34,7 @@ pub(crate) async fn flush(
         Split::never(),
         merge,
         retention,
+        Older::all(&tree.pin().version),
         separation,
     )
     .await

@@ -14,6 +14,7 @@ pub(crate) mod buffer;
 pub(crate) mod build;
 pub(crate) mod claims;
 pub(crate) mod compaction;
+mod covered;
 pub(crate) mod flush;
 pub(crate) mod level;
 pub(crate) mod lookup;
@@ -177,41 +178,38 @@ impl Tree {
         self.view.pin()
     }
 
-    /// Opens every table that somebody may still read when the directory belongs to others, or the bucket
-    /// to nobody, and the table's file may go.
+    /// Opens every file that somebody may still read when the directory belongs to others, or the bucket
+    /// to nobody, and the file may go.
     pub(crate) async fn open_pinned(&self, mode: Mode) {
         for version in self.view.pinned_versions() {
             for table in version.tables() {
                 // Who reads it will be told.
                 drop(table.open(mode).await);
             }
+            for share in version.blobs() {
+                drop(share.file.open(mode).await);
+            }
         }
     }
 
     /// Bytes in the active memtable.
     pub(crate) fn active_bytes(&self) -> usize {
-        self.view.load(&crossbeam_epoch::pin()).active.bytes()
+        self.view.load(&crate::epoch::pin()).active.bytes()
     }
 
     /// The oldest log segment that the active memtable needs.
     pub(crate) fn first_segment(&self) -> Option<u64> {
-        self.view
-            .load(&crossbeam_epoch::pin())
-            .active
-            .first_segment()
+        self.view.load(&crate::epoch::pin()).active.first_segment()
     }
 
     /// How many immutable memtables wait to be flushed.
     pub(crate) fn immutables(&self) -> usize {
-        self.view.load(&crossbeam_epoch::pin()).immutables.len()
+        self.view.load(&crate::epoch::pin()).immutables.len()
     }
 
     /// Whether the active memtable has grown to `limit` bytes.
     pub(crate) fn is_full(&self, limit: usize) -> bool {
-        self.view
-            .load(&crossbeam_epoch::pin())
-            .active
-            .is_full(limit)
+        self.view.load(&crate::epoch::pin()).active.is_full(limit)
     }
 
     /// Adds an entry to the active memtable. Commit leader (or recovery) only.
@@ -224,7 +222,7 @@ impl Tree {
         segment: u64,
     ) {
         self.view
-            .load(&crossbeam_epoch::pin())
+            .load(&crate::epoch::pin())
             .active
             .insert(key, sequence, kind, value, segment);
     }
@@ -239,17 +237,14 @@ impl Tree {
         segment: u64,
     ) {
         self.view
-            .load(&crossbeam_epoch::pin())
+            .load(&crate::epoch::pin())
             .active
             .stage(key, sequence, kind, value, segment);
     }
 
     /// Makes what was staged readable. Recovery only.
     pub(crate) fn insert_staged(&self) {
-        self.view
-            .load(&crossbeam_epoch::pin())
-            .active
-            .insert_staged();
+        self.view.load(&crate::epoch::pin()).active.insert_staged();
     }
 
     /// Adds a range tombstone to the active memtable. Commit leader (or recovery) only.
@@ -261,7 +256,7 @@ impl Tree {
         segment: u64,
     ) {
         self.view
-            .load(&crossbeam_epoch::pin())
+            .load(&crate::epoch::pin())
             .active
             .insert_range_tombstone(start, end, sequence, segment);
     }
@@ -292,15 +287,12 @@ impl Tree {
         });
     }
 
-    /// Closes tables, for all but those who read them already.
-    pub(crate) fn close_tables(&self, numbers: &HashSet<u64>) {
+    /// Closes tables and blob files, for all but those who read them already.
+    pub(crate) fn close_files(&self, numbers: &HashSet<u64>) {
         self.view.replace(|view| View {
             active: Arc::clone(&view.active),
             immutables: Arc::clone(&view.immutables),
-            version: Arc::new(
-                view.version
-                    .closing(|table| table.is_open() && numbers.contains(&table.meta().number)),
-            ),
+            version: Arc::new(view.version.closing(numbers)),
         });
     }
 

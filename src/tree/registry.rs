@@ -1,10 +1,10 @@
 //! The trees of a database, by number and by name.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::manifest::BucketId;
-use crate::table::ClosesTables;
+use crate::open_files::ClosesFiles;
 use crate::tree::Tree;
 
 /// A set of trees. Immutable: a change makes another set.
@@ -12,7 +12,7 @@ use crate::tree::Tree;
 pub(crate) struct Trees {
     /// In order, so that whoever visits all of them does so in the same order in every run.
     by_id: BTreeMap<BucketId, Arc<Tree>>,
-    by_name: HashMap<String, Arc<Tree>, ahash::RandomState>,
+    by_name: BTreeMap<String, Arc<Tree>>,
     /// Above every number that was ever in the set.
     next: u32,
 }
@@ -28,6 +28,12 @@ impl Trees {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Tree>> {
         self.by_id.values()
+    }
+
+    /// All of them, those from `id` on first.
+    pub(crate) fn iter_from(&self, id: BucketId) -> impl Iterator<Item = &Arc<Tree>> {
+        let (from, before) = (self.by_id.range(id..), self.by_id.range(..id));
+        from.chain(before).map(|(_, tree)| tree)
     }
 
     /// A number that no tree of the set has had.
@@ -75,17 +81,21 @@ impl Registry {
     }
 }
 
-impl ClosesTables for Registry {
+impl ClosesFiles for Registry {
     fn close_idle(&self, open_max: usize) {
         let trees = self.load();
         // Those that nobody read since the last time first.
         let (mut idle, mut used) = (Vec::new(), Vec::new());
         for tree in trees.iter() {
-            for table in tree.pin().version.tables() {
-                let place = (tree, table.meta().number);
-                match table.take_use() {
-                    Some(true) => used.push(place),
-                    Some(false) => idle.push(place),
+            let version = tree.pin().version;
+            let tables = version.tables();
+            let tables = tables.map(|table| (table.meta().number, table.handle().take_use()));
+            let blobs = version.blobs().iter().map(|share| &share.file);
+            let blobs = blobs.map(|file| (file.meta().number, file.handle().take_use()));
+            for (number, was_used) in tables.chain(blobs) {
+                match was_used {
+                    Some(true) => used.push((tree, number)),
+                    Some(false) => idle.push((tree, number)),
                     None => {}
                 }
             }
@@ -95,7 +105,7 @@ impl ClosesTables for Registry {
             return;
         }
         let kept = open_max - open_max / 8;
-        let mut closed: HashMap<BucketId, (&Arc<Tree>, HashSet<u64>)> = HashMap::new();
+        let mut closed: BTreeMap<BucketId, (&Arc<Tree>, HashSet<u64>)> = BTreeMap::new();
         for (tree, number) in idle.into_iter().chain(used).take(open - kept) {
             let (_, numbers) = closed
                 .entry(tree.id())
@@ -103,11 +113,11 @@ impl ClosesTables for Registry {
             numbers.insert(number);
         }
         for (tree, numbers) in closed.into_values() {
-            tree.close_tables(&numbers);
+            tree.close_files(&numbers);
         }
         // Unmapping is dear: here rather than in some read to come.
         for _ in 0..3 {
-            crossbeam_epoch::pin().flush();
+            crate::epoch::pin().flush();
         }
     }
 }

@@ -69,6 +69,22 @@ pub(crate) fn is_deleted(table: &TableMeta, tombstones: &Fragments, pinned: &[Se
     })
 }
 
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Goes,
+    Stays,
+    /// It goes with the last of those who read below this sequence.
+    StaysUntil(Sequence),
+}
+
+impl Fate {
+    /// Whether the entry must reach the output.
+    pub(crate) fn stays(self) -> bool {
+        self != Self::Goes
+    }
+}
+
 /// Decides, entry by entry, in the engine's order.
 #[derive(Clone, Debug)]
 pub(crate) struct Retention {
@@ -78,8 +94,8 @@ pub(crate) struct Retention {
     /// All range tombstones of the inputs.
     tombstones: Fragments,
     key: Vec<u8>,
-    /// The stripe of the newest version of `key` seen so far.
-    stripe: Option<usize>,
+    /// The sequence of the version of `key` that came last, if any.
+    newer: Option<Sequence>,
 }
 
 impl Retention {
@@ -90,27 +106,29 @@ impl Retention {
             beneath,
             tombstones,
             key: Vec::new(),
-            stripe: None,
+            newer: None,
         }
     }
 
-    /// Whether the entry must reach the output. Fed every entry once, in order.
-    pub(crate) fn keeps(&mut self, entry: &Entry<'_>) -> bool {
+    /// Fed every entry once, in order.
+    pub(crate) fn fate(&mut self, entry: &Entry<'_>) -> Fate {
         let stripe = self.stripe_of(entry.sequence);
-        let shadowed = if self.key == entry.key && self.stripe.is_some() {
-            self.stripe == Some(stripe)
-        } else {
+        if self.key != entry.key {
+            self.newer = None;
             self.key.clear();
             self.key.extend_from_slice(entry.key);
-            false
-        };
-        self.stripe = Some(stripe);
-        let covered = self
-            .tombstones
-            .oldest_above(entry.key, entry.sequence)
-            .is_some_and(|covering| self.stripe_of(covering) == stripe);
+        }
+        let newer = self.newer.replace(entry.sequence);
+        let covering = self.tombstones.oldest_above(entry.key, entry.sequence);
+        // The first that hides it: older readers see it, later ones do not.
+        let hidden_by = newer.into_iter().chain(covering).min();
         let spent = entry.kind == Kind::Tombstone && stripe == 0 && !self.beneath.holds(entry.key);
-        !(shadowed || covered || spent)
+        match hidden_by {
+            _ if spent => Fate::Goes,
+            Some(sequence) if self.stripe_of(sequence) == stripe => Fate::Goes,
+            Some(sequence) => Fate::StaysUntil(sequence),
+            None => Fate::Stays,
+        }
     }
 
     /// The range tombstones that must reach the output.
@@ -160,12 +178,14 @@ mod tests {
             .iter()
             .filter(|(sequence, kind)| {
                 let sequence = Sequence::new(*sequence);
-                retention.keeps(&Entry {
-                    key: b"k",
-                    sequence,
-                    kind: *kind,
-                    value: b"",
-                })
+                retention
+                    .fate(&Entry {
+                        key: b"k",
+                        sequence,
+                        kind: *kind,
+                        value: b"",
+                    })
+                    .stays()
             })
             .map(|(sequence, _)| *sequence)
             .collect()
@@ -207,16 +227,28 @@ mod tests {
             let mut retention = Retention::new(pins(&pinned), beneath(last_level), fragments.clone());
             let after_ranges = retention.kept_tombstones();
             let kind = |value: &bool| if *value { Kind::Value } else { Kind::Tombstone };
-            let after: Vec<_> = versions.iter().rev().filter(|(sequence, value)| {
-                let sequence = Sequence::new(**sequence);
-                retention.keeps(&Entry { key: b"k", sequence, kind: kind(value), value: b"" })
-            }).map(|(sequence, value)| (*sequence, *value)).collect();
+            let fated: Vec<_> = versions.iter().rev().map(|(sequence, value)| {
+                let entry = Entry { key: b"k", sequence: Sequence::new(*sequence), kind: kind(value), value: b"" };
+                (*sequence, *value, retention.fate(&entry))
+            }).collect();
+            let stays = fated.iter().filter(|(_, _, fate)| fate.stays());
+            let after: Vec<_> = stays.map(|(sequence, value, _)| (*sequence, *value)).collect();
             let before: Vec<_> = versions.iter().rev().map(|(sequence, value)| (*sequence, *value)).collect();
             let read = |versions: &[(u64, bool)], ranges: &Fragments, at: u64| {
                 let newest = versions.iter().find(|(sequence, _)| *sequence <= at);
                 let covering = ranges.covering(b"k", Sequence::new(at)).map_or(0, Sequence::get);
                 newest.filter(|(sequence, value)| *value && *sequence > covering).map(|(sequence, _)| *sequence)
             };
+            for (sequence, _, fate) in &fated {
+                let Fate::StaysUntil(until) = fate else { continue };
+                let later = pinned.iter().copied().filter(|pinned| *pinned >= until.get()).collect::<Vec<_>>();
+                let mut retention = Retention::new(pins(&later), beneath(last_level), fragments.clone());
+                let again = after.iter().find(|(other, other_value)| {
+                    let stays = retention.fate(&Entry { key: b"k", sequence: Sequence::new(*other), kind: kind(other_value), value: b"" }).stays();
+                    other == sequence && stays
+                });
+                prop_assert_eq!(again, None, "{} goes with the last reader before {:?}", sequence, until);
+            }
             for at in pinned.iter().copied().chain([u64::MAX]) {
                 prop_assert_eq!(read(&after, &after_ranges, at), read(&before, &fragments, at), "at {}", at);
             }

@@ -62,11 +62,6 @@ impl Span {
         !self.ends_before(&other.start) && !other.ends_before(&self.start)
     }
 
-    /// Whether every key of `other` is in this one.
-    pub(crate) fn holds(&self, other: &Self) -> bool {
-        self.start <= other.start && other.end <= self.end
-    }
-
     /// Whether `key` is in the span.
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         self.start.as_slice() <= key && !self.ends_before(key)

@@ -71,20 +71,20 @@ impl ViewCell {
 
     /// A copy that pins what it names.
     pub(crate) fn pin(&self) -> View {
-        self.load(&crossbeam_epoch::pin()).clone()
+        self.load(&crate::epoch::pin()).clone()
     }
 
     /// The versions that somebody may still read when nothing is published any more.
     pub(crate) fn pinned_versions(&self) -> Vec<Arc<Version>> {
         // Views that readers have left are freed when the epoch moves on; help it along.
         for _ in 0..3 {
-            crossbeam_epoch::pin().flush();
+            crate::epoch::pin().flush();
         }
         let replaced = self
             .replacing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let current = &self.load(&guard).version;
         let mut pinned: Vec<_> = replaced.iter().filter_map(Weak::upgrade).collect();
         if Arc::strong_count(current) > 1 {
@@ -99,7 +99,7 @@ impl ViewCell {
             .replacing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let guard = crossbeam_epoch::pin();
+        let guard = crate::epoch::pin();
         let current = self.load(&guard);
         let next = change(current);
         if !Arc::ptr_eq(&current.version, &next.version) {

@@ -4,9 +4,8 @@
 //! job of its own, and one that is a single table over empty space only changes its level.
 
 use crate::table::TableMeta;
-use crate::tree::picker::{Compaction, Pick, Picker, bytes_of};
+use crate::tree::picker::{Compaction, Pick, Picker, bytes_of, pays};
 use crate::tree::span::Span;
-use crate::tree::version::LEVELS_MAX;
 
 /// At rest level 0 may hold this part of what is below.
 const REST_DIVISOR: u64 = 10;
@@ -20,6 +19,14 @@ const WITHIN_TABLES: usize = 4;
 impl<'a> Picker<'a> {
     /// A group of level 0 that has a wanted table in it, or all single wanted tables that can be moved.
     pub(super) fn level_zero(&self, wanted: impl Fn(&TableMeta) -> bool) -> Pick {
+        self.group_of_level_zero(|group, _| group.iter().any(|table| wanted(table)))
+    }
+
+    /// The same, for groups that are `wanted` with what they overlap below.
+    fn group_of_level_zero(
+        &self,
+        wanted: impl Fn(&[&'a TableMeta], &[&'a TableMeta]) -> bool,
+    ) -> Pick {
         let to = (1..self.targets.base)
             .find(|level| !self.levels[*level].is_empty())
             .unwrap_or(self.targets.base);
@@ -27,14 +34,14 @@ impl<'a> Picker<'a> {
         let mut best: Option<(u64, Compaction)> = None;
         let mut blocked = false;
         for group in self.groups() {
-            if !group.iter().any(|table| wanted(table)) {
-                continue;
-            }
             let Some(hull) = Span::hull(group.iter().copied()) else {
                 continue;
             };
             let bytes = bytes_of(&group);
             let lower = self.overlapping(to, &hull);
+            if !wanted(&group, lower) {
+                continue;
+            }
             let compaction = self.merge(&[(0, &group), (to, lower)], to);
             if self.claimed.meets(&compaction) {
                 blocked = true;
@@ -62,34 +69,12 @@ impl<'a> Picker<'a> {
         }
     }
 
-    /// A table of nothing but range tombstones, if that frees more than it costs: whole tables below go
-    /// unread, those at its ends are rewritten.
+    /// A group whose range tombstones hide enough, even if level 0 is not full.
     pub(super) fn ranges_to_free(&self) -> Pick {
-        let frees = |table: &TableMeta| {
-            let is_read = self
-                .oldest_pin
-                .is_some_and(|pin| pin < table.largest_sequence);
-            if table.entries > 0 || is_read {
-                return false;
-            }
-            let span = Span::of(table);
-            let (mut freed, mut rewritten) = (0_u64, 0_u64);
-            for level in 1..LEVELS_MAX {
-                for below in self.overlapping(level, &span) {
-                    if span.holds(&Span::of(below)) {
-                        freed += below.bytes;
-                    } else {
-                        rewritten += below.bytes;
-                    }
-                }
-            }
-            freed > rewritten
-        };
-        if self.levels[0].iter().any(|table| frees(table)) {
-            self.level_zero(frees)
-        } else {
-            Pick::Nothing
-        }
+        self.group_of_level_zero(|group, lower| {
+            let covered = group.iter().map(|table| self.covered(table)).sum();
+            pays(covered, bytes_of(group).saturating_add(bytes_of(lower)))
+        })
     }
 
     /// For rest: level 0, if it is a burden beside what is below and holds something that overlaps.

@@ -4,7 +4,8 @@
 //! In the order of urgency:
 //! 1. Level 0 when it holds too many tables, and sorted levels that hold too much for their place, the
 //!    most overdue first. What waits for another compaction keeps its levels from less urgent ones.
-//! 2. Tables that are mostly deletions, or whose deletions have nothing left to delete.
+//! 2. Range tombstones that hide much, wherever they are; tables that are mostly deletions, or whose deletions
+//!    have nothing left to delete; tables with much that was kept for snapshots that are gone.
 //! 3. Tables whose values lie in blob files that hold too much garbage.
 //!
 //! Every choice makes the tree better by a measure that nothing else worsens (tables move down, or
@@ -24,7 +25,8 @@ use crate::tree::claims::Claimed;
 use crate::tree::span::Span;
 use crate::tree::version::{LEVELS_MAX, Version};
 
-/// A table of the last level is rewritten when at least this part of its entries is of no use.
+/// What is of no use goes when it is at least this part of what has to be merged for it: so freeing a byte
+/// costs at most so many, and no more than a quarter of a tree at rest is garbage of one kind.
 const GARBAGE_DIVISOR: u64 = 4;
 
 /// A table of an upper level moves down when at least this part of its entries deletes.
@@ -97,6 +99,11 @@ pub(crate) struct StaleFiles {
 
 fn bytes_of(tables: &[&TableMeta]) -> u64 {
     tables.iter().map(|table| table.bytes).sum()
+}
+
+/// Whether freeing so many bytes is worth a merge of so many.
+fn pays(freed: u64, merged: u64) -> bool {
+    freed > 0 && freed >= merged.div_ceil(GARBAGE_DIVISOR)
 }
 
 /// How many times `whole` goes into `part`, in thousandths, rounded up.
@@ -199,6 +206,7 @@ impl<'a> Picker<'a> {
         if kept.is_empty() {
             self.ranges_to_free()
                 .or_else(|| self.garbage())
+                .or_else(|| self.superseded_versions())
                 .or_else(|| self.stale_values(&self.stale.shape, |_| true))
         } else {
             Pick::Blocked
@@ -257,9 +265,11 @@ impl<'a> Picker<'a> {
             for table in tables.filter(|table| table.tombstones > 0) {
                 let useless = self.useless(level, table);
                 let deletes = table.tombstones >= table.entries.div_ceil(DELETIONS_DIVISOR);
-                let pick = if useless > 0 && useless >= table.entries.div_ceil(GARBAGE_DIVISOR) {
+                let pick = if pays(useless, table.entries) {
                     self.rewrite(level, table)
-                } else if deletes && !self.is_last_place(level, table) {
+                } else if (deletes || self.frees_below(level, table))
+                    && !self.is_last_place(level, table)
+                {
                     self.down(level, |other| other.number == table.number)
                 } else {
                     Pick::Nothing
@@ -278,6 +288,34 @@ impl<'a> Picker<'a> {
         }
     }
 
+    /// A table that was written while somebody read older versions, which nobody does any more.
+    fn superseded_versions(&self) -> Pick {
+        let mut pick = Pick::Nothing;
+        for (level, tables) in self.levels.iter().enumerate() {
+            for table in tables {
+                if pays(self.superseded(table), table.bytes) {
+                    pick = pick.or_else(|| self.rewrite(level, table));
+                }
+            }
+        }
+        pick
+    }
+
+    /// The least sequence that somebody reads below, so that something is not picked for now.
+    pub(crate) fn awaited(&self) -> Option<Sequence> {
+        let pin = self.oldest_pin?;
+        let tables = self.levels.iter().flatten();
+        let awaited = tables.flat_map(|table| {
+            let tombstones =
+                pays(table.tombstones, table.entries).then_some(table.largest_sequence);
+            let superseded =
+                pays(table.superseded.bytes, table.bytes).then_some(table.superseded.until);
+            let covered = (table.covered.bytes > 0).then_some(table.covered.until);
+            [tombstones, superseded, covered]
+        });
+        awaited.flatten().filter(|until| *until > pin).min()
+    }
+
     fn for_range(&self, range: &KeyRange, through: Sequence) -> Pick {
         let within = |table: &TableMeta| table.overlaps(range);
         let old = |table: &TableMeta| within(table) && table.smallest_sequence <= through;
@@ -288,7 +326,9 @@ impl<'a> Picker<'a> {
         for level in 1..last {
             pick = pick.or_else(|| self.down(level, old));
         }
-        let spent = |table: &&&TableMeta| old(table) && self.useless(last, table) > 0;
+        let spent = |table: &&&TableMeta| {
+            old(table) && (self.useless(last, table) > 0 || self.superseded(table) > 0)
+        };
         pick.or_else(|| match self.levels[last].iter().find(spent) {
             Some(table) => self.rewrite(last, table),
             None => Pick::Nothing,
@@ -391,6 +431,23 @@ impl<'a> Picker<'a> {
     fn is_last_place(&self, level: usize, table: &TableMeta) -> bool {
         let span = Span::of(table);
         (level + 1..LEVELS_MAX).all(|below| self.overlapping(below, &span).is_empty())
+    }
+
+    /// How much a rewriting would drop of what was kept for snapshots.
+    fn superseded(&self, table: &TableMeta) -> u64 {
+        table.superseded.free_bytes(self.oldest_pin)
+    }
+
+    /// How much of what lies below could go by the table's range tombstones.
+    fn covered(&self, table: &TableMeta) -> u64 {
+        table.covered.free_bytes(self.oldest_pin)
+    }
+
+    /// Whether the table's range tombstones hide enough below to be merged with it.
+    fn frees_below(&self, level: usize, table: &TableMeta) -> bool {
+        let lower = || bytes_of(self.overlapping(level + 1, &Span::of(table)));
+        let covered = self.covered(table);
+        covered > 0 && pays(covered, table.bytes.saturating_add(lower()))
     }
 
     /// How many of the table's entries a rewriting would drop if it lay in `level`: all of these, so

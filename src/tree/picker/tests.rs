@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::blob::BlobUses;
 use crate::manifest::BucketId;
+use crate::table::Freeable;
 use crate::tree::claims::{ClaimGuard, Claims};
 
 const BUCKET: BucketId = BucketId(0);
@@ -33,12 +34,18 @@ fn table(number: u64, keys: [u8; 2], bytes: u64) -> TableMeta {
         smallest_sequence: Sequence::new(number),
         largest_sequence: Sequence::new(number),
         blobs: BlobUses::default(),
+        superseded: Freeable::default(),
+        covered: Freeable::default(),
     }
 }
 
 /// Range tombstones alone.
-fn deletions(number: u64, keys: [u8; 2]) -> TableMeta {
+fn deletions(number: u64, keys: [u8; 2], covered: u64) -> TableMeta {
     TableMeta {
+        covered: Freeable {
+            bytes: covered,
+            until: Sequence::new(number),
+        },
         entries: 0,
         tombstones: 1,
         range_tombstones: 1,
@@ -198,7 +205,7 @@ fn deletions_with_nothing_left_to_delete_are_rewritten_once_nobody_reads_before_
 fn deletions_in_an_upper_level_move_down_to_what_they_delete() {
     let layout = vec![
         vec![],
-        vec![deletions(9, [2, 4])],
+        vec![deletions(9, [2, 4], 0)],
         vec![table(1, [0, 3], 8), table(2, [4, 9], 100)],
     ];
     let inputs = vec![(1, 9), (2, 1)];
@@ -206,26 +213,77 @@ fn deletions_in_an_upper_level_move_down_to_what_they_delete() {
 }
 
 #[test]
-fn a_range_delete_is_merged_at_once_if_it_frees_more_than_it_costs() {
-    let layout = |largest| {
-        vec![
-            vec![deletions(9, [0, largest])],
-            vec![table(1, [0, 3], 8), table(2, [4, 9], 7)],
-        ]
+fn a_range_delete_is_merged_at_once_if_a_quarter_of_what_it_meets_goes() {
+    let layout = |covered, other: Vec<TableMeta>| {
+        let mut level_0 = vec![deletions(9, [2, 5], covered)];
+        level_0.extend(other);
+        vec![level_0, vec![table(1, [0, 3], 8), table(2, [4, 9], 7)]]
     };
     let inputs = vec![(0, 9), (1, 1), (1, 2)];
-    assert_eq!(chosen(&layout(5), &Goal::Shape), Some((inputs, 1, false)));
+    let alone = |covered| layout(covered, Vec::new());
+    assert_eq!(chosen(&alone(4), &Goal::Shape), Some((inputs, 1, false)));
+    assert_eq!(chosen(&alone(3), &Goal::Shape), None, "too little");
     assert_eq!(
-        chosen(&layout(3), &Goal::Shape),
+        chosen_with(&alone(4), &Goal::Shape, Some(8)),
         None,
-        "no table is covered"
+        "somebody reads what is deleted"
     );
-    assert_eq!(chosen_with(&layout(5), &Goal::Shape, Some(8)), None);
+    let beside = |bytes| vec![table(8, [3, 3], bytes)];
+    let inputs = vec![(0, 9), (0, 8), (1, 1), (1, 2)];
+    let chosen = |bytes| chosen(&layout(7, beside(bytes)), &Goal::Shape);
+    assert_eq!(chosen(12), Some((inputs, 1, false)));
+    assert_eq!(chosen(13), None, "what is merged with it costs, too");
+}
+
+#[test]
+fn a_range_delete_among_other_writes_counts_as_much() {
+    let mut writes = table(9, [0, 9], 3);
+    writes.tombstones = 1;
+    writes.covered = deletions(9, [0, 9], 20).covered;
+    let layout = vec![vec![], vec![writes], vec![table(1, [0, 9], 60)]];
+    let inputs = vec![(1, 9), (2, 1)];
+    let picked = chosen(&layout, &Goal::Shape);
+    assert_eq!(picked, Some((inputs, 2, false)), "in every level");
+    assert_eq!(chosen_with(&layout, &Goal::Shape, Some(8)), None);
+}
+
+#[test]
+fn versions_kept_for_a_snapshot_go_with_it_if_they_are_a_quarter_of_their_table() {
+    for level in 0..3 {
+        let layout = |bytes| {
+            let mut kept = table(7, [1, 5], 8);
+            kept.superseded.add(bytes, Sequence::new(6));
+            let mut layout = vec![Vec::new(); 3];
+            layout[level].push(kept);
+            layout
+        };
+        assert_eq!(chosen_with(&layout(2), &Goal::Shape, Some(5)), None);
+        assert_eq!(chosen(&layout(1), &Goal::Shape), None);
+        let rewritten = Some((vec![(level, 7)], level, false));
+        assert_eq!(chosen_with(&layout(2), &Goal::Shape, Some(6)), rewritten);
+        assert_eq!(chosen(&layout(2), &Goal::Shape), rewritten);
+    }
+}
+
+#[test]
+fn what_waits_for_a_snapshot_to_go_says_for_which() {
+    let awaited = |layout: &Layout, pin: Option<u64>| {
+        Claims::default().read(BUCKET, |claimed| {
+            picker(layout, claimed, pin.map(Sequence::new)).awaited()
+        })
+    };
+    let mut kept = table(7, [1, 5], 8);
+    kept.superseded.add(8, Sequence::new(6));
+    let layout = vec![vec![deletions(9, [0, 3], 5)], vec![kept]];
+    assert_eq!(awaited(&layout, None), None);
+    assert_eq!(awaited(&layout, Some(5)), Some(Sequence::new(6)));
+    assert_eq!(awaited(&layout, Some(6)), Some(Sequence::new(9)));
+    assert_eq!(awaited(&layout, Some(9)), None);
 }
 
 #[test]
 fn a_table_of_deletions_over_nothing_is_not_moved_but_dropped() {
-    let layout = vec![vec![deletions(1, [0, 3])]];
+    let layout = vec![vec![deletions(1, [0, 3], 0)]];
     let inputs = vec![(0, 1)];
     assert_eq!(chosen(&layout, &all_old()), Some((inputs, 1, false)));
 }
