@@ -32,6 +32,7 @@ use crate::error::Fault;
 use crate::hash::KeyHash;
 use crate::read_counters::ReadCounters;
 use crate::residency::Clock;
+use crate::slab::{BlockBytes, Slab};
 
 /// What a resident block costs beyond its bytes, about: itself, its allocations, its place in the ring.
 const OVERHEAD_BYTES: usize = 160;
@@ -40,7 +41,7 @@ const OVERHEAD_BYTES: usize = 160;
 #[derive(Debug)]
 pub(crate) struct CachedBlock {
     layout: Layout,
-    bytes: Box<[u8]>,
+    bytes: BlockBytes,
     table: u64,
     number: u32,
     /// Used since the clock's hand last came by.
@@ -49,10 +50,15 @@ pub(crate) struct CachedBlock {
 
 impl CachedBlock {
     /// Takes the decoded bytes of block `number` of table `table`.
-    pub(crate) fn new(table: u64, number: u32, bytes: Vec<u8>) -> Result<Arc<Self>, Fault> {
+    pub(crate) fn new(
+        table: u64,
+        number: u32,
+        bytes: impl Into<BlockBytes>,
+    ) -> Result<Arc<Self>, Fault> {
+        let bytes = bytes.into();
         Ok(Arc::new(Self {
             layout: Trailer::of(&bytes)?.layout(bytes.len())?,
-            bytes: bytes.into_boxed_slice(),
+            bytes,
             table,
             number,
             referenced: AtomicBool::new(false),
@@ -82,7 +88,7 @@ impl CachedBlock {
     }
 
     fn weight(&self) -> usize {
-        self.bytes.len() + OVERHEAD_BYTES
+        self.bytes.reserved() + OVERHEAD_BYTES
     }
 }
 
@@ -165,6 +171,7 @@ pub(crate) struct BlockCache {
     budget_bytes: usize,
     /// Guards the ring, the byte count, and every write of a slot.
     ring: Mutex<Ring>,
+    slab: Arc<Slab>,
     clock: Arc<Clock>,
     reads: ReadCounters,
 }
@@ -198,6 +205,8 @@ impl BlockCache {
         Self {
             budget_bytes,
             ring: Mutex::default(),
+            // The rest is for blocks that find no room among others of other lengths.
+            slab: Arc::new(Slab::new(budget_bytes / 8 * 7)),
             clock: Arc::default(),
             reads: ReadCounters::default(),
         }
@@ -288,6 +297,11 @@ impl Slots {
         if let Some(slot) = self.array.get(number as usize) {
             slot.foresee(hash);
         }
+    }
+
+    /// Moves the decoded bytes of a block, which is to be inserted, to the cache's own memory.
+    pub(crate) fn hold(&self, bytes: Vec<u8>) -> BlockBytes {
+        self.cache.slab.hold(bytes)
     }
 
     /// The block in slot `number`.

@@ -60,6 +60,7 @@ mod residency;
 mod sequence;
 #[cfg(all(test, not(loom)))]
 mod simulation;
+mod slab;
 mod sync;
 mod table;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A process killed at a random moment loses nothing that it acknowledged, in any durability mode.
+//! A process killed at a random moment loses nothing that it acknowledged, in any durability mode, under any executor,
+//! with any way of reading files, with small values and with large ones whose blob files are collected.
 //!
 //! This binary starts itself again as the writer. Writer threads commit batches over two buckets and
 //! print one line for each commit that returned; the parent counts lines, kills without warning,
@@ -7,9 +8,10 @@
 //! - each thread's last commit is the last acknowledged one, or the one after it;
 //! - a batch is there whole or not at all, in both buckets, with its deletes;
 //! - the sequence number is the number of commits: none was lost, none was applied twice;
-//! - the lock is free at once, and gone after a close.
+//! - the lock is free at once, and gone after a close, as is every file that was half made.
 //!
-//! Rounds of one workload share a directory, so crashes pile up on crashes.
+//! Rounds of one workload share a directory, so crashes pile up on crashes. `TRINE_KILL_ROUNDS` sets how many
+//! there are of each; `ci/kill.sh` makes thousands.
 #![cfg(not(target_family = "wasm"))]
 
 use std::collections::BTreeMap;
@@ -19,7 +21,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use trine_kv::{Bucket, Db, DbOptions, DurabilityMode, KeyRange, WriteBatch};
+use trine_kv::{
+    BlobGcRatio, BlobLevelMergePolicy, Bucket, BucketOptions, Db, DbOptions, DurabilityMode,
+    FileReads, KeyRange, RuntimeOptions, WriteBatch,
+};
 
 mod common {
     pub(crate) mod random;
@@ -28,11 +33,23 @@ use common::random::{Random, seed};
 
 const DIRECTORY: &str = "TRINE_KILL_DIRECTORY";
 const WORKLOAD: &str = "TRINE_KILL_WORKLOAD";
-const ROUNDS_PER_WORKLOAD: u64 = 8;
+/// Of each workload, in the default suite.
+const ROUNDS: u64 = 4;
 /// Batches older than this many commits of the same thread are deleted again.
 const WINDOW: u64 = 12;
 /// A writer whose parent is gone stops by itself.
 const COMMITS_MAX: u64 = 20_000;
+
+/// Who waits for commits.
+#[derive(Clone, Copy, Debug)]
+enum Caller {
+    /// The threads that make them.
+    Blocking,
+    /// The threads that poll their futures, each its own.
+    Bare,
+    Tokio,
+    Smol,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Workload {
@@ -42,6 +59,11 @@ struct Workload {
     workers: usize,
     /// A thread that flushes and compacts all the time.
     maintenance: bool,
+    caller: Caller,
+    runtime: RuntimeOptions,
+    file_reads: FileReads,
+    /// Most values go to blob files, which are collected as soon as they hold garbage.
+    large_values: Option<BlobLevelMergePolicy>,
 }
 
 const fn workload(threads: u64, durability: DurabilityMode) -> Workload {
@@ -51,6 +73,10 @@ const fn workload(threads: u64, durability: DurabilityMode) -> Workload {
         write_buffer_bytes: 64 << 20,
         workers: 1,
         maintenance: false,
+        caller: Caller::Blocking,
+        runtime: RuntimeOptions::native_threads(),
+        file_reads: FileReads::Mapped,
+        large_values: None,
     }
 }
 
@@ -63,7 +89,7 @@ const fn busy(threads: u64, durability: DurabilityMode, workers: usize) -> Workl
     }
 }
 
-const WORKLOADS: [Workload; 8] = [
+const WORKLOADS: [Workload; 13] = [
     workload(1, DurabilityMode::SyncAll),
     workload(4, DurabilityMode::SyncAll),
     busy(1, DurabilityMode::SyncAll, 0),
@@ -72,19 +98,56 @@ const WORKLOADS: [Workload; 8] = [
     workload(1, DurabilityMode::Buffered),
     busy(4, DurabilityMode::Buffered, 1),
     busy(2, DurabilityMode::Flush, 0),
+    Workload {
+        caller: Caller::Tokio,
+        large_values: Some(BlobLevelMergePolicy::Disabled),
+        ..busy(8, DurabilityMode::Buffered, 1)
+    },
+    Workload {
+        caller: Caller::Smol,
+        large_values: Some(BlobLevelMergePolicy::Auto),
+        ..busy(4, DurabilityMode::SyncData, 1)
+    },
+    Workload {
+        caller: Caller::Bare,
+        file_reads: FileReads::Copied,
+        large_values: Some(BlobLevelMergePolicy::Always),
+        ..busy(3, DurabilityMode::Flush, 1)
+    },
+    Workload {
+        caller: Caller::Tokio,
+        runtime: RuntimeOptions::platform_io(),
+        file_reads: FileReads::Copied,
+        large_values: Some(BlobLevelMergePolicy::Disabled),
+        ..busy(8, DurabilityMode::SyncAll, 1)
+    },
+    Workload {
+        runtime: RuntimeOptions::inline(),
+        large_values: Some(BlobLevelMergePolicy::Disabled),
+        ..busy(2, DurabilityMode::Buffered, 0)
+    },
 ];
 
 impl Workload {
     fn open(self, directory: &Path) -> (Db, Bucket) {
+        let mut bucket = BucketOptions::default();
+        if let Some(policy) = self.large_values {
+            bucket.blob_threshold_bytes = 100;
+            bucket.blob_level_merge_policy = policy;
+        }
         let options = DbOptions {
             durability: self.durability,
             write_buffer_bytes: self.write_buffer_bytes,
             background_worker_count: self.workers,
-            ..DbOptions::new(directory)
+            runtime: self.runtime,
+            file_reads: self.file_reads,
+            blob_gc_min_file_bytes: 1,
+            blob_gc_discardable_ratio: BlobGcRatio::from_millionths(300_000),
+            ..DbOptions::new(directory).with_default_bucket_options(bucket.clone())
         };
         let db = Db::open_sync(options).expect("a killed writer never blocks the next open");
-        let other = db.bucket_sync("other").expect("the second bucket");
-        (db, other)
+        let other = db.bucket_with_options_sync("other", bucket);
+        (db, other.expect("the second bucket"))
     }
 }
 
@@ -183,28 +246,77 @@ fn writer_that_gets_killed() {
                 }
             });
         }
-        let writers: Vec<_> = (0_u64..)
-            .zip(&heads)
-            .map(|(thread, &last)| {
-                let db = &db;
-                scope.spawn(move || {
-                    let options = trine_kv::WriteOptions::buffered();
-                    for stamp in last + 1..last + COMMITS_MAX {
-                        db.write_sync(batch(thread, stamp), options).unwrap();
-                        // One `write` to the pipe for each line: lines of threads do not mix.
-                        let line = format!("ack {thread} {stamp}\n");
-                        let mut out = std::io::stdout().lock();
-                        out.write_all(line.as_bytes()).unwrap();
-                        out.flush().unwrap();
-                    }
-                })
-            })
-            .collect();
-        for writer in writers {
-            writer.join().unwrap();
-        }
+        workload.caller.run(&db, &heads);
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+fn acknowledge(thread: u64, stamp: u64) {
+    // One `write` to the pipe for each line: lines of threads do not mix.
+    let line = format!("ack {thread} {stamp}\n");
+    let mut out = std::io::stdout().lock();
+    out.write_all(line.as_bytes()).expect("the pipe");
+    out.flush().expect("the pipe");
+}
+
+/// Commits one after the other, and reads what it committed.
+async fn commit_all(db: Db, thread: u64, last: u64) {
+    let options = trine_kv::WriteOptions::buffered();
+    for stamp in last + 1..last + COMMITS_MAX {
+        db.write(batch(thread, stamp), options)
+            .await
+            .expect("a commit");
+        acknowledge(thread, stamp);
+        let read = db.get(&head(thread)).await.expect("a read");
+        assert_eq!(read.as_deref(), Some(&stamp.to_le_bytes()[..]));
+    }
+}
+
+impl Caller {
+    /// Lets one writer for each of the heads commit, all at once.
+    fn run(self, db: &Db, heads: &[u64]) {
+        let tasks = (0..).zip(heads.iter().copied());
+        let tasks = tasks.map(|(thread, last)| (thread, last, db.clone()));
+        match self {
+            Self::Blocking => std::thread::scope(|scope| {
+                for (thread, last, db) in tasks {
+                    scope.spawn(move || {
+                        let options = trine_kv::WriteOptions::buffered();
+                        for stamp in last + 1..last + COMMITS_MAX {
+                            db.write_sync(batch(thread, stamp), options)
+                                .expect("a commit");
+                            acknowledge(thread, stamp);
+                        }
+                    });
+                }
+            }),
+            Self::Bare => std::thread::scope(|scope| {
+                for (thread, last, db) in tasks {
+                    scope.spawn(move || trine_kv::block_on(commit_all(db, thread, last)));
+                }
+            }),
+            Self::Tokio => {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(2)
+                    .build()
+                    .expect("a runtime");
+                let tasks: Vec<_> = tasks
+                    .map(|(thread, last, db)| runtime.spawn(commit_all(db, thread, last)))
+                    .collect();
+                for task in tasks {
+                    runtime.block_on(task).expect("a task that ends");
+                }
+            }
+            Self::Smol => {
+                let tasks: Vec<_> = tasks
+                    .map(|(thread, last, db)| smol::spawn(commit_all(db, thread, last)))
+                    .collect();
+                for task in tasks {
+                    smol::block_on(task);
+                }
+            }
+        }
+    }
 }
 
 fn note_acknowledgement(line: &str, acknowledged: &mut [u64]) -> bool {
@@ -303,6 +415,11 @@ fn check_after_kill(directory: &Path, workload: Workload, acknowledged: &[u64]) 
         !directory.join("LOCK").exists(),
         "the lock is gone after a close"
     );
+    let unfinished = std::fs::read_dir(directory)
+        .expect("the directory")
+        .map(|entry| entry.expect("an entry").file_name())
+        .find(|name| name.to_string_lossy().starts_with("unfinished"));
+    assert_eq!(unfinished, None, "what was half made is gone");
     heads
 }
 
@@ -343,7 +460,10 @@ fn rounds_of(index: usize) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("db");
     let mut heads = vec![0; usize::try_from(workload.threads).expect("few threads")];
-    for round in 0..ROUNDS_PER_WORKLOAD {
+    let rounds = env::var("TRINE_KILL_ROUNDS").map_or(ROUNDS, |text| {
+        text.parse().expect("TRINE_KILL_ROUNDS is a number")
+    });
+    for round in 0..rounds {
         // Every fourth round kills while the database opens, before any commit returned.
         let lines = if round % 4 == 3 {
             0
@@ -395,4 +515,29 @@ fn buffered_of_several_threads_survives_a_kill_during_flush_and_compaction() {
 #[test]
 fn flush_mode_survives_a_kill_during_flush_and_compaction() {
     rounds_of(7);
+}
+
+#[test]
+fn tasks_of_tokio_survive_a_kill_while_blob_files_are_collected() {
+    rounds_of(8);
+}
+
+#[test]
+fn tasks_of_smol_survive_a_kill_while_blob_files_are_collected() {
+    rounds_of(9);
+}
+
+#[test]
+fn futures_polled_by_threads_survive_a_kill_without_maps() {
+    rounds_of(10);
+}
+
+#[test]
+fn reads_of_the_platform_survive_a_kill_while_blob_files_are_collected() {
+    rounds_of(11);
+}
+
+#[test]
+fn an_inline_runtime_survives_a_kill_while_blob_files_are_collected() {
+    rounds_of(12);
 }

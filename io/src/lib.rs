@@ -53,6 +53,7 @@ mod name;
 mod offload;
 mod portable;
 mod reads;
+mod region;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod storage;
@@ -69,5 +70,6 @@ pub use error::{Error, LockRefusal, Operation, Result};
 pub use file::{File, Warmth};
 pub use lock::Lock;
 pub use metrics::{OffloadStats, OperationStats, Stats};
+pub use region::Region;
 pub use storage::{Capabilities, Mode, PortableOptions, Storage};
 pub use writable_map::WritableMap;

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::file_name::FileName;
 use crate::key::KeyRange;
 use crate::options::DurabilityMode;
+use crate::simulation::bucket;
 
 /// Holds the number of the last commit, in the default bucket.
 const LAST: &[u8] = b"\xfflast";
@@ -371,11 +372,7 @@ impl History {
         last: usize,
     ) -> std::result::Result<(), String> {
         let read = || -> Result<Rows> {
-            let bucket = match name {
-                DEFAULT_BUCKET => db.default_bucket_sync()?,
-                name => db.bucket_sync(name)?,
-            };
-            let rows = bucket.range_sync(&KeyRange::all())?;
+            let rows = bucket(db, name)?.range_sync(&KeyRange::all())?;
             rows.map(|row| row.map(|row| (row.key, row.value)))
                 .collect()
         };

@@ -18,15 +18,35 @@ use trine_io::Mode;
 use trine_io::simulation::{Disk, Simulation, Step};
 use trine_platform::block_on;
 
+use crate::commit::batch::DEFAULT_BUCKET;
 use crate::db::Db;
+use crate::db::bucket::Bucket;
 use crate::db::open::on_storage;
 use crate::error::Result;
-use crate::options::{BucketOptions, DbOptions, DurabilityMode};
+use crate::options::{BlobLevelMergePolicy, BucketOptions, DbOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
 /// Where the database is on the simulated host, and where its checkpoints are made.
 const HERE: &str = "database";
 const COPY: &str = "checkpoint";
+
+/// A bucket in which no merge moves large values: they stay until their files are collected.
+const UNMOVED: &str = "unmoved";
+
+/// The bucket of this name, made where it is missing.
+fn bucket(db: &Db, name: &str) -> Result<Bucket> {
+    match name {
+        DEFAULT_BUCKET => db.default_bucket_sync(),
+        UNMOVED => db.bucket_with_options_sync(
+            name,
+            BucketOptions {
+                blob_level_merge_policy: BlobLevelMergePolicy::Disabled,
+                ..options().default_bucket_options
+            },
+        ),
+        name => db.bucket_sync(name),
+    }
+}
 
 /// Options that make everything small, so that little data has every form.
 fn options() -> DbOptions {

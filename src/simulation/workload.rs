@@ -5,13 +5,14 @@ use trine_io::simulation::{Failure, Faults, Simulation};
 use trine_platform::block_on;
 use trine_platform::random::Random;
 
+use crate::db::iter::LazyIter;
 use crate::db::{Db, MaintenanceBudget};
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::options::DurabilityMode::{Buffered, SyncAll, SyncData};
 use crate::options::{DbOptions, DurabilityMode, WriteOptions};
 use crate::simulation::history::{History, Moment, Write};
-use crate::simulation::{COPY, HERE, open_with, options};
+use crate::simulation::{COPY, HERE, UNMOVED, bucket, empty_disk, open_with, options};
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub(super) enum Act {
     Compact,
     Maintain,
     Checkpoint,
+    /// Keeps what this bucket holds now readable, until the next opening or [`Act::Release`].
+    Hold(String),
+    Release,
     Reopen,
 }
 
@@ -32,6 +36,7 @@ pub(super) struct Run {
     pub(super) simulation: Simulation,
     pub(super) db: Option<Db>,
     pub(super) history: History,
+    held: Option<LazyIter>,
     /// For the next opening.
     pub(super) options: DbOptions,
     /// How many changes had been made before this host was there.
@@ -46,6 +51,7 @@ impl Run {
             simulation,
             db: None,
             history: History::default(),
+            held: None,
             options: options(),
             base: 0,
             power_lost: false,
@@ -71,6 +77,7 @@ impl Run {
             count: u64::MAX,
             failure: Failure::Dead,
         });
+        self.held = None;
         self.db = None;
     }
 
@@ -113,7 +120,7 @@ impl Run {
             }
             Act::Create(name) if self.history.is_free(name) => {
                 self.history.ask_create(self.position(), name);
-                let result = db.bucket_sync(name.as_str());
+                let result = bucket(&db, name);
                 self.history.answer_create(self.position(), result.is_ok());
                 result.map(drop)
             }
@@ -140,12 +147,21 @@ impl Run {
                 self.history.answer_checkpoint(self.position());
                 Ok(())
             }
-            Act::Create(_) | Act::Drop(_) | Act::Reopen => Ok(()),
+            Act::Hold(name) if !self.history.is_free(name) => {
+                self.held = Some(bucket(&db, name)?.range_lazy_sync(&KeyRange::all())?);
+                Ok(())
+            }
+            Act::Release => {
+                self.held = None;
+                Ok(())
+            }
+            Act::Create(_) | Act::Drop(_) | Act::Hold(_) | Act::Reopen => Ok(()),
         }
     }
 
     /// Closes; everything committed survives power loss then, if closing works.
     pub(super) fn close(&mut self) {
+        self.held = None;
         if let Some(db) = self.db.take()
             && block_on(db.core().close(Mode::Blocking)).is_ok()
         {
@@ -195,7 +211,7 @@ const ALL_MODES: [DurabilityMode; 4] = [
 macro_rules! test_each_workload {
     ($check:ident) => {
         crate::simulation::workload::test_each_workload!($check:
-            commits buffered buckets flushes compactions blobs checkpoint rollover);
+            commits buffered buckets flushes compactions blobs collected checkpoint rollover);
     };
     ($check:ident: $($name:ident)*) => {
         $(#[test]
@@ -228,6 +244,7 @@ pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
         ("flushes", flushes()),
         ("compactions", compactions()),
         ("blobs", blobs()),
+        ("collected", collected()),
         ("checkpoint", checkpoint()),
         ("rollover", rollover()),
     ]
@@ -376,6 +393,34 @@ fn blobs() -> Vec<Act> {
     acts
 }
 
+/// Large values that no merge moves: their files are collected, once while they are read and once more, and go with their bucket.
+fn collected() -> Vec<Act> {
+    let unmoved = |key, length| put(UNMOVED, key, length);
+    let mut acts = vec![create(UNMOVED)];
+    for round in 0..2 {
+        let first = 10 * round;
+        let all = (first..first + 3).map(|key| unmoved(key, 250)).collect();
+        acts.extend([commit(Buffered, all), Act::Flush, Act::Compact]);
+    }
+    acts.extend([
+        Act::Hold(UNMOVED.to_owned()),
+        commit(Buffered, vec![delete(UNMOVED, 0), delete(UNMOVED, 1)]),
+        Act::Flush,
+        Act::Compact,
+        Act::Maintain,
+        Act::Release,
+        commit(SyncData, vec![delete_range(UNMOVED, 10, 12)]),
+        Act::Flush,
+        Act::Maintain,
+        Act::Reopen,
+        Act::Compact,
+        Act::Maintain,
+        remove(UNMOVED),
+        one(SyncData, 1, 10),
+    ]);
+    acts
+}
+
 /// A checkpoint while the database is written to.
 fn checkpoint() -> Vec<Act> {
     vec![
@@ -440,4 +485,26 @@ pub(super) fn random_workload(random: &mut Random, calls: usize) -> Vec<Act> {
         acts.push(act);
     }
     acts
+}
+
+#[test]
+fn workloads_do_what_they_are_named_for() {
+    let done = |name| {
+        let simulation = Simulation::new(empty_disk(), 1);
+        let mut run = Run::new(simulation);
+        let (mut most, mut collected) = (0, 0);
+        for act in workload(name) {
+            run.act(&act)
+                .unwrap_or_else(|error| panic!("{name}: {act:?}: {error}"));
+            let stats = run.db.as_ref().expect("it is open").stats();
+            most = stats.compaction_runs.max(most);
+            collected = stats.blob_gc_runs.max(collected);
+        }
+        (most, collected)
+    };
+    assert!(done("compactions").0 > 1);
+    for name in ["blobs", "collected"] {
+        let (_, collected) = done(name);
+        assert!(collected > 0, "{name} collects no garbage");
+    }
 }

@@ -224,7 +224,12 @@ impl Missing {
                     .and_then(|bytes| bytes.get(..handle.framed_bytes()?))
                     .ok_or(Fault::Field("block handle"))?;
                 let frame = Frame::open(framed, number, handle.offset)?;
-                CachedBlock::new(number, block, frame.decode()?)
+                let decoded = frame.decode()?;
+                if self.once {
+                    CachedBlock::new(number, block, decoded)
+                } else {
+                    CachedBlock::new(number, block, table.slots().hold(decoded))
+                }
             };
             let loaded = decode().map_err(|fault| table.corrupt(block, fault))?;
             if self.once {

@@ -334,7 +334,8 @@ impl<'t> OpenTable<'t> {
                     access: Access::FirstUse,
                 });
             }
-            let block = CachedBlock::new(self.number(), number, frame.decode()?)?;
+            let decoded = self.opened.slots.hold(frame.decode()?);
+            let block = CachedBlock::new(self.number(), number, decoded)?;
             let loan = self.opened.slots.insert(block, guard);
             Ok(Resident {
                 block: loan.get().block(),
