@@ -26,6 +26,7 @@ pub(crate) mod builder;
 pub(crate) mod frame;
 pub(crate) mod hash_index;
 pub(crate) mod iter;
+pub(crate) mod rows;
 #[cfg(test)]
 mod tests;
 

@@ -22,7 +22,7 @@ use crate::types::{KeyValue, Value};
 /// needs a [`DoubleEndedIterator`]) until the two meet.
 ///
 /// # Cost
-/// A row is copied once; taken from the back, its key twice. The memtables and tables it reads stay in memory and on disk while it lives.
+/// A row is copied once; taken from the back, its key once more. The memtables and tables it reads stay in memory and on disk while it lives.
 #[derive(Clone)]
 pub struct Iter {
     pub(crate) rows: Rows<KeyValue>,

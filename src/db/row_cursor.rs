@@ -17,9 +17,9 @@ use crate::tree::scan::Scan;
 /// the sequence at which it was made. It owns what it reads and may outlive every other handle.
 ///
 /// # Cost
-/// No allocation for a row. Ascending, a value is lent from where it lies: a memtable, a table's map, or
-/// a decoded block; of each row only the key is copied, into a buffer of the cursor. Descending, the
-/// versions of a key are met oldest first, so key and value are copied into buffers, which are reused.
+/// No allocation for a row. A value is lent from where it lies: a memtable, a table's map, or a decoded block.
+/// Keys are copied into a buffer of the cursor only where memtables or several tables take turns; descending,
+/// values are copied there too, since the versions of a key are met oldest first.
 /// The memtables and tables that it reads stay in memory and on disk while it lives.
 ///
 /// # Examples

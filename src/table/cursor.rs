@@ -6,22 +6,21 @@
 )]
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
-use trine_io::Bytes;
-
 use crate::block::iter::BlockCursor;
-use crate::block::{BlockRef, Layout};
 use crate::cache::CachedBlock;
 use crate::cursor::{Cursor, Halt, Moved};
+use crate::direction::Direction;
 use crate::error::Fault;
 use crate::filter::prefix::SharedPrefix;
 use crate::internal_key::Entry;
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
+use crate::table::held::{Held, HeldBytes};
 use crate::table::index::Index;
 use crate::table::lookup::{Access, Pin, Resident};
+use crate::table::run::Run;
 use crate::table::{Missing, OpenTable, Table};
 
 /// What it reads at once, at the most, for somebody who reads on: two of these are on their way.
@@ -29,6 +28,9 @@ const RUN_BYTES_MAX: u64 = 256 << 10;
 
 /// The second read of somebody who reads on; each after it is twice as long.
 const RUN_BYTES_MIN: u64 = 32 << 10;
+
+/// Fewer entries are looked at one by one.
+const RUN_ENTRIES_MIN: usize = 4;
 
 /// What it reads at once for maintenance, which reads a table to its end.
 const ONCE_BYTES: u64 = 1 << 20;
@@ -67,34 +69,6 @@ pub(crate) struct TableCursor {
     /// Of a seek that stopped: from which block on to look for a key whose versions reach into it,
     /// since all that the blocks before hold of it is newer than this sequence.
     resume: Option<(u32, Sequence)>,
-}
-
-/// A block, kept.
-#[derive(Clone, Debug)]
-struct Held {
-    number: u32,
-    layout: Layout,
-    bytes: HeldBytes,
-}
-
-#[derive(Clone, Debug)]
-enum HeldBytes {
-    /// Of the table's map, which is held too: the way to it through the table takes longer.
-    InPlace(Bytes, Range<usize>),
-    Cached(Arc<CachedBlock>),
-}
-
-impl Held {
-    #[inline]
-    fn block(&self) -> BlockRef<'_> {
-        match &self.bytes {
-            HeldBytes::InPlace(map, range) => {
-                let bytes = map.get(range.clone()).unwrap_or_default();
-                BlockRef::new(bytes, self.layout)
-            }
-            HeldBytes::Cached(block) => block.block(),
-        }
-    }
 }
 
 impl TableCursor {
@@ -339,6 +313,76 @@ impl TableCursor {
         }
         self.resume = None;
         Ok(first)
+    }
+}
+
+impl TableCursor {
+    /// Finds the rows of the next entries, at the most `entries` and no further than the block and `bound`,
+    /// which lies ahead; none are of the key that it stands on if it goes forward. `sees` is asked as
+    /// [`Rows::find`](crate::block::rows::Rows::find) says. Then it stands on the last of those entries.
+    ///
+    /// False, and nothing changed, if too few entries lie there.
+    pub(crate) fn find_run(
+        &mut self,
+        run: &mut Run,
+        direction: Direction,
+        entries: u32,
+        bound: Option<&[u8]>,
+        sees: impl FnMut(&Entry<'_>, bool) -> bool,
+    ) -> Result<bool, Halt<Missing>> {
+        let Some(current) = &self.current else {
+            return Ok(false);
+        };
+        let held = current.clone();
+        let number = held.number;
+        let found = self.find_run_in(held, run, direction, entries, bound, sees);
+        found.map_err(|fault| self.failed(number, fault))
+    }
+
+    fn find_run_in(
+        &mut self,
+        held: Held,
+        run: &mut Run,
+        direction: Direction,
+        entries: u32,
+        bound: Option<&[u8]>,
+        sees: impl FnMut(&Entry<'_>, bool) -> bool,
+    ) -> Result<bool, Fault> {
+        let block = held.block();
+        let here = self.place.ordinal();
+        let mut ordinals = match direction {
+            Direction::Forward => here..here.saturating_add(entries).min(block.count()),
+            Direction::Reverse => here.saturating_sub(entries)..here.saturating_add(1),
+        };
+        if let Some(bound) = bound {
+            // In reverse the entries of the first key do not count, so that `bound` itself may be in.
+            let bound = block.lower_bound(bound, Sequence::new(u64::MAX))?;
+            match direction {
+                Direction::Forward => ordinals.end = ordinals.end.min(bound),
+                Direction::Reverse => ordinals.start = ordinals.start.max(bound),
+            }
+        }
+        if ordinals.len() < RUN_ENTRIES_MIN {
+            return Ok(false);
+        }
+        let last = ordinals.end.saturating_sub(1);
+        let mut other_key = ordinals.end;
+        run.fill(held, |rows, held| {
+            other_key = rows.find(held.block(), ordinals.clone(), sees)?;
+            Ok(())
+        })?;
+        let stands_at = match direction {
+            Direction::Forward => last,
+            Direction::Reverse => other_key,
+        };
+        if stands_at > last {
+            run.end();
+            return Ok(false);
+        }
+        if let Some(current) = &self.current {
+            self.place.enter(current.block(), stands_at)?;
+        }
+        Ok(true)
     }
 }
 

@@ -17,6 +17,7 @@ mod footer;
 #[cfg(all(any(fuzzing, test), not(loom)))]
 pub(crate) mod fuzzing;
 mod handle;
+mod held;
 mod index;
 mod lookup;
 mod meta;
@@ -24,6 +25,7 @@ mod missing;
 mod parts;
 mod properties;
 mod reader;
+mod run;
 #[cfg(test)]
 mod tests;
 mod tombstones;
@@ -36,4 +38,5 @@ pub(crate) use lookup::{Found, Lent};
 pub(crate) use meta::{Freeable, TableMeta};
 pub(crate) use missing::{Loaded, Missing};
 pub(crate) use reader::OpenTable;
+pub(crate) use run::Run;
 pub(crate) use writer::{TableOptions, TableWriter};

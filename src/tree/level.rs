@@ -34,6 +34,11 @@ impl LevelCursor {
         }
     }
 
+    /// The cursor on the table that it stands in.
+    pub(crate) fn table(&mut self) -> Option<&mut TableCursor> {
+        self.current.as_mut().filter(|_| self.entered)
+    }
+
     /// Opens the table at `at`, if there is one and it is not open already.
     fn open(&mut self, at: Option<usize>) -> Option<&mut TableCursor> {
         let Some((at, table)) = at.and_then(|at| Some((at, self.tables.get(at)?))) else {

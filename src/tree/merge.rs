@@ -16,9 +16,12 @@ use crate::direction::Direction;
 use crate::error::Result;
 use crate::internal_key::{Entry, compare};
 use crate::sequence::Sequence;
-use crate::table::{Loaded, Missing, TableCursor};
+use crate::table::{Loaded, Missing, Run, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
+
+/// A source that has been in front for fewer steps will hardly stay there for many.
+const UNINTERRUPTED_MIN: u32 = 2;
 
 /// One ordered source.
 #[derive(Debug)]
@@ -92,6 +95,15 @@ impl Source {
         }
     }
 
+    /// The table that it stands in.
+    fn table(&mut self) -> Option<&mut TableCursor> {
+        match self {
+            Self::Memtable(_) => None,
+            Self::Table(cursor) => Some(cursor),
+            Self::Level(cursor) => cursor.table(),
+        }
+    }
+
     fn supply(&mut self, block: &Arc<CachedBlock>) {
         match self {
             Self::Memtable(_) => {}
@@ -110,6 +122,8 @@ pub(crate) struct Merge {
     order: Vec<usize>,
     /// How many sources a halted start has already positioned.
     positioned: usize,
+    /// How many steps the front source has stayed in front.
+    uninterrupted: u32,
 }
 
 impl Merge {
@@ -119,6 +133,7 @@ impl Merge {
             order: Vec::with_capacity(sources.len()),
             sources,
             positioned: 0,
+            uninterrupted: 0,
         }
     }
 
@@ -162,6 +177,31 @@ impl Merge {
         Ok(())
     }
 
+    /// Finds the rows of the next entries, as [`TableCursor::find_run`], as long as one table has them: then
+    /// it stands on the last of those entries. False if it is not worth it.
+    pub(crate) fn find_run(
+        &mut self,
+        run: &mut Run,
+        entries: u32,
+        sees: impl FnMut(&Entry<'_>, bool) -> bool,
+    ) -> std::result::Result<bool, Halt<Missing>> {
+        let (front, next) = match self.order[..] {
+            [front] => (&mut self.sources[front], None),
+            [front, next, ..] if self.uninterrupted >= UNINTERRUPTED_MIN => {
+                match self.sources.get_disjoint_mut([front, next]) {
+                    Ok([front, next]) => (front, next.entry()),
+                    Err(_) => return Ok(false),
+                }
+            }
+            _ => return Ok(false),
+        };
+        let bound = next.map(|entry| entry.key);
+        match front.table() {
+            Some(table) => table.find_run(run, self.direction, entries, bound, sees),
+            None => Ok(false),
+        }
+    }
+
     /// Takes what loading what was missing came to: a block, or a table that is open now.
     pub(crate) fn supply(&mut self, loaded: &Loaded) {
         for block in &loaded.blocks {
@@ -174,8 +214,10 @@ impl Merge {
     /// Moves the front source behind those whose entries come before its own.
     fn sink(&mut self) {
         let mut at = 0;
+        self.uninterrupted = self.uninterrupted.saturating_add(1);
         while at + 1 < self.order.len() && !self.in_order(self.order[at], self.order[at + 1]) {
             self.order.swap(at, at + 1);
+            self.uninterrupted = 0;
             at += 1;
         }
     }

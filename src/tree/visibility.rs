@@ -3,6 +3,9 @@
 //! Stands on top of a merge. Forward, the first version not above the sequence decides a key, and
 //! the row is lent from where it lies. In reverse a key's versions come oldest first, so the best
 //! one so far is kept in a buffer until the key changes.
+//!
+//! Where many entries of one block come next, as nearly always in data that was compacted, their rows are found
+//! together (a *run*) and lent one after the other, whichever way the scan goes, without a look at the sources.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -12,12 +15,16 @@ use trine_io::Mode;
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::error::Result;
-use crate::internal_key::Kind;
+use crate::internal_key::{Entry, Kind};
 use crate::key::{KeyRange, overlap};
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
-use crate::table::{Loaded, Missing, OpenTable, Table};
+use crate::table::{Loaded, Missing, OpenTable, Run, Table};
 use crate::tree::merge::Merge;
+
+/// How many entries ahead to look for the first run: a short scan needs no more. Each after it looks twice as far.
+const RUN_ENTRIES_FIRST: u32 = 16;
+const RUN_ENTRIES_MAX: u32 = 128;
 
 /// Range tombstones of one source.
 #[derive(Debug)]
@@ -68,27 +75,51 @@ impl Tombstones {
     }
 }
 
+/// What is known of the key that was looked at last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// No key was looked at.
+    Nothing,
+    /// Not all versions that may be the row.
+    Part,
+    /// Whether it has a row, and which.
+    All,
+}
+
+/// Where the row is lent from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    /// It stands on no row.
+    Nowhere,
+    /// Forward: the merge stands on the row. Reverse: behind it, and the row was copied.
+    OnRow,
+    InRun,
+}
+
 /// Rows visible at one sequence.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Visible {
     merge: Merge,
     direction: Direction,
     sequence: Sequence,
     /// Of those sources that have any.
     tombstones: Vec<Tombstones>,
-    /// Forward: the key decided last, the row's if it stands on one. Reverse: the key being decided.
+    stands: Stands,
+    /// Rows ahead that lie together. While it stands in them, the merge stands on the last entry of theirs.
+    run: Run,
+    /// How far ahead to look for the next ones.
+    run_entries: u32,
+    /// Whether everything was seen of the key of that last entry.
+    run_decides: bool,
+    /// The key looked at last; not kept up within a run.
     key: Vec<u8>,
-    /// Whether `key` holds one.
-    has_key: bool,
+    known: Known,
     /// Reverse: the newest version of `key` so far, if it is not deleted. Kept from row to row for its memory.
     value: Vec<u8>,
     /// What the row's entry is. Reverse: what that version is.
     kind: Kind,
-    /// Whether it stands on a row.
-    on_row: bool,
     started: bool,
-    /// A step of the merge was halted and must be made again first.
+    /// The merge must be stepped before anything else: it stands on what is decided, or was halted.
     stepping: bool,
 }
 
@@ -104,11 +135,14 @@ impl Visible {
             direction,
             sequence,
             tombstones,
+            stands: Stands::Nowhere,
+            run: Run::default(),
+            run_entries: RUN_ENTRIES_FIRST,
+            run_decides: false,
             key: Vec::new(),
-            has_key: false,
+            known: Known::Nothing,
             value: Vec::new(),
             kind: Kind::Tombstone,
-            on_row: false,
             started: false,
             stepping: false,
         }
@@ -118,11 +152,24 @@ impl Visible {
     /// reverse to the last row below it. A halted move is made again with the same `from`.
     #[inline]
     pub(crate) fn step(&mut self, from: Option<&[u8]>) -> Moved<Missing> {
+        if self.stands == Stands::InRun && self.run.advance(self.direction) {
+            return Ok(());
+        }
+        self.step_sources(from)
+    }
+
+    fn step_sources(&mut self, from: Option<&[u8]>) -> Moved<Missing> {
         if !self.started {
             self.start(from)?;
         }
+        if self.stands == Stands::InRun {
+            self.leave_run();
+        }
         if self.stepping {
             self.step_merge()?;
+        }
+        if self.enter_run()? {
+            return Ok(());
         }
         match self.direction {
             Direction::Forward => self.step_forward(),
@@ -130,7 +177,6 @@ impl Visible {
         }
     }
 
-    #[cold]
     fn start(&mut self, from: Option<&[u8]>) -> Moved<Missing> {
         self.tombstones
             .iter()
@@ -145,33 +191,85 @@ impl Visible {
     /// The key of the row it stands on, and what kind of entry holds it.
     #[inline]
     pub(crate) fn key(&self) -> Option<(&[u8], Kind)> {
-        self.on_row.then_some((&self.key, self.kind))
+        match self.stands {
+            Stands::Nowhere => None,
+            Stands::OnRow => Some((&self.key, self.kind)),
+            Stands::InRun => self.run.key(),
+        }
     }
 
     /// What the entry of the row holds, which is not the value if that is in a blob file.
     #[inline]
     pub(crate) fn value(&self) -> &[u8] {
-        match self.direction {
-            Direction::Forward => self.merge.entry().map_or(&[], |entry| entry.value),
-            Direction::Reverse => &self.value,
+        match (self.stands, self.direction) {
+            (Stands::InRun, _) => self.run.value().unwrap_or_default(),
+            (_, Direction::Forward) => self.merge.entry().map_or(&[], |entry| entry.value),
+            (_, Direction::Reverse) => &self.value,
         }
     }
 
     /// Between two rows, after a move that was halted and never made again: where to go on. Keys
     /// before the bound (after it, in reverse) are decided; `None` if no key is.
     pub(crate) fn resume(&self) -> Option<Bound<Vec<u8>>> {
-        let key = self.has_key.then(|| self.key.clone())?;
-        Some(match self.direction {
-            Direction::Forward => Bound::Excluded(key),
-            Direction::Reverse => Bound::Included(key),
-        })
+        match self.known {
+            Known::Nothing => None,
+            Known::Part => Some(Bound::Included(self.key.clone())),
+            Known::All => Some(Bound::Excluded(self.key.clone())),
+        }
     }
 
     pub(crate) fn supply(&mut self, loaded: &Loaded) {
         self.merge.supply(loaded);
     }
 
-    #[inline]
+    /// Stands on the first row of a run, if one begins here.
+    fn enter_run(&mut self) -> std::result::Result<bool, Halt<Missing>> {
+        let begins = match self.direction {
+            Direction::Forward => self.stands == Stands::OnRow,
+            Direction::Reverse => self.known != Known::Part,
+        };
+        if !begins {
+            return Ok(false);
+        }
+        let (tombstones, at) = (&self.tombstones, self.sequence);
+        let mut decided = true;
+        let sees = |entry: &Entry<'_>, repeats: bool| {
+            decided &= repeats;
+            if decided || entry.sequence > at {
+                return false;
+            }
+            decided = true;
+            entry.kind != Kind::Tombstone && !hidden(tombstones, entry.key, entry.sequence, at)
+        };
+        if !self.merge.find_run(&mut self.run, self.run_entries, sees)? {
+            return Ok(false);
+        }
+        self.run_decides = decided || self.direction == Direction::Reverse;
+        self.run_entries = (self.run_entries * 2).min(RUN_ENTRIES_MAX);
+        if self.run.advance(self.direction) {
+            self.stands = Stands::InRun;
+            return Ok(true);
+        }
+        self.leave_run();
+        self.step_merge()?;
+        Ok(false)
+    }
+
+    fn leave_run(&mut self) {
+        if let Some(last) = self.merge.entry() {
+            self.key.clear();
+            self.key.extend_from_slice(last.key);
+            self.known = if self.run_decides {
+                Known::All
+            } else {
+                Known::Part
+            };
+        }
+        self.run.end();
+        self.stands = Stands::Nowhere;
+        self.stepping = true;
+    }
+
     fn step_merge(&mut self) -> Moved<Missing> {
         self.stepping = true;
         self.merge.step()?;
@@ -180,21 +278,21 @@ impl Visible {
     }
 
     fn step_forward(&mut self) -> Moved<Missing> {
-        if self.on_row {
-            self.on_row = false;
+        if self.stands == Stands::OnRow {
+            self.stands = Stands::Nowhere;
             self.step_merge()?;
         }
         while let Some(entry) = self.merge.entry() {
-            let decided = self.has_key && entry.key == self.key.as_slice();
+            let decided = self.known == Known::All && entry.key == self.key.as_slice();
             if !decided && entry.sequence <= self.sequence {
                 self.key.clear();
                 self.key.extend_from_slice(entry.key);
-                self.has_key = true;
+                self.known = Known::All;
                 if entry.kind != Kind::Tombstone
                     && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence)
                 {
                     self.kind = entry.kind;
-                    self.on_row = true;
+                    self.stands = Stands::OnRow;
                     return Ok(());
                 }
             }
@@ -204,46 +302,38 @@ impl Visible {
     }
 
     fn step_reverse(&mut self) -> Moved<Missing> {
-        if self.on_row {
-            self.on_row = false;
-            self.has_key = false;
-        }
+        self.stands = Stands::Nowhere;
         loop {
-            match self.merge.entry() {
-                Some(entry) if self.has_key && entry.key != self.key.as_slice() => {
-                    if self.kind != Kind::Tombstone {
-                        break;
-                    }
-                    self.has_key = false;
+            let entry = self.merge.entry();
+            let ends = entry.is_none_or(|entry| entry.key != self.key.as_slice());
+            if self.known == Known::Part && ends {
+                self.known = Known::All;
+                if self.kind != Kind::Tombstone {
+                    self.stands = Stands::OnRow;
+                    return Ok(());
                 }
-                Some(entry) => {
-                    if !self.has_key {
-                        self.key.clear();
-                        self.key.extend_from_slice(entry.key);
-                        self.has_key = true;
-                        self.kind = Kind::Tombstone;
-                    }
-                    if entry.sequence <= self.sequence {
-                        let is_hidden =
-                            hidden(&self.tombstones, entry.key, entry.sequence, self.sequence);
-                        self.kind = if is_hidden {
-                            Kind::Tombstone
-                        } else {
-                            entry.kind
-                        };
-                        if self.kind != Kind::Tombstone {
-                            self.value.clear();
-                            self.value.extend_from_slice(entry.value);
-                        }
-                    }
-                    self.step_merge()?;
-                }
-                None => break,
             }
+            let Some(entry) = entry else { return Ok(()) };
+            if self.known != Known::Part {
+                self.key.clear();
+                self.key.extend_from_slice(entry.key);
+                self.known = Known::Part;
+                self.kind = Kind::Tombstone;
+            }
+            if entry.sequence <= self.sequence {
+                let is_hidden = hidden(&self.tombstones, entry.key, entry.sequence, self.sequence);
+                self.kind = if is_hidden {
+                    Kind::Tombstone
+                } else {
+                    entry.kind
+                };
+                if self.kind != Kind::Tombstone {
+                    self.value.clear();
+                    self.value.extend_from_slice(entry.value);
+                }
+            }
+            self.step_merge()?;
         }
-        self.on_row = self.has_key && self.kind != Kind::Tombstone;
-        self.has_key = self.on_row;
-        Ok(())
     }
 }
 

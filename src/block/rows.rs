@@ -1,0 +1,125 @@
+//! Rows of a block, found ahead: the entries that a scan hands out, decoded in one go and in the block's order,
+//! whichever way the scan goes.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+use std::ops::Range;
+
+use crate::block::{BlockRef, EntryAt, GROUP_ENTRIES, outside};
+use crate::error::Fault;
+use crate::internal_key::{Entry, Kind};
+
+/// Where rows lie in a block. Holds no bytes of it but keys that are not whole there; whoever asks for a row
+/// lends the block that it was found in.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    rows: Vec<RowAt>,
+    /// Whole keys, of a block whose entries share parts of theirs.
+    keys: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct RowAt {
+    kind: Kind,
+    /// In `keys`, if the block's entries share parts of theirs.
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Rows {
+    /// Forgets the rows that it has and finds others, among the entries `ordinals` of `block`. `picks` is
+    /// asked of each, and told whether it repeats the key of the entry before it; the first, whose
+    /// predecessor is not looked at, counts as one that does.
+    ///
+    /// The ordinal of the first entry that has another key than the first; the end, if none has.
+    pub(crate) fn find(
+        &mut self,
+        block: BlockRef<'_>,
+        ordinals: Range<u32>,
+        mut picks: impl FnMut(&Entry<'_>, bool) -> bool,
+    ) -> Result<u32, Fault> {
+        self.clear();
+        let shares = block.layout.shares;
+        let mut other_key = ordinals.end;
+        let mut previous = None;
+        let mut restart: &[u8] = &[];
+        let mut offset = block.offset(ordinals.start)?;
+        for ordinal in ordinals.clone() {
+            let at = block.decode(offset)?;
+            offset = at.end;
+            let key_at = if shares {
+                if previous.is_none() || ordinal.is_multiple_of(GROUP_ENTRIES) {
+                    restart = block.restart_key(ordinal)?;
+                }
+                self.join_key(restart, block.suffix(&at), &at)?
+            } else {
+                at.key..at.value
+            };
+            let keys = if shares { &self.keys } else { block.bytes };
+            let key = keys.get(key_at.clone()).unwrap_or_default();
+            let repeats = match previous.replace(key_at.clone()) {
+                Some(previous) => keys.get(previous) == Some(key),
+                None => true,
+            };
+            if !repeats && other_key == ordinals.end {
+                other_key = ordinal;
+            }
+            let entry = Entry {
+                key,
+                sequence: at.sequence,
+                kind: at.kind,
+                value: block.value(&at),
+            };
+            if picks(&entry, repeats) {
+                self.rows.push(RowAt {
+                    kind: at.kind,
+                    key: key_at,
+                    value: at.value..at.end,
+                });
+            }
+        }
+        Ok(other_key)
+    }
+
+    fn join_key(
+        &mut self,
+        restart: &[u8],
+        suffix: &[u8],
+        at: &EntryAt,
+    ) -> Result<Range<usize>, Fault> {
+        let start = self.keys.len();
+        let shared = restart.get(..at.shared).ok_or_else(outside)?;
+        self.keys.extend_from_slice(shared);
+        self.keys.extend_from_slice(suffix);
+        Ok(start..self.keys.len())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.keys.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    #[inline]
+    pub(crate) fn key<'a>(&'a self, block: BlockRef<'a>, row: usize) -> Option<(&'a [u8], Kind)> {
+        let row = self.rows.get(row)?;
+        let keys = if block.layout.shares {
+            &self.keys
+        } else {
+            block.bytes
+        };
+        Some((keys.get(row.key.clone())?, row.kind))
+    }
+
+    #[inline]
+    pub(crate) fn value<'a>(&self, block: BlockRef<'a>, row: usize) -> Option<&'a [u8]> {
+        let row = self.rows.get(row)?;
+        block.bytes.get(row.value.clone())
+    }
+}
