@@ -10,6 +10,7 @@
 //! - `put`: unsynced puts one by one, random keys
 //! - `dsync`: a bare loop of durable writes, each behind the last, into a file whose blocks exist
 //! - `append`: the same into a file that grows
+//! - `flush1`, `data1`: `Flush` and `SyncData` puts, one thread
 //! - `sync1`, `sync8`: `SyncAll` puts of 1 and 8 threads
 //! - `tasks1`, `tasks64`: `SyncAll` puts of 1 and 64 tasks, polled by two threads
 //! - `batch100`: `SyncAll` batches of 100 puts, one thread
@@ -32,8 +33,9 @@ use trine_platform::target::{write_all_at, write_all_durably_at};
 const VALUE_BYTES: usize = 100;
 /// What a put of a key of 16 and a value of 100 bytes takes in the log.
 const RECORD_BYTES: usize = 144;
-const NAMES: [&str; 9] = [
-    "write", "put", "dsync", "append", "sync1", "sync8", "tasks1", "tasks64", "batch100",
+const NAMES: [&str; 11] = [
+    "write", "put", "flush1", "dsync", "append", "data1", "sync1", "sync8", "tasks1", "tasks64",
+    "batch100",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -86,6 +88,8 @@ fn run(name: &str, place: &Path, count: u64) -> Result<f64, Box<dyn std::error::
             write_all_durably_at,
         ),
         "put" => threads(place, count, 1, WriteOptions::buffered(), 1),
+        "flush1" => threads(place, count, 1, WriteOptions::flush(), 1),
+        "data1" => threads(place, count, 1, WriteOptions::sync_data(), 1),
         "sync1" => threads(place, count, 1, WriteOptions::sync_all(), 1),
         "sync8" => threads(place, count, 8, WriteOptions::sync_all(), 1),
         "batch100" => threads(place, count, 1, WriteOptions::sync_all(), 100),

@@ -86,6 +86,45 @@ fn rows(db: &Db) -> Rows {
 }
 
 #[test]
+fn a_compaction_leaves_the_space_that_unflushed_writes_need() {
+    let Some(disk) = Disk::mount(64 << 20) else {
+        return;
+    };
+    let ballast = disk.path("ballast");
+    let db = Db::open_sync(DbOptions {
+        durability: DurabilityMode::Buffered,
+        background_worker_count: 0,
+        ..DbOptions::new(disk.path("db"))
+    })
+    .expect("an open database");
+    let mut expected = Rows::new();
+    for table in 0..4_u8 {
+        for row in 0..400_u32 {
+            let key = format!("{row:04} {table}").into_bytes();
+            let value: Vec<u8> = (0..5_000_u32)
+                .map(|place| (place.wrapping_mul(0x9e37_79b9) ^ row).to_be_bytes()[1] ^ table)
+                .collect();
+            db.put_sync(key.clone(), value.clone()).unwrap();
+            expected.insert(key, value);
+        }
+        if table < 3 {
+            db.flush_sync().unwrap();
+        }
+    }
+    // Room for what is not flushed yet, and not for a merge beside it.
+    let free = trine_platform::space::free_bytes(disk.0.path()).unwrap();
+    let taken = usize::try_from(free.checked_sub(6 << 20).expect("a larger disk")).unwrap();
+    std::fs::write(&ballast, vec![1; taken]).unwrap();
+    let refused = db.compact_range_sync(KeyRange::all()).unwrap_err();
+    assert!(matches!(&refused, Error::Io(error) if error.kind() == ErrorKind::StorageFull));
+    db.flush_sync().unwrap();
+    assert_eq!(rows(&db), expected);
+    std::fs::remove_file(&ballast).unwrap();
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    assert_eq!(rows(&db), expected);
+}
+
+#[test]
 fn a_full_disk_stops_writes_until_there_is_space_and_loses_nothing() {
     for durability in [DurabilityMode::Buffered, DurabilityMode::SyncAll] {
         let Some(disk) = Disk::mount(48 << 20) else {

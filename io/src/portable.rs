@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use trine_platform::target::{self, Access};
-use trine_platform::{DirectoryLock, LockError};
+use trine_platform::{DirectoryLock, LockError, space};
 
 use crate::driver::ReadDriver;
 use crate::error::Attempt;
@@ -150,6 +150,10 @@ impl PortableDirectory {
             path: path.to_owned(),
             host: Arc::new(host),
         }
+    }
+
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        space::free_bytes(&self.path)
     }
 
     /// An operation on the file `name`.

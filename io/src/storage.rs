@@ -273,6 +273,15 @@ impl Storage {
         }
     }
 
+    /// Bytes that new files of this directory can still take, as the host says now; `None` where nobody can tell. No
+    /// disk is asked.
+    pub fn free_bytes(&self) -> Option<u64> {
+        match &self.0 {
+            Backend::Portable(directory) => directory.free_bytes(),
+            _ => None,
+        }
+    }
+
     /// Whether cold reads of cooperative callers go to a ring of the operating system.
     pub fn has_rings(&self) -> bool {
         match &self.0 {

@@ -27,6 +27,7 @@ pub mod lock;
 pub mod pace;
 pub mod page_cache;
 pub mod random;
+pub mod space;
 mod sync;
 pub mod target;
 pub mod thread;

@@ -1,5 +1,6 @@
 //! Compaction as jobs: one unit is one pick, claimed, merged or moved, and installed.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use trine_io::Mode;
@@ -201,6 +202,32 @@ impl Core {
         }
     }
 
+    /// Refuses a merge that could take the space which the memtables of now need: nothing else gives their log back,
+    /// and until its inputs can go a merge only takes.
+    fn check_space(&self, persistent: &Persistent, job: &Job<'_>) -> Result<()> {
+        let Some(free) = persistent.storage.free_bytes() else {
+            return Ok(());
+        };
+        if job.compaction.moves {
+            return Ok(());
+        }
+        let merged: u64 = job.tables().map(|table| table.meta().bytes).sum();
+        let trees = self.trees.load();
+        let unflushed = |tree: &Arc<Tree>| -> usize {
+            let view = tree.pin();
+            view.buffers().map(|buffer| buffer.bytes()).sum()
+        };
+        let unflushed: usize = trees.iter().map(unflushed).sum();
+        let needed = merged.saturating_add(unflushed as u64);
+        if free >= needed {
+            return Ok(());
+        }
+        let text = format!(
+            "a compaction beside unflushed writes may need {needed} bytes, {free} are free"
+        );
+        Err(Error::Io(std::io::Error::new(ErrorKind::StorageFull, text)))
+    }
+
     async fn carry_out(
         &self,
         persistent: &Persistent,
@@ -209,6 +236,7 @@ impl Core {
         mode: Mode,
     ) -> Result<()> {
         persistent.manifest.take().await.check()?;
+        self.check_space(persistent, &job)?;
         let to = job.compaction.output_level;
         let (built, outputs, changes) = if job.compaction.moves {
             let moved = job.inputs.iter().map(|(from, table)| Change::TableMoved {
