@@ -11,6 +11,7 @@ use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::covered::Older;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
+use crate::tree::picker::Part;
 use crate::tree::retention::{Beneath, Retention};
 use crate::tree::split::Split;
 
@@ -36,6 +37,7 @@ pub(crate) async fn flush(
         retention,
         Older::all(&tree.pin().version),
         separation,
+        Part::default(),
     )
     .await
 }

@@ -19,6 +19,7 @@ use crate::sequence::Sequence;
 use crate::table::{Loaded, Missing, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
+use crate::tree::picker::Part;
 
 /// One ordered source.
 #[derive(Debug)]
@@ -193,18 +194,20 @@ impl Merge {
     }
 }
 
-/// All entries of a merge, one after the other; what it needs is read on the way.
+/// All entries of a part of a merge, one after the other; what it needs is read on the way.
 #[derive(Debug)]
 pub(crate) struct Drain {
     merge: Merge,
+    part: Part,
     started: bool,
 }
 
 impl Drain {
-    /// Of a merge that was not started yet.
-    pub(crate) fn new(merge: Merge) -> Self {
+    /// Of a forward merge that was not started yet.
+    pub(crate) fn new(merge: Merge, part: Part) -> Self {
         Self {
             merge,
+            part,
             started: false,
         }
     }
@@ -215,7 +218,10 @@ impl Drain {
             let moved = if self.started {
                 self.merge.step()
             } else {
-                self.merge.start(None)
+                // Before every version of the first key.
+                let from = self.part.from.as_slice();
+                let from = (from, Sequence::new(u64::MAX));
+                self.merge.start((!from.0.is_empty()).then_some(from))
             };
             match moved {
                 Ok(()) => break,
@@ -224,6 +230,7 @@ impl Drain {
             }
         }
         self.started = true;
-        Ok(self.merge.entry())
+        let entry = self.merge.entry();
+        Ok(entry.filter(|entry| !self.part.ends_before(entry.key)))
     }
 }
