@@ -23,7 +23,9 @@ changelog() { grep -q "^## \\[$version\\]" CHANGELOG.md; }
 # The packages as they would be uploaded, each compiled from its packed files and those of the others.
 packages() { cargo package --workspace; }
 oldest_rust() { rustup toolchain install --profile minimal "$oldest" && rustup run "$oldest" cargo check --workspace --all-features; }
-sources() { tool deny && cargo deny check; }
+# Advisories are fetched apart: a host without a network has no say about the rest.
+sources() { tool deny && cargo deny check bans licenses sources; }
+advisories() { cargo deny check advisories; }
 interface() { tool semver-checks && cargo semver-checks --package trine-kv; }
 # Every dependency that ends in a user's program offers one of these.
 licences() {
@@ -41,7 +43,8 @@ if [[ "$(rustc --version)" == "rustc $oldest."* ]]; then
 else
     check "builds with Rust $oldest" oldest_rust
 fi
-check "cargo deny" sources
+check "origins and licences" sources
+check advisories advisories
 check "public interface" interface
 
 echo

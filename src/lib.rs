@@ -51,6 +51,7 @@ mod hash;
 mod internal_key;
 mod key;
 mod manifest;
+mod open_files;
 mod prefetch;
 mod range_tombstone;
 mod read_counters;

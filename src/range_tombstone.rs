@@ -88,7 +88,12 @@ impl Fragments {
     }
 
     /// The newest tombstone not above `at` that covers `key`.
+    #[inline]
     pub(crate) fn covering(&self, key: &[u8], at: Sequence) -> Option<Sequence> {
+        // Most tables have none.
+        if self.is_empty() {
+            return None;
+        }
         let fragment = self.find(key)?;
         let first = fragment
             .sequences

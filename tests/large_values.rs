@@ -379,7 +379,7 @@ fn a_blob_file_that_is_missing_or_cut_or_of_another_kind_fails_the_opening() {
         assert!(text.contains(&name), "{text}");
         if damage == 0 {
             assert!(matches!(error, Error::Corruption { .. }));
-            assert!(text.contains("referenced blob files are missing"), "{text}");
+            assert!(text.contains("referenced files are missing"), "{text}");
         }
     }
 }

@@ -41,7 +41,7 @@ const LAYERS: [&[&str]; 9] = [
         "testing",
     ],
     &["block", "filter", "record"],
-    &["residency", "cache"],
+    &["residency", "cache", "open_files"],
     &["table", "wal", "manifest", "blob"],
     &["tree"],
     &["commit"],

@@ -1,9 +1,11 @@
-//! An open blob file, and the values in it.
+//! A blob file and the values in it.
 //!
+//! - Its file is not touched before a value is read; what is wrong with its header or footer is found then.
 //! - Mapped, a value that is stored as it is is lent from the map; one that is compressed is decoded each time
 //!   it is read. Neither needs I/O. Not mapped, a value is read from the file.
 //! - A record's checksum is verified when it is first read; mapped, a bit remembers that.
-//! - Whoever holds a [`BlobValue`] or [`BlobBytes`] keeps the file, on disk too: see `db::install`.
+//! - Whoever holds a [`BlobValue`] or [`BlobBytes`] keeps the file, on disk too: see `db::install`. Once the
+//!   database is closed only an open file is safe.
 
 #![cfg_attr(
     not(test),
@@ -19,92 +21,105 @@ use trine_io::{Bytes, File, Mode};
 use crate::blob::footer::{BLOB_FILE, FOOTER_BYTES, check_footer, is_plausible};
 use crate::blob::{BlobIndex, BlobMeta};
 use crate::block::frame::Frame;
-use crate::cache::BlockCache;
 use crate::compression::Codec;
 use crate::error::{Error, Fault, Result};
 use crate::file_kind::HEADER_BYTES;
 use crate::file_name::blob_name;
+use crate::open_files::{Handle, OpenFiles};
+use crate::read_counters::ReadCounters;
 
-/// An open blob file. Shared by every version of the tree that refers to it.
+/// A blob file of a version, opened when a value of it is first read. Shared by every version of the tree that refers to it.
 #[derive(Debug)]
 pub(crate) struct BlobFile {
     meta: BlobMeta,
+    handle: Handle<Opened>,
+}
+
+/// What opening a blob file yields.
+#[derive(Debug)]
+pub(crate) struct Opened {
     file: File,
     map: Option<Bytes>,
     /// A bit for each record of a mapped file whose checksum was found right.
     verified: Box<[AtomicU64]>,
-    cache: Arc<BlockCache>,
 }
 
 impl BlobFile {
-    /// Opens the file that `meta` describes and checks its header and footer.
-    pub(crate) async fn open(
-        file: &File,
-        meta: &BlobMeta,
-        cache: &Arc<BlockCache>,
-        mode: Mode,
-    ) -> Result<Arc<Self>> {
-        Self::check(file, meta, mode).await?;
-        let map = file.map(mode, meta.bytes).await?;
-        Ok(Self::assemble(file, meta, cache, map))
+    /// The file that `meta` describes. It is not touched.
+    pub(crate) fn closed(meta: &BlobMeta, files: &Arc<OpenFiles>) -> Arc<Self> {
+        Arc::new(Self {
+            meta: *meta,
+            handle: Handle::closed(files),
+        })
     }
 
-    /// As `open`, on a backend that cannot map.
+    /// As `closed`, and opens it at once: `file` is its file, whatever that is called at the moment.
+    pub(crate) async fn open_in(
+        file: &File,
+        meta: &BlobMeta,
+        files: &Arc<OpenFiles>,
+        mode: Mode,
+    ) -> Result<Arc<Self>> {
+        let opened = Opened::load(file, meta, mode).await?;
+        let blob_file = Self::closed(meta, files);
+        blob_file.handle.set(opened);
+        Ok(blob_file)
+    }
+
+    /// As `open_in`, on a backend that cannot map.
     #[cfg(test)]
     pub(crate) async fn open_unmapped(
         file: &File,
         meta: &BlobMeta,
-        cache: &Arc<BlockCache>,
+        files: &Arc<OpenFiles>,
         mode: Mode,
     ) -> Result<Arc<Self>> {
-        Self::check(file, meta, mode).await?;
-        Ok(Self::assemble(file, meta, cache, None))
+        check(file, meta, mode).await?;
+        let blob_file = Self::closed(meta, files);
+        blob_file.handle.set(Opened::new(file, meta, None));
+        Ok(blob_file)
     }
 
-    fn assemble(
-        file: &File,
-        meta: &BlobMeta,
-        cache: &Arc<BlockCache>,
-        map: Option<Bytes>,
-    ) -> Arc<Self> {
-        // No more records than the file has room for: `is_plausible`.
-        let words = map.as_ref().map_or(0, |_| meta.values.div_ceil(64));
+    /// The same file, not open.
+    pub(crate) fn fresh(&self) -> Arc<Self> {
         Arc::new(Self {
-            meta: *meta,
-            file: file.clone(),
-            map,
-            verified: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            cache: Arc::clone(cache),
+            meta: self.meta,
+            handle: self.handle.fresh(),
         })
-    }
-
-    /// Fails unless the file, read anew, is the one that `meta` describes.
-    async fn check(file: &File, meta: &BlobMeta, mode: Mode) -> Result<()> {
-        let at = |fault: Fault, offset| Error::from(fault.at(&blob_name(meta.number), offset));
-        let bytes = file.len(mode).await?;
-        if bytes != meta.bytes || !is_plausible(meta) {
-            let fault = Fault::Length {
-                claimed: meta.bytes,
-                available: bytes,
-            };
-            return Err(at(fault, 0));
-        }
-        let header = file.read_at(mode, 0, HEADER_BYTES).await?;
-        BLOB_FILE
-            .check_header(&header, meta.number)
-            .map_err(|fault| at(fault, 0))?;
-        let offset = bytes.saturating_sub(FOOTER_BYTES as u64);
-        let footer = file.read_at(mode, offset, FOOTER_BYTES).await?;
-        check_footer(&footer, meta).map_err(|fault| at(fault, offset))
     }
 
     pub(crate) fn meta(&self) -> &BlobMeta {
         &self.meta
     }
 
-    /// Checks header and footer once more, in the file and not in memory.
+    pub(crate) fn handle(&self) -> &Handle<Opened> {
+        &self.handle
+    }
+
+    async fn file(&self, mode: Mode) -> Result<File> {
+        let number = self.meta.number;
+        let files = self.handle.files();
+        files.open(number, &blob_name(number), mode).await
+    }
+
+    /// Opens it, if it is not open, and checks its header and footer.
+    pub(crate) async fn open(&self, mode: Mode) -> Result<&Opened> {
+        self.handle.touch();
+        if let Some(opened) = self.handle.opened() {
+            return Ok(opened);
+        }
+        let file = self.file(mode).await?;
+        let opened = Opened::load(&file, &self.meta, mode).await?;
+        Ok(self.handle.set(opened))
+    }
+
+    /// Checks header and footer, in the file and not in memory.
     pub(crate) async fn verify(&self, mode: Mode) -> Result<()> {
-        Self::check(&self.file, &self.meta, mode).await
+        check(&self.file(mode).await?, &self.meta, mode).await
+    }
+
+    fn reads(&self) -> &ReadCounters {
+        self.handle.files().cache().reads()
     }
 
     fn corrupt(&self, index: &BlobIndex, fault: Fault) -> Error {
@@ -127,9 +142,10 @@ impl BlobFile {
         range.ok_or(Fault::Field("blob index"))
     }
 
-    /// The record's frame in the map, verified.
+    /// The record's frame in `map`, the open file's, verified.
     fn in_place<'a>(
         &self,
+        opened: &Opened,
         map: &'a Bytes,
         index: &BlobIndex,
     ) -> std::result::Result<Frame<'a>, Fault> {
@@ -138,7 +154,7 @@ impl BlobFile {
             .ok_or(Fault::Field("blob index"))?;
         let word = usize::try_from(index.ordinal / 64)
             .ok()
-            .and_then(|word| self.verified.get(word))
+            .and_then(|word| opened.verified.get(word))
             .ok_or(Fault::Field("blob index"))?;
         let bit = 1u64 << (index.ordinal % 64);
         // Says nothing but that somebody found these immutable bytes right.
@@ -151,6 +167,45 @@ impl BlobFile {
         };
         agrees(&frame, index)?;
         Ok(frame)
+    }
+}
+
+/// Fails unless the file, read anew, is the one that `meta` describes.
+async fn check(file: &File, meta: &BlobMeta, mode: Mode) -> Result<()> {
+    let at = |fault: Fault, offset| Error::from(fault.at(&blob_name(meta.number), offset));
+    let bytes = file.len(mode).await?;
+    if bytes != meta.bytes || !is_plausible(meta) {
+        let fault = Fault::Length {
+            claimed: meta.bytes,
+            available: bytes,
+        };
+        return Err(at(fault, 0));
+    }
+    let header = file.read_at(mode, 0, HEADER_BYTES).await?;
+    BLOB_FILE
+        .check_header(&header, meta.number)
+        .map_err(|fault| at(fault, 0))?;
+    let offset = bytes.saturating_sub(FOOTER_BYTES as u64);
+    let footer = file.read_at(mode, offset, FOOTER_BYTES).await?;
+    check_footer(&footer, meta).map_err(|fault| at(fault, offset))
+}
+
+impl Opened {
+    /// Checks header and footer, and maps what can be mapped.
+    async fn load(file: &File, meta: &BlobMeta, mode: Mode) -> Result<Self> {
+        check(file, meta, mode).await?;
+        let map = file.map(mode, meta.bytes).await?;
+        Ok(Self::new(file, meta, map))
+    }
+
+    fn new(file: &File, meta: &BlobMeta, map: Option<Bytes>) -> Self {
+        // No more records than the file has room for: `is_plausible`.
+        let words = map.as_ref().map_or(0, |_| meta.values.div_ceil(64));
+        Self {
+            file: file.clone(),
+            map,
+            verified: (0..words).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 }
 
@@ -178,12 +233,21 @@ impl BlobValue {
         &self.index
     }
 
+    /// Opens the value's file, if it is not open. From then on the value can be read whatever becomes of the file.
+    pub(crate) async fn open(&self, mode: Mode) -> Result<()> {
+        self.file.open(mode).await.map(drop)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.file.handle.is_open()
+    }
+
     /// The value's bytes.
     pub(crate) async fn read(&self, mode: Mode) -> Result<BlobBytes> {
         match self.resident()? {
             Some(bytes) => {
                 if mode == Mode::Cooperative {
-                    self.file.cache.reads().add_ready_read();
+                    self.file.reads().add_ready_read();
                 }
                 Ok(bytes)
             }
@@ -193,10 +257,20 @@ impl BlobValue {
 
     /// The value's bytes, if that needs no I/O.
     pub(crate) fn resident(&self) -> Result<Option<BlobBytes>> {
-        let Some(map) = &self.file.map else {
+        self.file.handle.touch();
+        match self.file.handle.opened() {
+            Some(opened) => self.mapped(opened),
+            None => Ok(None),
+        }
+    }
+
+    /// The value's bytes, if its file is mapped.
+    fn mapped(&self, opened: &Opened) -> Result<Option<BlobBytes>> {
+        let Some(map) = &opened.map else {
             return Ok(None);
         };
-        let read = self.file.in_place(map, &self.index).and_then(|frame| {
+        let frame = self.file.in_place(opened, map, &self.index);
+        let read = frame.and_then(|frame| {
             Ok(if frame.codec == Codec::None {
                 let start = usize::try_from(self.index.record.offset).unwrap_or(usize::MAX);
                 let end = start.saturating_add(frame.stored.len());
@@ -213,8 +287,12 @@ impl BlobValue {
         Ok(Some(bytes))
     }
 
-    /// Reads the value from the file.
+    /// Opens the file, if it is not open, and reads the value from it unless it is mapped.
     pub(crate) async fn load(&self, mode: Mode) -> Result<BlobBytes> {
+        let opened = self.file.open(mode).await?;
+        if let Some(bytes) = self.mapped(opened)? {
+            return Ok(bytes);
+        }
         let value = self.with_record(mode, |record| record.decode()).await?;
         self.count();
         Ok(BlobBytes::Decoded(Arc::new(value)))
@@ -229,7 +307,8 @@ impl BlobValue {
         let corrupt = |fault| self.file.corrupt(&self.index, fault);
         let range = self.file.place(&self.index).map_err(corrupt)?;
         let offset = self.index.record.offset;
-        let framed = self.file.file.read_at(mode, offset, range.len()).await?;
+        let file = &self.file.open(mode).await?.file;
+        let framed = file.read_at(mode, offset, range.len()).await?;
         Frame::open(&framed, self.file.meta.number, offset)
             .and_then(|frame| {
                 agrees(&frame, &self.index)?;
@@ -239,10 +318,8 @@ impl BlobValue {
     }
 
     fn count(&self) {
-        self.file
-            .cache
-            .reads()
-            .add_blob(u64::from(self.index.value_bytes));
+        let bytes = u64::from(self.index.value_bytes);
+        self.file.reads().add_blob(bytes);
     }
 }
 
@@ -262,9 +339,9 @@ impl Deref for BlobBytes {
     fn deref(&self) -> &[u8] {
         match self {
             Self::InPlace { file, range } => file
-                .map
-                .as_ref()
-                .and_then(|map| map.get(range.clone()))
+                .handle
+                .opened()
+                .and_then(|opened| opened.map.as_ref()?.get(range.clone()))
                 .unwrap_or_default(),
             Self::Decoded(bytes) => bytes,
         }

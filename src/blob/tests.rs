@@ -12,6 +12,7 @@ use crate::cache::BlockCache;
 use crate::coding::Reader;
 use crate::compression::Codec;
 use crate::error::{Error, Result};
+use crate::open_files::OpenFiles;
 use crate::testing::hex;
 
 const MODE: Mode = Mode::Blocking;
@@ -37,10 +38,11 @@ fn open(bytes: &[u8], meta: &BlobMeta, mapped: bool) -> Result<Arc<BlobFile>> {
     let file = block_on(storage.create(MODE, "unfinished-000007"))?;
     block_on(file.write_at(MODE, 0, bytes.to_vec()))?;
     let cache = Arc::new(BlockCache::new(0));
+    let files = Arc::new(OpenFiles::new(storage, cache, usize::MAX));
     if mapped {
-        block_on(BlobFile::open(&file, meta, &cache, MODE))
+        block_on(BlobFile::open_in(&file, meta, &files, MODE))
     } else {
-        block_on(BlobFile::open_unmapped(&file, meta, &cache, MODE))
+        block_on(BlobFile::open_unmapped(&file, meta, &files, MODE))
     }
 }
 

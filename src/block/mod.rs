@@ -339,12 +339,8 @@ impl<'a> BlockRef<'a> {
             .ok_or_else(outside)?;
         let unused_bits = 64u8.wrapping_sub(self.layout.width.wrapping_mul(8));
         let mark = u64::from_le_bytes(*mark) & (u64::MAX >> (unused_bits & 63));
-        let kind = match mark & 3 {
-            0 => Kind::Tombstone,
-            1 => Kind::Value,
-            2 => Kind::Blob,
-            _ => return Err(outside()),
-        };
+        let [low, ..] = mark.to_le_bytes();
+        let kind = Kind::from_tag(low & 3).ok_or_else(outside)?;
         let sequence = self
             .layout
             .base
@@ -387,7 +383,6 @@ impl<'a> BlockRef<'a> {
     }
 
     /// What the entry shares of its group's restart key.
-    #[inline]
     fn shared_part(&self, ordinal: u32, entry: &EntryAt) -> Result<&'a [u8], Fault> {
         if entry.shared == 0 {
             return Ok(&[]);
@@ -410,6 +405,16 @@ impl<'a> BlockRef<'a> {
         }
     }
 
+    /// Whether `entry` is of `key`.
+    #[inline]
+    fn has_key(&self, ordinal: u32, entry: &EntryAt, key: &[u8]) -> Result<bool, Fault> {
+        if entry.shared == 0 {
+            return Ok(self.suffix(entry) == key);
+        }
+        let shared = self.shared_part(ordinal, entry)?;
+        Ok(key.strip_prefix(shared) == Some(self.suffix(entry)))
+    }
+
     /// The newest entry of `key` and its ordinal. Blocks without an index do not know.
     #[expect(clippy::inline_always, reason = "as `decode`")]
     #[inline(always)]
@@ -426,11 +431,8 @@ impl<'a> BlockRef<'a> {
             } else {
                 self.decode(usize::from(candidate.offset))?
             };
-            if self.suffix(&entry).len().wrapping_add(entry.shared) == key.len() {
-                let shared = self.shared_part(ordinal, &entry)?;
-                if self.compare_key(shared, &entry, key).is_eq() {
-                    return Ok(Some((ordinal, entry)));
-                }
+            if self.has_key(ordinal, &entry, key)? {
+                return Ok(Some((ordinal, entry)));
             }
         }
         Ok(None)
@@ -460,8 +462,7 @@ impl<'a> BlockRef<'a> {
             return Ok(Answer::Newer);
         }
         let entry = self.entry(ordinal)?;
-        let shared = self.shared_part(ordinal, &entry)?;
-        Ok(if self.compare_key(shared, &entry, key).is_eq() {
+        Ok(if self.has_key(ordinal, &entry, key)? {
             Answer::Found(entry)
         } else {
             Answer::Absent

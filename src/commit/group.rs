@@ -122,7 +122,7 @@ pub(super) async fn serve_one(
     mode: Mode,
 ) -> Result<Sequence> {
     let Work::Commit(commit) = work else {
-        return serve_other(path, writer, work, mode).await;
+        return Box::pin(serve_other(path, writer, work, mode)).await;
     };
     let mut results = std::mem::take(&mut writer.results);
     commit_group(
@@ -243,7 +243,7 @@ async fn admit(
         tree.check_kept()?;
     }
     if let Some(reads) = &commit.reads {
-        reads.validate(mode).await?;
+        Box::pin(reads.validate(mode)).await?;
         accepted.try_for_each(|(_, earlier)| reads.validate_against(earlier.batch.as_bytes()))?;
     }
     Ok(())
@@ -292,7 +292,7 @@ async fn log_and_apply(
             .sum::<u64>();
         if is_long(log, bytes) {
             let next = writer.last.next().unwrap_or(writer.last);
-            go_over(path, log, supply, next, mode).await?;
+            Box::pin(go_over(path, log, supply, next, mode)).await?;
         }
         for (sequence, commit) in accepted.clone() {
             if let Err(error) = log.push_commit(sequence, commit.batch.as_bytes()) {

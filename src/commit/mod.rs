@@ -280,7 +280,7 @@ impl CommitPath {
                 }
             }
         };
-        self.lead(writer, work, mode).await
+        Box::pin(self.lead(writer, work, mode)).await
     }
 
     /// Takes the writer if nobody leads, else a place in the queue.

@@ -7,7 +7,9 @@ use crate::db::bucket::BucketName;
 use crate::db::{Core, Db};
 use crate::error::Result;
 use crate::key::KeyRange;
+use crate::table::Table;
 use crate::tree::Tree;
+use crate::tree::version::Version;
 
 /// What [`Db::verify`] read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,18 +100,38 @@ impl Core {
     }
 }
 
-/// About how many bytes of table files hold the keys of `range`.
+/// About how many bytes of files hold the keys of `range` and their values.
 pub(crate) fn approximate_size(tree: &Tree, range: &KeyRange) -> u64 {
     if range.is_empty() {
         return 0;
     }
     let (start, end) = range.to_half_open();
     let view = tree.pin();
-    let tables = view
-        .version
+    let version = &view.version;
+    let tables = version
         .tables()
         .filter(|table| table.meta().overlaps(range));
     tables
-        .map(|table| block_on(table.bytes_within(&start, end.as_deref(), Mode::Blocking)))
+        .map(|table| {
+            let within = table.bytes_within(&start, end.as_deref(), Mode::Blocking);
+            let within = block_on(within);
+            let blobs = share(blob_bytes(version, table), within, table.meta().bytes);
+            within.saturating_add(blobs)
+        })
         .sum()
+}
+
+/// About how many bytes of blob files hold the values that the table refers to.
+fn blob_bytes(version: &Version, table: &Table) -> u64 {
+    let used = table.meta().blobs.iter().filter_map(|used| {
+        let file = version.share(used.file)?.file.meta();
+        Some(share(file.bytes, used.value_bytes, file.value_bytes))
+    });
+    used.sum()
+}
+
+/// Of `bytes` as large a share as `part` is of `whole`.
+fn share(bytes: u64, part: u64, whole: u64) -> u64 {
+    let exact = u128::from(bytes) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(exact).unwrap_or(u64::MAX)
 }

@@ -78,7 +78,7 @@ impl Persistent {
         let mut obsolete = self.obsolete.lock().unwrap_or_else(PoisonError::into_inner);
         obsolete.extend(files.map(|file| {
             let way_out = Obsolete::Blob {
-                file: Arc::downgrade(file),
+                file: file.handle().identity(),
                 bytes: file.meta().bytes,
             };
             (file.meta().number, way_out)
@@ -109,7 +109,7 @@ fn names(built: &Built) -> impl Iterator<Item = (u64, String)> {
 #[derive(Debug)]
 pub(crate) enum Obsolete {
     Table(Weak<()>),
-    Blob { file: Weak<BlobFile>, bytes: u64 },
+    Blob { file: Weak<()>, bytes: u64 },
 }
 
 impl Obsolete {

@@ -71,7 +71,7 @@ impl Persistent {
     ) -> BuildContext<'a> {
         BuildContext {
             storage: &self.storage,
-            files: &self.tables,
+            files: &self.files,
             mode,
             numbers: &self.numbers,
             throttle: Throttle {

@@ -9,6 +9,7 @@
 //! 3. the manifest (baton: edits are appended one by one)
 //! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
+mod attempt;
 pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
@@ -64,9 +65,9 @@ use crate::db::worker::Workers;
 use crate::error::{Error, Result};
 use crate::file_name::FileNumbers;
 use crate::manifest::Manifest;
+use crate::open_files::OpenFiles;
 use crate::options::{BucketOptions, DbOptions};
 use crate::sequence::Sequence;
-use crate::table::TableFiles;
 use crate::tree::Registry;
 use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
@@ -103,7 +104,7 @@ pub(crate) struct Core {
 pub(crate) struct Persistent {
     pub(crate) storage: Storage,
     pub(crate) manifest: Arc<Baton<Manifest>>,
-    pub(crate) tables: Arc<TableFiles>,
+    pub(crate) files: Arc<OpenFiles>,
     pub(crate) numbers: Arc<FileNumbers>,
     /// `None` if blob files are not rewritten for their garbage.
     pub(crate) blob_gc: Option<BlobGc>,

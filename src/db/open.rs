@@ -136,7 +136,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let Recovered {
         trees,
         manifest,
-        tables,
+        files,
         numbers,
         log,
         last,
@@ -168,7 +168,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
     let persistent = Persistent {
         storage,
         manifest,
-        tables,
+        files,
         numbers,
         blob_gc: options.blob_gc_enabled.then_some(BlobGc {
             ratio: options.blob_gc_discardable_ratio,

@@ -2,15 +2,20 @@
 //! missing. Scans: how one begins.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crossbeam_epoch::Guard;
 use trine_io::Mode;
 
 use crate::blob::BlobValue;
 use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::db::Core;
+use crate::db::attempt::Attempt;
+use crate::db::bucket::Bucket;
+use crate::db::snapshot::Snapshot;
 use crate::direction::Direction;
 use crate::error::Result;
 use crate::filter::prefix::SharedPrefix;
@@ -56,54 +61,67 @@ impl Core {
     }
 
     /// What `read` makes of the value of `key` at `at` (or now), lent from where it lies.
-    pub(crate) async fn get_with<R>(
+    pub(crate) fn get_with<R>(
         &self,
         tree: &Tree,
         key: &[u8],
         at: Option<Sequence>,
         mode: Mode,
         mut read: impl FnMut(&[u8]) -> R,
-    ) -> Result<Option<R>> {
-        match self.get_resident(tree, key, at, mode, &mut read) {
-            Ok(Some(Got::Blob(value))) => Ok(Some(read(&value.read(mode).await?))),
-            Ok(Some(Got::Read(value))) => Ok(Some(value)),
-            Ok(None) => Ok(None),
-            Err(Halt::Failed(error)) => Err(error),
-            Err(Halt::Needs(missing)) => {
-                // The view is taken before the sequence, as on the resident path.
-                let view = tree.pin();
-                let sequence = at.unwrap_or_else(|| self.commits.visible());
-                let read = |value: Readable<'_, '_>| Ok(read(value.bytes()));
-                get_in_view(&view, key, sequence, Some(missing), mode, read).await
-            }
-        }
+    ) -> Attempt<Result<Option<R>>, impl Future<Output = Result<Option<R>>>> {
+        let mut read = move |value: Readable<'_, '_>| Ok(read(value.bytes()));
+        let now = self.in_newest_view(tree, at, |view, sequence, guard| {
+            get_now(view, key, sequence, mode, guard, &mut read)
+        });
+        let later = match now {
+            Ok(Now::Through(value)) => return Attempt::Through(Ok(value)),
+            Err(error) => return Attempt::Through(Err(error)),
+            Ok(Now::Later(later)) => later,
+        };
+        Attempt::waits(async move {
+            // The view is taken before the sequence, as above.
+            let view = tree.pin();
+            let sequence = at.unwrap_or_else(|| self.commits.visible());
+            get_later(&view, key, sequence, later, mode, read).await
+        })
     }
 
     /// Whether there is a value of `key` now; one in a blob file is not read.
-    pub(crate) async fn contains(&self, tree: &Tree, key: &[u8], mode: Mode) -> Result<bool> {
-        let found = match self.get_resident(tree, key, None, mode, &mut |_| ()) {
-            Ok(found) => found.is_some(),
-            Err(Halt::Failed(error)) => return Err(error),
-            Err(Halt::Needs(missing)) => {
-                let view = tree.pin();
-                let sequence = self.commits.visible();
-                let found = |_: Hit<'_, '_>| Ok(());
-                find_in_view(&view, key, sequence, Some(missing), mode, found)
-                    .await?
-                    .is_some()
-            }
-        };
-        Ok(found)
-    }
-
-    fn get_resident<R>(
+    pub(crate) fn contains(
         &self,
         tree: &Tree,
         key: &[u8],
-        at: Option<Sequence>,
         mode: Mode,
-        read: &mut impl FnMut(&[u8]) -> R,
-    ) -> std::result::Result<Option<Got<R>>, Halt<Missing>> {
+    ) -> Attempt<Result<bool>, impl Future<Output = Result<bool>>> {
+        let now = self.in_newest_view(tree, None, |view, sequence, guard| {
+            let at_hand = mode == Mode::Cooperative;
+            match lookup::get(view, key, sequence, &[], guard, at_hand) {
+                Ok(hit) => Ok(Ok(hit.is_some())),
+                Err(Halt::Needs(missing)) => Ok(Err(missing)),
+                Err(Halt::Failed(error)) => Err(error),
+            }
+        });
+        let missing = match now {
+            Ok(Ok(found)) => return Attempt::Through(Ok(found)),
+            Err(error) => return Attempt::Through(Err(error)),
+            Ok(Err(missing)) => missing,
+        };
+        Attempt::waits(async move {
+            let view = tree.pin();
+            let sequence = self.commits.visible();
+            let found = find_in_view(&view, key, sequence, missing, mode, |_| Ok(()));
+            Ok(found.await?.is_some())
+        })
+    }
+
+    /// What `read` makes of the tree at `at`, or now, with nothing pinned but the epoch.
+    #[inline]
+    fn in_newest_view<R>(
+        &self,
+        tree: &Tree,
+        at: Option<Sequence>,
+        read: impl FnOnce(&View, Sequence, &Guard) -> Result<R>,
+    ) -> Result<R> {
         self.check_open()?;
         tree.check_kept()?;
         let guard = crate::epoch::pin();
@@ -111,15 +129,134 @@ impl Core {
         // sequence, read later and so not older, could still see.
         let view = tree.view(&guard);
         let sequence = at.unwrap_or_else(|| self.commits.visible());
-        let at_hand = mode == Mode::Cooperative;
-        let Some(hit) = lookup::get(view, key, sequence, &[], &guard, at_hand)? else {
-            return Ok(None);
-        };
-        Ok(Some(match hit.blob() {
-            None => Got::Read(read(hit.bytes())),
-            Some(index) => Got::Blob(view.version.decode_blob(index)?),
-        }))
+        read(view, sequence, &guard)
     }
+}
+
+/// What the public calls are made of.
+impl Bucket {
+    /// The values of `keys` at one sequence, that of `at` or the newest.
+    pub(crate) async fn values<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        at: Option<&Snapshot>,
+        mode: Mode,
+    ) -> Result<Vec<Option<Value>>> {
+        self.core().check_open()?;
+        let at = at.map(Snapshot::read_sequence);
+        let pin = self.core().pin_at(at);
+        let view = self.tree().pin();
+        let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
+        get_all_in_view(&view, &keys, pin.sequence(), mode).await
+    }
+
+    pub(crate) fn value(
+        &self,
+        key: &[u8],
+        at: Option<&Snapshot>,
+        mode: Mode,
+    ) -> Attempt<Result<Option<Value>>, impl Future<Output = Result<Option<Value>>>> {
+        self.value_with(key, at, mode, <[u8]>::to_vec)
+    }
+
+    pub(crate) fn value_with<R>(
+        &self,
+        key: &[u8],
+        at: Option<&Snapshot>,
+        mode: Mode,
+        read: impl FnMut(&[u8]) -> R,
+    ) -> Attempt<Result<Option<R>>, impl Future<Output = Result<Option<R>>>> {
+        let at = at.map(Snapshot::read_sequence);
+        self.core().get_with(self.tree(), key, at, mode, read)
+    }
+
+    pub(crate) fn contains(
+        &self,
+        key: &[u8],
+        mode: Mode,
+    ) -> Attempt<Result<bool>, impl Future<Output = Result<bool>>> {
+        self.core().contains(self.tree(), key, mode)
+    }
+}
+
+/// How far a point read comes without waiting.
+enum Now<R> {
+    Through(Option<R>),
+    Later(Later),
+}
+
+/// What a point read has to fetch first.
+enum Later {
+    Missing(Missing),
+    /// The value, which was found.
+    Blob(BlobValue),
+}
+
+/// What `read` makes of the value of `key` in `view`, if all of it is in memory.
+#[inline]
+fn get_now<'v: 'g, 'g, R>(
+    view: &'v View,
+    key: &[u8],
+    sequence: Sequence,
+    mode: Mode,
+    guard: &'g Guard,
+    read: &mut impl FnMut(Readable<'v, 'g>) -> Result<R>,
+) -> Result<Now<R>> {
+    let at_hand = mode == Mode::Cooperative;
+    Ok(
+        match lookup::get(view, key, sequence, &[], guard, at_hand) {
+            Ok(None) => Now::Through(None),
+            Ok(Some(hit)) => match hit.blob() {
+                None => Now::Through(Some(read(Readable::Beside(hit))?)),
+                Some(index) => Now::Later(Later::Blob(view.version.decode_blob(index)?)),
+            },
+            Err(Halt::Needs(missing)) => Now::Later(Later::Missing(missing)),
+            Err(Halt::Failed(error)) => return Err(error),
+        },
+    )
+}
+
+/// What `read` makes of the value of `key` in a view that the caller holds.
+#[inline]
+pub(crate) fn get_in_view<'v, R>(
+    view: &'v View,
+    key: &[u8],
+    sequence: Sequence,
+    mode: Mode,
+    mut read: impl FnMut(Readable<'v, '_>) -> Result<R>,
+) -> Attempt<Result<Option<R>>, impl Future<Output = Result<Option<R>>>> {
+    let now = get_now(view, key, sequence, mode, &crate::epoch::pin(), &mut read);
+    match now {
+        Ok(Now::Through(value)) => Attempt::Through(Ok(value)),
+        Err(error) => Attempt::Through(Err(error)),
+        Ok(Now::Later(later)) => Attempt::waits(get_later(view, key, sequence, later, mode, read)),
+    }
+}
+
+/// As `get_in_view`, fetching what is missing, at first what the caller found to be.
+async fn get_later<'v, R>(
+    view: &'v View,
+    key: &[u8],
+    sequence: Sequence,
+    later: Later,
+    mode: Mode,
+    mut read: impl FnMut(Readable<'v, '_>) -> Result<R>,
+) -> Result<Option<R>> {
+    let value = match later {
+        Later::Blob(value) => value,
+        Later::Missing(missing) => {
+            let got = find_in_view(view, key, sequence, missing, mode, |hit| match hit.blob() {
+                None => read(Readable::Beside(hit)).map(Got::Read),
+                Some(index) => view.version.decode_blob(index).map(Got::Blob),
+            });
+            match got.await? {
+                None => return Ok(None),
+                Some(Got::Read(value)) => return Ok(Some(value)),
+                Some(Got::Blob(value)) => value,
+            }
+        }
+    };
+    read(Readable::Blob(value.read(mode).await?)).map(Some)
 }
 
 /// What became of a value that was found.
@@ -129,50 +266,28 @@ enum Got<R> {
     Blob(BlobValue),
 }
 
-/// What `read` makes of the value of `key` in a view that the caller holds, loading block after block,
-/// first the one that the caller found `missing`.
-pub(crate) async fn get_in_view<'v, R>(
-    view: &'v View,
-    key: &[u8],
-    sequence: Sequence,
-    missing: Option<Missing>,
-    mode: Mode,
-    mut read: impl FnMut(Readable<'v, '_>) -> Result<R>,
-) -> Result<Option<R>> {
-    let got = find_in_view(view, key, sequence, missing, mode, |hit| match hit.blob() {
-        None => read(Readable::Beside(hit)).map(Got::Read),
-        Some(index) => view.version.decode_blob(index).map(Got::Blob),
-    });
-    match got.await? {
-        None => Ok(None),
-        Some(Got::Read(value)) => Ok(Some(value)),
-        Some(Got::Blob(value)) => read(Readable::Blob(value.read(mode).await?)).map(Some),
-    }
-}
-
-/// As `get_in_view`, of what the entry holds: a value in a blob file is not fetched.
+/// What `found` makes of the entry of `key`, loading block after block, first `missing`. A value in a blob
+/// file is not fetched.
 async fn find_in_view<'v, R>(
     view: &'v View,
     key: &[u8],
     sequence: Sequence,
-    mut missing: Option<Missing>,
+    mut missing: Missing,
     mode: Mode,
     mut found: impl FnMut(Hit<'v, '_>) -> Result<R>,
 ) -> Result<Option<R>> {
     let mut supplied = Vec::new();
     let mut was_ready = true;
     loop {
-        if let Some(missing) = missing.take() {
-            let loaded = missing.load(mode).await?;
-            was_ready &= loaded.was_ready;
-            supplied.extend(loaded.blocks);
-        }
+        let loaded = missing.load(mode).await?;
+        was_ready &= loaded.was_ready;
+        supplied.extend(loaded.blocks);
         let guard = crate::epoch::pin();
         let at_hand = was_ready && mode == Mode::Cooperative;
         match lookup::get(view, key, sequence, &supplied, &guard, at_hand) {
             Ok(value) => return value.map(&mut found).transpose(),
             Err(Halt::Failed(error)) => return Err(error),
-            Err(Halt::Needs(needed)) => missing = Some(needed),
+            Err(Halt::Needs(needed)) => missing = needed,
         }
     }
 }

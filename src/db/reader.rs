@@ -1,19 +1,21 @@
 //! Readers of one bucket at one snapshot, with their sources captured once.
 
+use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use trine_io::Mode;
-use trine_platform::block_on;
 
 use crate::db::Core;
+use crate::db::attempt::Attempt;
 use crate::db::bucket::Bucket;
 use crate::db::read::get_in_view;
 use crate::db::snapshot::Snapshot;
 use crate::error::Result;
 use crate::sequence::Sequence;
 use crate::table::Lent;
+use crate::tree::lookup::Readable;
 use crate::tree::view::View;
 use crate::types::Value;
 
@@ -66,7 +68,8 @@ impl BucketReader<'_> {
     /// # Cost
     /// Copies the value once. At most one block of each table that may hold the key.
     pub async fn get(&self, key: &[u8]) -> Result<Option<PointValue>> {
-        Ok(self.read(key, Mode::Cooperative).await?.map(PointValue))
+        let value = self.read(key, Mode::Cooperative).finished().await?;
+        Ok(value.map(PointValue))
     }
 
     /// [`get`](Self::get) on this thread.
@@ -74,7 +77,7 @@ impl BucketReader<'_> {
     /// # Errors
     /// As [`Bucket::get`].
     pub fn get_sync(&self, key: &[u8]) -> Result<Option<PointValue>> {
-        Ok(block_on(self.read(key, Mode::Blocking))?.map(PointValue))
+        Ok(self.read(key, Mode::Blocking).here()?.map(PointValue))
     }
 
     /// The value of `key` in a vector of its own, or `None`.
@@ -85,7 +88,7 @@ impl BucketReader<'_> {
     /// # Cost
     /// As [`get`](Self::get).
     pub async fn get_owned(&self, key: &[u8]) -> Result<Option<Value>> {
-        self.read(key, Mode::Cooperative).await
+        self.read(key, Mode::Cooperative).finished().await
     }
 
     /// [`get_owned`](Self::get_owned) on this thread.
@@ -93,7 +96,7 @@ impl BucketReader<'_> {
     /// # Errors
     /// As [`Bucket::get`].
     pub fn get_owned_sync(&self, key: &[u8]) -> Result<Option<Value>> {
-        block_on(self.read(key, Mode::Blocking))
+        self.read(key, Mode::Blocking).here()
     }
 
     /// The value of `key`, lent from where it lies: the memtable's arena, a table's mapping, a
@@ -122,7 +125,7 @@ impl BucketReader<'_> {
     /// # }
     /// ```
     pub async fn get_ref(&self, key: &[u8]) -> Result<Option<ValueRef<'_>>> {
-        self.lend(key, Mode::Cooperative).await
+        self.lend(key, Mode::Cooperative).finished().await
     }
 
     /// [`get_ref`](Self::get_ref) on this thread.
@@ -130,23 +133,37 @@ impl BucketReader<'_> {
     /// # Errors
     /// As [`Bucket::get`].
     pub fn get_ref_sync(&self, key: &[u8]) -> Result<Option<ValueRef<'_>>> {
-        block_on(self.lend(key, Mode::Blocking))
+        self.lend(key, Mode::Blocking).here()
     }
 
-    async fn lend(&self, key: &[u8], mode: Mode) -> Result<Option<ValueRef<'_>>> {
-        self.core.check_open()?;
-        get_in_view(&self.view, key, self.sequence, None, mode, |value| {
-            value.lend().map(ValueRef)
-        })
-        .await
+    fn lend<'a>(
+        &'a self,
+        key: &[u8],
+        mode: Mode,
+    ) -> Attempt<Result<Option<ValueRef<'a>>>, impl Future<Output = Result<Option<ValueRef<'a>>>>>
+    {
+        self.with(key, mode, |value| value.lend().map(ValueRef))
     }
 
-    async fn read(&self, key: &[u8], mode: Mode) -> Result<Option<Value>> {
-        self.core.check_open()?;
-        get_in_view(&self.view, key, self.sequence, None, mode, |value| {
-            Ok(value.into_vec())
-        })
-        .await
+    fn read(
+        &self,
+        key: &[u8],
+        mode: Mode,
+    ) -> Attempt<Result<Option<Value>>, impl Future<Output = Result<Option<Value>>>> {
+        self.with(key, mode, |value| Ok(value.into_vec()))
+    }
+
+    #[inline]
+    fn with<'a, R>(
+        &'a self,
+        key: &[u8],
+        mode: Mode,
+        read: impl FnMut(Readable<'a, '_>) -> Result<R>,
+    ) -> Attempt<Result<Option<R>>, impl Future<Output = Result<Option<R>>>> {
+        match self.core.check_open() {
+            Ok(()) => get_in_view(&self.view, key, self.sequence, mode, read),
+            Err(error) => Attempt::Through(Err(error)),
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 
-use trine_io::{File, Lock, Mode, Storage};
+use trine_io::{Lock, Mode, Storage};
 
-use crate::blob::{BlobFile, BlobMeta};
+use crate::blob::BlobFile;
 use crate::cache::BlockCache;
 use crate::commit::batch::{DEFAULT_BUCKET, Encoded};
 use crate::commit::{SEGMENTS_KEPT, apply};
@@ -21,16 +21,17 @@ use crate::file_name::{
     FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
 };
 use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
+use crate::open_files::{OpenFiles, missing_file};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
 use crate::sequence::Sequence;
-use crate::table::{Table, TableFiles, missing_table};
-use crate::tree::version::{Version, VersionChange, missing_blob};
+use crate::table::Table;
+use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Start, cut_tail, replay};
 
-/// Of so many tables the footer, index and filter are checked when a database is opened, so that damage of
-/// all but the largest shows at once; of more, and opening would cost more the more there are.
-const TABLES_CHECKED: usize = 64;
+/// So many tables and blob files are opened, and so checked but for blocks and values, with the database, so
+/// that damage of all but the largest shows at once; of more, and opening would cost more the more there are.
+const FILES_CHECKED: usize = 64;
 
 /// The file name under which a recovery report is built.
 const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
@@ -39,7 +40,7 @@ const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
 pub(crate) struct Recovered {
     pub(crate) trees: Arc<Registry>,
     pub(crate) manifest: Manifest,
-    pub(crate) tables: Arc<TableFiles>,
+    pub(crate) files: Arc<OpenFiles>,
     pub(crate) numbers: Arc<FileNumbers>,
     /// `None` for a read-only open.
     pub(crate) log: Option<LogWriter>,
@@ -111,18 +112,22 @@ pub(crate) async fn recover(
     } else {
         options.max_open_tables
     };
-    let tables = Arc::new(TableFiles::new(storage.clone(), cache, open_max));
+    let files = Arc::new(OpenFiles::new(storage.clone(), cache, open_max));
     let mut opened = Vec::new();
     let mut checked_max = if options.read_only {
         // A writer beside it may remove them at any time.
         usize::MAX
     } else {
-        TABLES_CHECKED.min(open_max)
+        FILES_CHECKED.min(open_max)
     };
     for (id, bucket) in manifest.state().buckets() {
-        let version = version(bucket, &tables, storage, mode).await?;
+        let version = version(bucket, &files)?;
         for table in version.tables().take(checked_max) {
             table.open(mode).await?;
+            checked_max -= 1;
+        }
+        for share in version.blobs().iter().take(checked_max) {
+            share.file.open(mode).await?;
             checked_max -= 1;
         }
         let (name, options) = (bucket.name.clone(), bucket.options.clone());
@@ -131,7 +136,7 @@ pub(crate) async fn recover(
     let trees = Arc::new(Registry::default());
     trees.extend(opened.into_iter());
     let owner: Weak<Registry> = Arc::downgrade(&trees);
-    tables.set_owner(owner);
+    files.set_owner(owner);
     let replayed = replay_log(storage, &manifest, &trees, mode).await?;
     let last = replayed
         .as_ref()
@@ -162,7 +167,7 @@ pub(crate) async fn recover(
     Ok(Some(Recovered {
         trees,
         manifest,
-        tables,
+        files,
         numbers,
         log,
         last,
@@ -239,7 +244,7 @@ fn check_referenced(names: &[String], state: &ManifestState) -> Result<()> {
         !names.contains(&*table_name(**number)) && !names.contains(&*unfinished_name(**number))
     });
     match missing {
-        Some(number) => Err(missing_table(&table_name(*number))),
+        Some(number) => Err(missing_file(&table_name(*number))),
         None => Ok(()),
     }
 }
@@ -260,37 +265,19 @@ async fn initialise(options: &DbOptions, storage: &Storage, mode: Mode) -> Resul
     Manifest::create(storage, Arc::new(FileNumbers::starting_at(1)), state, mode).await
 }
 
-/// The tables of a bucket, none of them open, and its blob files, which are.
-async fn version(
-    bucket: &BucketState,
-    files: &Arc<TableFiles>,
-    storage: &Storage,
-    mode: Mode,
-) -> Result<Version> {
-    let tables = bucket.tables();
-    let added = tables.map(|(level, meta)| (level.into(), Table::closed(meta.clone(), files)));
-    let mut change = VersionChange {
+/// The tables and blob files of a bucket, none of them open.
+fn version(bucket: &BucketState, files: &Arc<OpenFiles>) -> Result<Version> {
+    let added = bucket
+        .tables()
+        .map(|(level, meta)| (level.into(), Table::closed(meta.clone(), files)));
+    let blobs = bucket.blobs().map(|meta| BlobFile::closed(meta, files));
+    let change = VersionChange {
         added: added.collect(),
+        blobs: blobs.collect(),
         ..VersionChange::default()
     };
-    for meta in bucket.blobs() {
-        let file = open_blob_file(storage, meta, mode).await?;
-        let opened = BlobFile::open(&file, meta, files.cache(), mode).await?;
-        change.blobs.push(opened);
-    }
     Version::checked(&change)
         .ok_or_else(|| corruption(format!("levels of bucket {} do not fit", bucket.name)))
-}
-
-/// Opens a blob file that the manifest names, wherever the crash of its writer left it.
-async fn open_blob_file(storage: &Storage, meta: &BlobMeta, mode: Mode) -> Result<File> {
-    for name in [blob_name(meta.number), unfinished_name(meta.number)] {
-        match storage.open(mode, &name).await {
-            Err(error) if error.source.kind() == ErrorKind::NotFound => {}
-            opened => return Ok(opened?),
-        }
-    }
-    Err(missing_blob(meta.number))
 }
 
 /// Gives files their formal names where the crash of their writer left them without.

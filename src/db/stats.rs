@@ -143,7 +143,7 @@ impl Core {
     }
 
     fn add_storage(&self, persistent: &Persistent, stats: &mut DbStats) {
-        stats.open_tables = persistent.tables.open_tables();
+        stats.open_tables = persistent.files.open_count();
         let storage = persistent.storage.stats();
         let jobs = storage.offloaded_jobs;
         let operations = storage.offloaded_operations;
@@ -154,7 +154,7 @@ impl Core {
             stats.wal_queue_capacity = usize::MAX;
         }
         if persistent.storage.capabilities().cooperative {
-            let reads = persistent.tables.cache().reads();
+            let reads = persistent.files.cache().reads();
             let ready = reads.points().rare.ready_async_reads + reads.scans().ready_async_reads;
             stats.storage_uses_sync_adapter = true;
             stats.storage_sync_adapter_tasks = submitted + ready;
@@ -172,7 +172,7 @@ impl Core {
         }
         stats.storage_inline_tasks = storage.inline;
         stats.storage_operations = storage_operations(&storage);
-        add_reads(persistent.tables.cache().reads(), stats);
+        add_reads(persistent.files.cache().reads(), stats);
         (stats.obsolete_blob_files, stats.obsolete_blob_bytes) = persistent.obsolete_blobs();
     }
 }

@@ -190,9 +190,10 @@ mod tests {
     use crate::compression::Codec;
     use crate::key::KeyRange;
     use crate::manifest::BucketId;
+    use crate::open_files::OpenFiles;
     use crate::options::BucketOptions;
     use crate::sequence::Sequence;
-    use crate::table::{Table, TableFiles, TableOptions, TableWriter};
+    use crate::table::{Table, TableOptions, TableWriter};
     use crate::testing::{entry, value};
     use crate::tree::Tree;
     use crate::tree::pins::Pins;
@@ -221,7 +222,7 @@ mod tests {
         let file = block_on(storage.create(MODE, "table-000001.trinet")).unwrap();
         block_on(file.write_at(MODE, 0, bytes)).unwrap();
         let cache = Arc::new(BlockCache::new(0));
-        let files = Arc::new(TableFiles::new(storage, cache, 1));
+        let files = Arc::new(OpenFiles::new(storage, cache, 1));
         block_on(Table::open_unmapped(&file, &meta, &files, MODE)).unwrap()
     }
 

@@ -1,6 +1,6 @@
 //! The calls that [`Db`](crate::Db) (on its default bucket) and [`Bucket`] share, written once.
 //!
-//! Each call is one line over [`Bucket::scan`], `Core::get_with` and the commit path; its `*_sync` form
+//! Each call is one line over [`Bucket::scan`], the reads of `db/read.rs` and the commit path; its `*_sync` form
 //! runs the same code on the calling thread.
 
 use trine_io::Mode;
@@ -10,7 +10,6 @@ use crate::db::Db;
 use crate::db::bucket::Bucket;
 use crate::db::inspect::approximate_size;
 use crate::db::iter::{Iter, LazyIter};
-use crate::db::read::get_all_in_view;
 use crate::db::snapshot::Snapshot;
 use crate::db::write::{Prepared, check_key};
 use crate::direction::Direction;
@@ -39,28 +38,6 @@ impl Bucket {
             batch.delete_range(self.tree().id(), range)
         })
     }
-
-    /// The values of `keys` at one sequence, that of `at` or the newest.
-    async fn values<K: AsRef<[u8]>>(
-        &self,
-        keys: &[K],
-        at: Option<&Snapshot>,
-        mode: Mode,
-    ) -> Result<Vec<Option<Value>>> {
-        self.core().check_open()?;
-        let at = at.map(Snapshot::read_sequence);
-        let pin = self.core().pin_at(at);
-        let view = self.tree().pin();
-        let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
-        get_all_in_view(&view, &keys, pin.sequence(), mode).await
-    }
-
-    async fn value(&self, key: &[u8], at: Option<&Snapshot>, mode: Mode) -> Result<Option<Value>> {
-        let at = at.map(Snapshot::read_sequence);
-        self.core()
-            .get_with(self.tree(), key, at, mode, <[u8]>::to_vec)
-            .await
-    }
 }
 
 /// Point reads and writes.
@@ -76,7 +53,10 @@ macro_rules! point_methods {
         /// # Cost
         /// Copies the value once. At most one block of each table that may hold the key.
         pub async fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-            self.keyspace().value(key, None, Mode::Cooperative).await
+            self.keyspace()
+                .value(key, None, Mode::Cooperative)
+                .finished()
+                .await
         }
 
         /// [`get`](Self::get) on this thread.
@@ -84,7 +64,7 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`get`](Self::get).
         pub fn get_sync(&self, key: &[u8]) -> Result<Option<Value>> {
-            block_on(self.keyspace().value(key, None, Mode::Blocking))
+            self.keyspace().value(key, None, Mode::Blocking).here()
         }
 
         /// The value of `key` as the snapshot sees it.
@@ -97,6 +77,7 @@ macro_rules! point_methods {
         pub async fn get_at(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Value>> {
             self.keyspace()
                 .value(key, Some(snapshot), Mode::Cooperative)
+                .finished()
                 .await
         }
 
@@ -105,7 +86,9 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`get`](Self::get).
         pub fn get_at_sync(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Value>> {
-            block_on(self.keyspace().value(key, Some(snapshot), Mode::Blocking))
+            self.keyspace()
+                .value(key, Some(snapshot), Mode::Blocking)
+                .here()
         }
 
         /// What `read` makes of the value of `key`, lent from where it lies; `None` if there is none.
@@ -121,10 +104,9 @@ macro_rules! point_methods {
             key: &[u8],
             read: impl FnMut(&[u8]) -> R,
         ) -> Result<Option<R>> {
-            let bucket = self.keyspace();
-            bucket
-                .core()
-                .get_with(bucket.tree(), key, None, Mode::Cooperative, read)
+            self.keyspace()
+                .value_with(key, None, Mode::Cooperative, read)
+                .finished()
                 .await
         }
 
@@ -137,12 +119,9 @@ macro_rules! point_methods {
             key: &[u8],
             read: impl FnMut(&[u8]) -> R,
         ) -> Result<Option<R>> {
-            let bucket = self.keyspace();
-            block_on(
-                bucket
-                    .core()
-                    .get_with(bucket.tree(), key, None, Mode::Blocking, read),
-            )
+            self.keyspace()
+                .value_with(key, None, Mode::Blocking, read)
+                .here()
         }
 
         /// Whether `key` has a value.
@@ -154,10 +133,7 @@ macro_rules! point_methods {
         /// As [`get_with`](Self::get_with), without reading a value in a blob file.
         pub async fn contains_key(&self, key: &[u8]) -> Result<bool> {
             let bucket = self.keyspace();
-            bucket
-                .core()
-                .contains(bucket.tree(), key, Mode::Cooperative)
-                .await
+            bucket.contains(key, Mode::Cooperative).finished().await
         }
 
         /// [`contains_key`](Self::contains_key) on this thread.
@@ -165,8 +141,7 @@ macro_rules! point_methods {
         /// # Errors
         /// As [`get`](Self::get).
         pub fn contains_key_sync(&self, key: &[u8]) -> Result<bool> {
-            let bucket = self.keyspace();
-            block_on(bucket.core().contains(bucket.tree(), key, Mode::Blocking))
+            self.keyspace().contains(key, Mode::Blocking).here()
         }
 
         /// The values of several keys, in their order, all as of one moment.
@@ -226,8 +201,9 @@ macro_rules! point_methods {
             self.range_reverse_sync(range)?.next_sync().transpose()
         }
 
-        /// About how many bytes the keys of `range` and their values take in table files, to the size of
-        /// a block at either end. Memtables are not counted.
+        /// About how many bytes the keys of `range` and their values take in files, to the size of
+        /// a block at either end; values in blob files as if all of a table were of one length. Memtables
+        /// are not counted.
         ///
         /// # Cost
         /// Two index searches for each table at an end of the range, which are opened on this thread if they
@@ -528,7 +504,10 @@ impl Snapshot {
     /// # Cost
     /// As [`Bucket::get`].
     pub async fn get(&self, bucket: &Bucket, key: &[u8]) -> Result<Option<Value>> {
-        bucket.value(key, Some(self), Mode::Cooperative).await
+        bucket
+            .value(key, Some(self), Mode::Cooperative)
+            .finished()
+            .await
     }
 
     /// [`get`](Self::get) on this thread.
@@ -536,7 +515,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Bucket::get`].
     pub fn get_sync(&self, bucket: &Bucket, key: &[u8]) -> Result<Option<Value>> {
-        block_on(bucket.value(key, Some(self), Mode::Blocking))
+        bucket.value(key, Some(self), Mode::Blocking).here()
     }
 
     /// What `read` makes of the value of `key` in `bucket`, lent from where it lies; `None` if there is
@@ -553,10 +532,9 @@ impl Snapshot {
         key: &[u8],
         read: impl FnMut(&[u8]) -> R,
     ) -> Result<Option<R>> {
-        let at = Some(self.read_sequence());
         bucket
-            .core()
-            .get_with(bucket.tree(), key, at, Mode::Cooperative, read)
+            .value_with(key, Some(self), Mode::Cooperative, read)
+            .finished()
             .await
     }
 
@@ -570,12 +548,9 @@ impl Snapshot {
         key: &[u8],
         read: impl FnMut(&[u8]) -> R,
     ) -> Result<Option<R>> {
-        let at = Some(self.read_sequence());
-        block_on(
-            bucket
-                .core()
-                .get_with(bucket.tree(), key, at, Mode::Blocking, read),
-        )
+        bucket
+            .value_with(key, Some(self), Mode::Blocking, read)
+            .here()
     }
 
     /// Whether `key` has a value in `bucket`.

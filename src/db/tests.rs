@@ -22,9 +22,10 @@ use crate::direction::Direction;
 use crate::error::Error;
 use crate::file_name::table_name;
 use crate::key::KeyRange;
+use crate::open_files::OpenFiles;
 use crate::options::{BucketOptions, CompressionProfile, DbOptions, DurabilityMode, WriteOptions};
 use crate::sequence::Sequence;
-use crate::table::{Table, TableFiles};
+use crate::table::Table;
 use crate::tree::picker::Goal;
 use crate::tree::scan::{Scan, ScanPlan};
 use crate::tree::version::{Version, VersionChange};
@@ -301,7 +302,7 @@ fn opens_do_not_gather_segments() {
 /// The view's tables again, none mapped and none of their blocks kept.
 fn without_map_and_cache(storage: &Storage, view: &View) -> View {
     let cache = Arc::new(BlockCache::new(0));
-    let files = Arc::new(TableFiles::new(storage.clone(), cache, 1));
+    let files = Arc::new(OpenFiles::new(storage.clone(), cache, 1));
     let reopen = |table: &Arc<Table>| {
         let file = block_on(storage.open(MODE, &table_name(table.meta().number))).unwrap();
         block_on(Table::open_unmapped(&file, table.meta(), &files, MODE)).unwrap()
@@ -370,14 +371,10 @@ fn scans_and_lookups_get_on_without_map_and_cache() {
         let sequence = snapshot.read_sequence();
         for key in 0..62_u8 {
             let get = |view: &View| {
-                block_on(get_in_view(
-                    view,
-                    &[b'k', key],
-                    sequence,
-                    None,
-                    MODE,
-                    |value| Ok(value.into_vec()),
-                ))
+                get_in_view(view, &[b'k', key], sequence, MODE, |value| {
+                    Ok(value.into_vec())
+                })
+                .here()
                 .unwrap()
             };
             assert_eq!(get(&bare), get(&mapped), "{key} at {sequence:?}");

@@ -174,6 +174,7 @@ impl Transaction {
         let value = self
             .handle
             .get_with(tree, key, Some(self.sequence), mode, <[u8]>::to_vec)
+            .finished()
             .await?;
         self.reads.add_point(tree, key);
         Ok(value)

@@ -108,7 +108,7 @@ impl Core {
     pub(crate) async fn commit_here(&self, prepared: Prepared, mode: Mode) -> Result<CommitInfo> {
         if let Some(supply) = self.commits.supply().filter(|supply| supply.is_wanting()) {
             // The log goes on without the next segment, if it must.
-            drop(supply.prepare(mode).await);
+            drop(Box::pin(supply.prepare(mode)).await);
         }
         let (pressure, bytes) = self.admitted(&prepared.0, mode).await?;
         let committed = self.commits.run(Work::Commit(prepared.0), mode).await?;
@@ -146,7 +146,7 @@ impl Core {
     async fn admitted(&self, commit: &Commit, mode: Mode) -> Result<(Pressure, usize)> {
         let mut pressure = self.pressure_on(&commit.trees);
         if pressure == Pressure::Stop {
-            self.wait_for_room(&commit.trees, mode).await?;
+            Box::pin(self.wait_for_room(&commit.trees, mode)).await?;
             pressure = self.pressure_on(&commit.trees);
         }
         Ok((pressure, commit.batch.as_bytes().len()))

@@ -125,8 +125,8 @@ pub struct DbOptions {
     pub max_l0_files: usize,
     /// Memory for decompressed blocks, in bytes; zero keeps none. Default 256 MiB.
     pub block_cache_bytes: usize,
-    /// How many tables may be open at a time, each with a file descriptor and a memory map. Opening a database opens up
-    /// to 64 tables, so that damage shows; others are opened when they are first read. Beyond this number, those read least recently are closed. What
+    /// How many tables and blob files may be open at a time, each with a file descriptor and a memory map. Opening a database opens up
+    /// to 64 of them, so that damage shows; others are opened when they are first read. Beyond this number, those read least recently are closed. What
     /// readers and iterators hold stays open all the same. Default 800.
     pub max_open_tables: usize,
     /// How many threads compact in the background, beside one that flushes; zero leaves both to the caller.

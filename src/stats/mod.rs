@@ -133,7 +133,7 @@ pub struct DbStats {
     pub maintenance_cooperative_yields: u64,
     /// Maintenance calls that ended with `budget_exhausted`.
     pub maintenance_budget_exhaustions: u64,
-    /// Table files that are open, those included that only readers and iterators still hold.
+    /// Tables and blob files that are open, those included that only readers and iterators still hold.
     pub open_tables: usize,
     /// Table blocks that reads found ready: decoded in the cache, or verified in a mapped file. Point
     /// reads count each block they search, iterators each block they enter, when they enter it.

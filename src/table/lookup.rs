@@ -124,7 +124,11 @@ impl<'t> OpenTable<'t> {
     /// returned as they are, range tombstones are not looked at.
     ///
     /// `supplied` is the block that this same lookup said was missing, or none.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "one caller, and what it finds must not travel through memory"
+    )]
+    #[inline(always)]
     pub(crate) fn get<'g>(
         self,
         key: &[u8],
@@ -152,6 +156,8 @@ impl<'t> OpenTable<'t> {
         Ok(found)
     }
 
+    #[expect(clippy::inline_always, reason = "as `get`")]
+    #[inline(always)]
     fn search<'g>(
         self,
         key: &[u8],

@@ -264,9 +264,10 @@ mod tests {
     use crate::compression::Codec;
     use crate::cursor::{Cursor, Halt};
     use crate::hash::KeyHash;
+    use crate::open_files::OpenFiles;
     use crate::read_counters::PointSteps;
     use crate::sequence::Sequence;
-    use crate::table::{Counting, TableCursor, TableFiles, TableOptions, TableWriter};
+    use crate::table::{Counting, TableCursor, TableOptions, TableWriter};
     use crate::testing::{Owned, entry, owned, value};
 
     const ROWS: usize = 400;
@@ -301,7 +302,7 @@ mod tests {
         let file = block_on(storage.create(mode, "table-000001.trinet")).unwrap();
         block_on(file.write_at(mode, 0, bytes)).unwrap();
         let cache = Arc::new(BlockCache::new(1 << 20));
-        let files = Arc::new(TableFiles::new(storage, Arc::clone(&cache), usize::MAX));
+        let files = Arc::new(OpenFiles::new(storage, Arc::clone(&cache), usize::MAX));
         let table = block_on(Table::open_in(&file, &meta, &files, mode)).unwrap();
         (directory, cache, table)
     }

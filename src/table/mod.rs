@@ -29,7 +29,7 @@ mod verify;
 mod writer;
 
 pub(crate) use cursor::{Counting, TableCursor};
-pub(crate) use handle::{ClosesTables, Table, TableFiles, missing_table};
+pub(crate) use handle::Table;
 pub(crate) use lookup::{Found, Lent};
 pub(crate) use meta::{Freeable, TableMeta};
 pub(crate) use missing::{Loaded, Missing};

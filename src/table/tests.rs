@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
 use crate::internal_key::Kind;
+use crate::open_files::OpenFiles;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::{Fragments, RangeTombstone};
 use crate::read_counters::PointSteps;
@@ -57,8 +58,8 @@ fn write(options: &TableOptions, list: &[Owned], fragments: Fragments) -> (Vec<u
     (bytes, meta)
 }
 
-fn files(storage: Storage, cache: &Arc<BlockCache>) -> Arc<TableFiles> {
-    Arc::new(TableFiles::new(storage, Arc::clone(cache), usize::MAX))
+fn files(storage: Storage, cache: &Arc<BlockCache>) -> Arc<OpenFiles> {
+    Arc::new(OpenFiles::new(storage, Arc::clone(cache), usize::MAX))
 }
 
 fn open_in(

@@ -44,7 +44,7 @@ impl Table {
         find_blob: impl Fn(BlobIndex) -> Result<BlobValue>,
         mode: Mode,
     ) -> Result<()> {
-        let file = self.files().open_file(self.meta().number, mode).await?;
+        let file = self.open_file(mode).await?;
         let parts = Parts::load(&file, self.meta(), mode).await?;
         let name = file.name();
         let index = Index::new(parts.bytes(&parts.index), parts.index_layout);

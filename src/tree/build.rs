@@ -10,8 +10,9 @@ use trine_io::{File, Mode, Storage};
 use crate::blob::{BlobFile, BlobGc};
 use crate::error::Result;
 use crate::file_name::{FileNumbers, unfinished_name};
+use crate::open_files::OpenFiles;
 use crate::range_tombstone::Fragments;
-use crate::table::{Table, TableFiles, TableOptions, TableWriter};
+use crate::table::{Table, TableOptions, TableWriter};
 use crate::tree::blob_gc::Collected;
 use crate::tree::covered::Older;
 use crate::tree::merge::{Drain, Merge};
@@ -28,7 +29,7 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BuildContext<'a> {
     pub(crate) storage: &'a Storage,
-    pub(crate) files: &'a Arc<TableFiles>,
+    pub(crate) files: &'a Arc<OpenFiles>,
     pub(crate) mode: Mode,
     pub(crate) numbers: &'a FileNumbers,
     pub(crate) throttle: Throttle<'a>,

@@ -94,6 +94,11 @@ struct Known<'v, 'g> {
 }
 
 /// The newest point entry and the newest range tombstone of one source, made one answer.
+#[expect(
+    clippy::inline_always,
+    reason = "what was found travels through memory once, from `run` to its caller"
+)]
+#[inline(always)]
 fn settle<'v, 'g>(
     entry: Option<(Sequence, Kind, Hit<'v, 'g>)>,
     tombstone: Option<Sequence>,
@@ -128,6 +133,7 @@ struct Lookup<'v, 'g, 'k> {
 }
 
 impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
+    #[inline(never)]
     fn run(&mut self) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
         for buffer in self.view.buffers() {
             let memtable = buffer.memtable();
@@ -141,23 +147,16 @@ impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
         }
         let version = &self.view.version;
         let hash = KeyHash::of(self.key);
-        for table in version.level(0) {
-            if table.meta().spans(self.key)
-                && let Some(known) = self.table(table, hash)?
-            {
-                return Ok(Some(known));
-            }
-        }
-        for level in 1..version.depth() {
-            if let Some(table) = version.find(level, self.key)
-                && let Some(known) = self.table(table, hash)?
-            {
+        for table in version.tables_over(self.key) {
+            if let Some(known) = self.table(table, hash)? {
                 return Ok(Some(known));
             }
         }
         Ok(None)
     }
 
+    #[expect(clippy::inline_always, reason = "as `settle`")]
+    #[inline(always)]
     fn table(
         &mut self,
         table: &'v Arc<Table>,

@@ -196,13 +196,16 @@ impl Tree {
         self.view.pin()
     }
 
-    /// Opens every table that somebody may still read when the directory belongs to others, or the bucket
-    /// to nobody, and the table's file may go.
+    /// Opens every file that somebody may still read when the directory belongs to others, or the bucket
+    /// to nobody, and the file may go.
     pub(crate) async fn open_pinned(&self, mode: Mode) {
         for version in self.view.pinned_versions() {
             for table in version.tables() {
                 // Who reads it will be told.
                 drop(table.open(mode).await);
+            }
+            for share in version.blobs() {
+                drop(share.file.open(mode).await);
             }
         }
     }
@@ -302,15 +305,12 @@ impl Tree {
         });
     }
 
-    /// Closes tables, for all but those who read them already.
-    pub(crate) fn close_tables(&self, numbers: &HashSet<u64>) {
+    /// Closes tables and blob files, for all but those who read them already.
+    pub(crate) fn close_files(&self, numbers: &HashSet<u64>) {
         self.view.replace(|view| View {
             active: Arc::clone(&view.active),
             immutables: Arc::clone(&view.immutables),
-            version: Arc::new(
-                view.version
-                    .closing(|table| table.is_open() && numbers.contains(&table.meta().number)),
-            ),
+            version: Arc::new(view.version.closing(numbers)),
         });
     }
 

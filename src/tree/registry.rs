@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::manifest::BucketId;
-use crate::table::ClosesTables;
+use crate::open_files::ClosesFiles;
 use crate::tree::Tree;
 
 /// A set of trees. Immutable: a change makes another set.
@@ -81,17 +81,21 @@ impl Registry {
     }
 }
 
-impl ClosesTables for Registry {
+impl ClosesFiles for Registry {
     fn close_idle(&self, open_max: usize) {
         let trees = self.load();
         // Those that nobody read since the last time first.
         let (mut idle, mut used) = (Vec::new(), Vec::new());
         for tree in trees.iter() {
-            for table in tree.pin().version.tables() {
-                let place = (tree, table.meta().number);
-                match table.take_use() {
-                    Some(true) => used.push(place),
-                    Some(false) => idle.push(place),
+            let version = tree.pin().version;
+            let tables = version.tables();
+            let tables = tables.map(|table| (table.meta().number, table.handle().take_use()));
+            let blobs = version.blobs().iter().map(|share| &share.file);
+            let blobs = blobs.map(|file| (file.meta().number, file.handle().take_use()));
+            for (number, was_used) in tables.chain(blobs) {
+                match was_used {
+                    Some(true) => used.push((tree, number)),
+                    Some(false) => idle.push((tree, number)),
                     None => {}
                 }
             }
@@ -109,7 +113,7 @@ impl ClosesTables for Registry {
             numbers.insert(number);
         }
         for (tree, numbers) in closed.into_values() {
-            tree.close_tables(&numbers);
+            tree.close_files(&numbers);
         }
         // Unmapping is dear: here rather than in some read to come.
         for _ in 0..3 {

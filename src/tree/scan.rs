@@ -48,7 +48,7 @@ pub(crate) struct Scan {
     blob: Option<RowBlob>,
     /// Whether values in blob files are fetched with their rows.
     fetches: bool,
-    /// Stands on a row whose value it said it needs.
+    /// Stands on a row whose value, or its file, it said it needs.
     waiting: bool,
     reads_tables: bool,
     done: bool,
@@ -72,6 +72,8 @@ enum RowBlob {
 pub(crate) enum Needed {
     Block(Missing),
     Value(BlobValue),
+    /// That the file of a value that is left to others is open: it may be gone when they come to it.
+    File(BlobValue),
 }
 
 /// What came of it.
@@ -79,6 +81,7 @@ pub(crate) enum Needed {
 pub(crate) enum Loaded {
     Blocks(table::Loaded),
     Value(BlobBytes),
+    File,
 }
 
 impl Needed {
@@ -86,6 +89,7 @@ impl Needed {
         match self {
             Self::Block(missing) => missing.load(mode).await.map(Loaded::Blocks),
             Self::Value(value) => value.load(mode).await.map(Loaded::Value),
+            Self::File(value) => value.open(mode).await.map(|()| Loaded::File),
         }
     }
 }
@@ -195,6 +199,7 @@ impl Scan {
                 self.blob = Some(RowBlob::Fetched(bytes));
                 Ok(false)
             }
+            Ok(Loaded::File) => Ok(false),
             Err(error) => {
                 self.done = true;
                 Err(error)
@@ -325,12 +330,19 @@ impl Scan {
             })?;
             self.enter_row()?;
         }
-        if let Some(RowBlob::Wanted(value)) = &self.blob {
-            let Some(bytes) = value.resident()? else {
+        match &self.blob {
+            Some(RowBlob::Wanted(value)) => {
+                let Some(bytes) = value.resident()? else {
+                    self.waiting = true;
+                    return Err(Halt::Needs(Needed::Value(value.clone())));
+                };
+                self.blob = Some(RowBlob::Fetched(bytes));
+            }
+            Some(RowBlob::Left(value)) if !value.is_open() => {
                 self.waiting = true;
-                return Err(Halt::Needs(Needed::Value(value.clone())));
-            };
-            self.blob = Some(RowBlob::Fetched(bytes));
+                return Err(Halt::Needs(Needed::File(value.clone())));
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -139,7 +139,7 @@ impl<'a> Separator<'a> {
         output.file.sync_all(mode).await?;
         let name = unfinished_name(output.number);
         let file = self.context.storage.open(mode, &name).await?;
-        let opened = BlobFile::open(&file, &meta, self.context.files.cache(), mode).await?;
+        let opened = BlobFile::open_in(&file, &meta, self.context.files, mode).await?;
         self.built.push(opened);
         Ok(())
     }

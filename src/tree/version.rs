@@ -5,12 +5,13 @@
 //! - A version holds the blob files that its tables refer to: whoever holds it can read all values.
 //! - Everything in a level is older, key by key, than everything in the levels above it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::blob::{BlobFile, BlobIndex, BlobValue};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::file_name::blob_name;
+use crate::open_files::missing_file;
 use crate::table::Table;
 
 /// The deepest level that exists.
@@ -119,7 +120,7 @@ impl Version {
     pub(crate) fn blob(&self, index: BlobIndex) -> Result<BlobValue> {
         match self.share(index.file) {
             Some(share) => Ok(BlobValue::new(Arc::clone(&share.file), index)),
-            None => Err(missing_blob(index.file)),
+            None => Err(missing_file(&blob_name(index.file))),
         }
     }
 
@@ -152,12 +153,17 @@ impl Version {
         complete.then_some(version)
     }
 
-    /// With fresh handles of those tables that `closed` names.
-    pub(crate) fn closing(&self, closed: impl Fn(&Table) -> bool) -> Self {
+    /// With fresh handles of those files that are open and that `numbers` names.
+    pub(crate) fn closing(&self, numbers: &HashSet<u64>) -> Self {
         let mut next = self.clone();
         for table in next.levels.iter_mut().flatten() {
-            if closed(table) {
+            if table.is_open() && numbers.contains(&table.meta().number) {
                 *table = table.fresh();
+            }
+        }
+        for BlobShare { file, .. } in &mut next.blobs {
+            if file.handle().is_open() && numbers.contains(&file.meta().number) {
+                *file = file.fresh();
             }
         }
         next
@@ -198,6 +204,14 @@ impl Version {
         tables.iter().find(|table| table.meta().number == number)
     }
 
+    /// The tables that may hold `key`, those with newer entries first.
+    #[inline]
+    pub(crate) fn tables_over(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Table>> {
+        let newest = self.level(0).iter();
+        let newest = newest.filter(move |table| table.meta().spans(key));
+        newest.chain((1..self.depth()).filter_map(move |level| self.find(level, key)))
+    }
+
     /// The one table of a sorted level that may hold `key`.
     pub(crate) fn find<'a>(&'a self, level: usize, key: &[u8]) -> Option<&'a Arc<Table>> {
         let tables = &self.levels[level];
@@ -205,13 +219,5 @@ impl Version {
         tables
             .get(at)
             .filter(|table| table.meta().smallest.as_slice() <= key)
-    }
-}
-
-/// The error for a blob file that something refers to and that is not there.
-pub(crate) fn missing_blob(number: u64) -> Error {
-    let name = blob_name(number);
-    Error::Corruption {
-        message: format!("referenced blob files are missing: {name}"),
     }
 }

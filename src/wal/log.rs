@@ -94,10 +94,17 @@ impl LogWriter {
     /// # Errors
     /// As there.
     pub(crate) async fn write(&mut self, durably: bool, mode: Mode) -> Result<()> {
-        if durably {
-            self.settle(mode).await?;
+        if !durably && self.current.store()? {
+            return Ok(());
         }
-        self.current.write(durably, mode).await
+        // Boxed: a commit that needs no call of the host carries none of this in its future.
+        Box::pin(async {
+            if durably {
+                self.settle(mode).await?;
+            }
+            self.current.write(durably, mode).await
+        })
+        .await
     }
 
     /// Makes all that was written survive power loss.

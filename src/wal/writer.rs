@@ -152,36 +152,56 @@ impl SegmentWriter {
     /// how much of it is there is unknown.
     pub(crate) async fn write(&mut self, durably: bool, mode: Mode) -> Result<()> {
         self.poison.check()?;
-        if !self.staged.is_empty() {
-            let end = self.records.offset();
-            let fits = end <= self.prepared;
-            if fits {
-                // What an earlier life left in the last sector must not follow this one's records.
-                let length = self.staged.len() + padding(end);
-                self.staged.resize(length, 0);
+        if durably && self.fits() && !self.staged.is_empty() && self.synced == self.written {
+            self.pad();
+            self.write_durably(mode).await?;
+        } else if !self.store()? {
+            if self.fits() {
+                self.pad();
             }
-            if durably && fits && self.synced == self.written {
-                self.write_durably(mode).await?;
-            } else if fits && let Some(map) = &mut self.map {
-                store_in_order(
-                    self.written,
-                    &mut self.staged,
-                    self.seal_at,
-                    |at, store| match store {
-                        Store::Bytes(bytes) => map.store(at, bytes),
-                        Store::Word(word) => map.store_word(at, word),
-                    },
-                );
-                self.staged.clear();
-                self.written = end;
-            } else {
-                self.write_plainly(mode).await?;
-            }
+            self.write_plainly(mode).await?;
         }
         if durably {
             self.sync(mode).await?;
         }
         Ok(())
+    }
+
+    /// Hands over what is staged by stores into the map, if there is one with room for it; says whether that was so.
+    pub(crate) fn store(&mut self) -> Result<bool> {
+        self.poison.check()?;
+        if self.staged.is_empty() {
+            return Ok(true);
+        }
+        if self.map.is_none() || !self.fits() {
+            return Ok(false);
+        }
+        self.pad();
+        if let Some(map) = &mut self.map {
+            store_in_order(
+                self.written,
+                &mut self.staged,
+                self.seal_at,
+                |at, store| match store {
+                    Store::Bytes(bytes) => map.store(at, bytes),
+                    Store::Word(word) => map.store_word(at, word),
+                },
+            );
+        }
+        self.staged.clear();
+        self.written = self.records.offset();
+        Ok(true)
+    }
+
+    /// Whether what is staged ends within the bytes that exist on disk.
+    fn fits(&self) -> bool {
+        self.records.offset() <= self.prepared
+    }
+
+    /// Fills the last sector: what an earlier life left in it must not follow this one's records.
+    fn pad(&mut self) {
+        let length = self.staged.len() + padding(self.records.offset());
+        self.staged.resize(length, 0);
     }
 
     async fn write_durably(&mut self, mode: Mode) -> Result<()> {
