@@ -59,13 +59,13 @@ pub(crate) fn stale_files(version: &Version, policy: &BlobPolicy) -> StaleFiles 
     stale
 }
 
-/// Plans the compaction of `inputs`, which `merge` (not yet started, forward) and `retention` describe.
+/// Plans the compaction of `inputs`, which `entries` and `retention` describe.
 /// With each input comes whether it goes with the compaction.
 pub(crate) async fn plan(
     version: &Version,
     policy: &BlobPolicy,
     inputs: impl Iterator<Item = (bool, &Arc<Table>)>,
-    merge: impl Fn() -> Drain,
+    entries: impl Fn() -> Drain,
     retention: &Retention,
     mode: Mode,
 ) -> Result<BlobPlan> {
@@ -79,7 +79,7 @@ pub(crate) async fn plan(
     if used.is_empty() || policy.moves_nothing() {
         return Ok(BlobPlan::default());
     }
-    let kept = kept_bytes(merge(), retention.clone(), mode).await?;
+    let kept = kept_bytes(entries(), retention.clone(), mode).await?;
     let files: Vec<_> = used
         .iter()
         .filter_map(|(number, used)| {

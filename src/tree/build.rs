@@ -15,8 +15,7 @@ use crate::range_tombstone::Fragments;
 use crate::table::{Table, TableOptions, TableWriter};
 use crate::tree::blob_gc::Collected;
 use crate::tree::covered::Older;
-use crate::tree::merge::{Drain, Merge};
-use crate::tree::picker::Part;
+use crate::tree::merge::Drain;
 use crate::tree::retention::{Fate, Retention};
 use crate::tree::separation::{Separation, Separator};
 use crate::tree::split::Split;
@@ -101,19 +100,19 @@ pub(crate) struct Built {
     pub(crate) read_bytes: u64,
 }
 
-/// Writes what retention keeps of `part` of `merge` (not yet started, forward) to tables that `split` divides, above
+/// Writes what retention keeps of `entries` to tables that `split` divides, above
 /// what is `older`.
 /// On failure, files already written are removed as far as possible; the next open sweeps the rest.
 pub(crate) async fn build_tables(
     context: BuildContext<'_>,
     options: &TableOptions,
     split: Split,
-    merge: Merge,
+    entries: Drain,
     retention: Retention,
     older: Older,
     separation: Separation,
-    part: Part,
 ) -> Result<Built> {
+    let part = entries.part();
     let mut job = Build {
         context,
         options,
@@ -125,7 +124,7 @@ pub(crate) async fn build_tables(
         numbers: Vec::new(),
         separator: Separator::new(context, separation),
     };
-    let built = job.run(Drain::new(merge, part), retention).await;
+    let built = job.run(entries, retention).await;
     let Ok(tables) = built else {
         for number in job.numbers.into_iter().chain(job.separator.numbers) {
             // The failure that is reported is the one that led here.

@@ -58,7 +58,7 @@ pub(crate) async fn compact(
     let mut separation = tree.separation(target_bytes.saturating_mul(BLOB_FACTOR));
     let policy = tree.blob_policy(context.blob_gc);
     let part = &compaction.part;
-    let merge = || merge(&read, compaction.output_level);
+    let entries = || Drain::new(merge(&read, compaction.output_level), part.clone());
     let tables = inputs
         .iter()
         .map(|(level, table)| (compaction.takes(*level), table));
@@ -66,7 +66,7 @@ pub(crate) async fn compact(
         &separation.version,
         &policy,
         tables,
-        || Drain::new(merge(), part.clone()),
+        entries,
         &retention,
         context.mode,
     )
@@ -78,11 +78,10 @@ pub(crate) async fn compact(
         context,
         &options,
         split,
-        merge(),
+        entries(),
         retention,
         older,
         separation,
-        part.clone(),
     )
     .await?;
     let mut read_bytes = 0;

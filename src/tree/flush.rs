@@ -10,7 +10,7 @@ use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::covered::Older;
 use crate::tree::memtable::MemtableCursor;
-use crate::tree::merge::{Merge, Source};
+use crate::tree::merge::{Drain, Merge, Source};
 use crate::tree::picker::Part;
 use crate::tree::retention::{Beneath, Retention};
 use crate::tree::split::Split;
@@ -33,11 +33,10 @@ pub(crate) async fn flush(
         context,
         &tree.table_options(),
         Split::never(),
-        merge,
+        Drain::new(merge, Part::default()),
         retention,
         Older::all(&tree.pin().version),
         separation,
-        Part::default(),
     )
     .await
 }

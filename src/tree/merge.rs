@@ -212,6 +212,11 @@ impl Drain {
         }
     }
 
+    /// Of which keys they are.
+    pub(crate) fn part(&self) -> &Part {
+        &self.part
+    }
+
     /// The next entry; `None` after the last.
     pub(crate) async fn next(&mut self, mode: Mode) -> Result<Option<Entry<'_>>> {
         loop {
