@@ -31,6 +31,8 @@ pub(crate) struct Missing {
     block: Option<u32>,
     blocks: Range<u32>,
     once: bool,
+    /// The host was asked for it: that it is in memory now says nothing about before.
+    asked: bool,
 }
 
 /// What was missing, on its way into memory.
@@ -68,6 +70,7 @@ impl Missing {
             block: None,
             blocks: 0..0,
             once: false,
+            asked: false,
         }
     }
 
@@ -78,6 +81,7 @@ impl Missing {
             block: Some(number),
             blocks: number..number.saturating_add(1),
             once: false,
+            asked: false,
         }
     }
 
@@ -160,6 +164,16 @@ impl Missing {
         }
     }
 
+    /// Asks the host for the blocks, for a caller that waits for several. `false`: it cannot be asked.
+    pub(crate) fn ask(&mut self) -> bool {
+        if let (Some(_), Some(open)) = (self.block, self.table.opened())
+            && let Ok((start, length)) = self.range(open)
+        {
+            self.asked = open.file().will_need(start, length);
+        }
+        self.asked
+    }
+
     /// Begins to read the blocks; in cooperative mode that goes on whether it is awaited or not.
     pub(crate) fn start(&self, mode: Mode) -> Result<Loading<'_>> {
         let reading = match (self.block, self.table.opened()) {
@@ -240,7 +254,7 @@ impl Loading<'_> {
             }
             Reading::InPlace(open, warmth) => (open, warmth.await?),
         };
-        let was_ready = warmth == Warmth::Resident;
+        let was_ready = warmth == Warmth::Resident && !self.missing.asked;
         if let Some(residency) = open.residency() {
             residency.mark(blocks);
             if !was_ready {
