@@ -10,7 +10,7 @@ pub struct MaintenanceBudget {
 impl MaintenanceBudget {
     /// Memtables flushed by one call.
     pub const DEFAULT_MAX_FLUSH_INPUTS: usize = 1;
-    /// Compaction units (one bucket's work at one level) done by one call.
+    /// Compaction units (one bucket's work at one level, or a part of it of about ten tables) done by one call.
     pub const DEFAULT_MAX_COMPACTION_INPUTS: usize = 1;
 
     /// These limits; zero becomes one.

@@ -30,8 +30,14 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// The tables that are gone after it.
+    fn taken(&self) -> impl Iterator<Item = &(usize, Arc<Table>)> {
+        let taken = |(level, _): &&(usize, _)| self.compaction.takes(*level);
+        self.inputs.iter().filter(taken)
+    }
+
     fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
-        self.inputs.iter().map(|(_, table)| table)
+        self.taken().map(|(_, table)| table)
     }
 }
 
@@ -257,21 +263,18 @@ impl Core {
                 persistent.build_context(&self.closed, AtClose::GiveUp, mode),
             )
             .await?;
-            let removed = job
-                .inputs
-                .iter()
-                .map(|(level, table)| Change::TableRemoved {
-                    bucket: tree.id(),
-                    level: level_tag(*level),
-                    number: table.meta().number,
-                });
+            let removed = job.taken().map(|(level, table)| Change::TableRemoved {
+                bucket: tree.id(),
+                level: level_tag(*level),
+                number: table.meta().number,
+            });
             let changes: Vec<_> = removed.chain(added(tree, to, &built)).collect();
             let tables = built.tables.clone();
             (built, tables, changes)
         };
         persistent.install(changes, &built, mode).await?;
         self.counters
-            .compacted(&job.inputs, &job.compaction, &built);
+            .compacted(&job.tables().collect::<Vec<_>>(), &job.compaction, &built);
         self.counters.collected(&built.collected);
         let removed = job.tables().map(|table| table.meta().number).collect();
         let added = outputs.into_iter().map(|table| (to, table)).collect();
@@ -280,6 +283,7 @@ impl Core {
             added,
             blobs: built.blobs,
         });
+        tree.note_compacted(&job.compaction);
         self.note_progress(tree);
         persistent.retire_blobs(unreferenced.iter());
         drop(unreferenced);
@@ -296,6 +300,7 @@ impl Core {
     fn picker<'a>(&self, tree: &Tree, version: &'a Version, claimed: Claimed<'a>) -> Picker<'a> {
         let gc = self.persistent.as_ref().and_then(|it| it.blob_gc);
         Picker::new(version, self.shape(), claimed, self.pins.oldest())
+            .with_unfinished(tree.unfinished())
             .with_stale(stale_files(version, &tree.blob_policy(gc)))
     }
 

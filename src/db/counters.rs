@@ -52,18 +52,13 @@ fn bytes_of<'a>(tables: impl IntoIterator<Item = &'a Arc<Table>>) -> u64 {
 }
 
 impl Counters {
-    /// Counts a finished compaction. A table that only moved was taken and given back; of its bytes none
+    /// Counts a finished compaction, which took these tables. One that only moved was taken and given back; of its bytes none
     /// were read or written.
-    pub(crate) fn compacted(
-        &self,
-        inputs: &[(usize, Arc<Table>)],
-        compaction: &Compaction,
-        built: &Built,
-    ) {
+    pub(crate) fn compacted(&self, tables: &[&Arc<Table>], compaction: &Compaction, built: &Built) {
         let level = &self.levels[compaction.output_level];
         self.compaction_runs.fetch_add(1, Relaxed);
-        let input_bytes = bytes_of(inputs.iter().map(|(_, table)| table));
-        let taken = inputs.len() as u64;
+        let input_bytes = bytes_of(tables.iter().copied());
+        let taken = tables.len() as u64;
         self.compaction_input_tables.fetch_add(taken, Relaxed);
         if compaction.moves {
             level.moved.fetch_add(input_bytes, Relaxed);

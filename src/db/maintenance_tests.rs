@@ -17,6 +17,10 @@ const VALUE_BYTES: usize = 64;
 
 /// Tables of about 8 KiB, a tenth of the rows each.
 fn open() -> Db {
+    open_in(&Storage::memory())
+}
+
+fn open_in(storage: &Storage) -> Db {
     let plain = BucketOptions {
         compression: CompressionProfile::None,
         block_bytes: 1 << 10,
@@ -29,7 +33,7 @@ fn open() -> Db {
         default_bucket_options: plain,
         ..DbOptions::new("unused")
     };
-    block_on(on_storage(options, Storage::memory(), Mode::Blocking)).expect("the database")
+    block_on(on_storage(options, storage.clone(), Mode::Blocking)).expect("the database")
 }
 
 fn key(number: u32) -> [u8; 4] {
@@ -144,6 +148,97 @@ fn versions_kept_for_a_snapshot_go_after_it_and_maintenance_is_told() {
         rows.map(Result::unwrap)
             .all(|row| row.value[..] == [2; VALUE_BYTES])
     );
+}
+
+/// What a large merge of level 0 leaves at any moment, with writes that come in between.
+fn merge_in_parts(storage: &Storage, after_each: impl Fn(Db) -> Db) {
+    let mut db = open_in(storage);
+    let loaded = bytes(&loaded(&db, KEYS));
+    fill(&db, KEYS, 7);
+    db.delete_range_sync(KeyRange::half_open(key(300), key(400)))
+        .unwrap();
+    db.flush_sync().unwrap();
+    let mut expected: std::collections::BTreeMap<_, u8> =
+        (0..KEYS).map(|number| (number, 7)).collect();
+    expected.retain(|number, _| !(300..400).contains(number));
+    let level_0 = |db: &Db| db.stats().l0_tables;
+    let mut units = 0;
+    loop {
+        let before = db
+            .stats()
+            .level_traffic
+            .iter()
+            .map(|level| level.read_bytes)
+            .sum::<u64>();
+        let budget = MaintenanceBudget::single_unit();
+        let outcome = db
+            .compact_range_with_budget_sync(KeyRange::all(), budget)
+            .unwrap();
+        if !outcome.made_progress() {
+            break;
+        }
+        units += 1;
+        let read = db
+            .stats()
+            .level_traffic
+            .iter()
+            .map(|level| level.read_bytes)
+            .sum::<u64>()
+            - before;
+        assert!(read < loaded, "{read} of {loaded} and as much in level 0");
+        // Above what is merged, in parts that are done and parts that are not.
+        let numbers = [units, KEYS - units].into_iter().filter(|_| units < 5);
+        for number in numbers {
+            db.put_sync(key(number), [8; VALUE_BYTES]).unwrap();
+            expected.insert(number, 8);
+            db.delete_sync(key(number + 50)).unwrap();
+            expected.remove(&(number + 50));
+        }
+        db.flush_sync().unwrap();
+        db = after_each(db);
+        let row = |row: crate::error::Result<crate::types::KeyValue>| {
+            let row = row.unwrap();
+            (
+                u32::from_be_bytes(row.key[..].try_into().unwrap()),
+                row.value[0],
+            )
+        };
+        let rows = || db.range_sync(&KeyRange::all()).unwrap();
+        assert!(
+            rows()
+                .map(row)
+                .eq(expected.iter().map(|(key, value)| (*key, *value)))
+        );
+        let reverse = db.range_reverse_sync(&KeyRange::all()).unwrap().map(row);
+        assert!(reverse.eq(expected.iter().rev().map(|(key, value)| (*key, *value))));
+        for number in [units, units + 50, 350, 500, KEYS - units] {
+            let found = db.get_sync(&key(number)).unwrap().map(|value| value[0]);
+            assert_eq!(found, expected.get(&number).copied());
+        }
+        assert!(units < 50, "it does not end");
+    }
+    assert!(units >= 3, "in {units} units");
+    assert_eq!(level_0(&db), 0);
+    assert!(bytes(&tables(&db)) <= loaded);
+}
+
+#[test]
+fn a_large_merge_is_done_in_bounded_parts_between_which_everything_reads_the_same() {
+    merge_in_parts(&Storage::memory(), |db| db);
+}
+
+#[test]
+fn a_large_merge_that_was_forgotten_between_its_parts_begins_again() {
+    let storage = Storage::memory();
+    let forgotten = std::cell::Cell::new(0);
+    merge_in_parts(&storage, |db| {
+        if forgotten.get() == 2 {
+            return db;
+        }
+        forgotten.set(forgotten.get() + 1);
+        db.close_sync();
+        open_in(&storage)
+    });
 }
 
 #[test]

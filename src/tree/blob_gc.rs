@@ -10,7 +10,7 @@ use crate::blob::{BlobIndex, BlobPolicy, Liveness};
 use crate::error::Result;
 use crate::internal_key::Kind;
 use crate::table::Table;
-use crate::tree::merge::{Drain, Merge};
+use crate::tree::merge::Drain;
 use crate::tree::picker::StaleFiles;
 use crate::tree::retention::Retention;
 use crate::tree::version::Version;
@@ -59,25 +59,27 @@ pub(crate) fn stale_files(version: &Version, policy: &BlobPolicy) -> StaleFiles 
     stale
 }
 
-/// Plans the compaction of `inputs`, which `merge` (not yet started, forward) and `retention` describe.
+/// Plans the compaction of `inputs`, which `entries` and `retention` describe.
+/// With each input comes whether it goes with the compaction.
 pub(crate) async fn plan(
     version: &Version,
     policy: &BlobPolicy,
-    inputs: impl Iterator<Item = &Arc<Table>>,
-    merge: impl Fn() -> Merge,
+    inputs: impl Iterator<Item = (bool, &Arc<Table>)>,
+    entries: impl Fn() -> Drain,
     retention: &Retention,
     mode: Mode,
 ) -> Result<BlobPlan> {
     let mut used: BTreeMap<u64, u64> = BTreeMap::new();
-    for table in inputs {
+    for (goes, table) in inputs {
         for file in table.meta().blobs.iter() {
-            *used.entry(file.file).or_default() += file.value_bytes;
+            let bytes = if goes { file.value_bytes } else { 0 };
+            *used.entry(file.file).or_default() += bytes;
         }
     }
     if used.is_empty() || policy.moves_nothing() {
         return Ok(BlobPlan::default());
     }
-    let kept = kept_bytes(merge(), retention.clone(), mode).await?;
+    let kept = kept_bytes(entries(), retention.clone(), mode).await?;
     let files: Vec<_> = used
         .iter()
         .filter_map(|(number, used)| {
@@ -112,12 +114,11 @@ pub(crate) async fn plan(
 
 /// Bytes of the values that stay, by blob file.
 async fn kept_bytes(
-    merge: Merge,
+    mut all: Drain,
     mut retention: Retention,
     mode: Mode,
 ) -> Result<BTreeMap<u64, u64>> {
     let mut kept: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut all = Drain::new(merge);
     loop {
         let Some(entry) = all.next(mode).await? else {
             return Ok(kept);

@@ -15,7 +15,7 @@ use crate::range_tombstone::Fragments;
 use crate::table::{Table, TableOptions, TableWriter};
 use crate::tree::blob_gc::Collected;
 use crate::tree::covered::Older;
-use crate::tree::merge::{Drain, Merge};
+use crate::tree::merge::Drain;
 use crate::tree::retention::{Fate, Retention};
 use crate::tree::separation::{Separation, Separator};
 use crate::tree::split::Split;
@@ -100,28 +100,31 @@ pub(crate) struct Built {
     pub(crate) read_bytes: u64,
 }
 
-/// Writes what retention keeps of `merge` (not yet started, forward) to tables that `split` divides, above
+/// Writes what retention keeps of `entries` to tables that `split` divides, above
 /// what is `older`.
 /// On failure, files already written are removed as far as possible; the next open sweeps the rest.
 pub(crate) async fn build_tables(
     context: BuildContext<'_>,
     options: &TableOptions,
     split: Split,
-    merge: Merge,
+    entries: Drain,
     retention: Retention,
     older: Older,
     separation: Separation,
 ) -> Result<Built> {
+    let part = entries.part();
     let mut job = Build {
         context,
         options,
         split,
-        tombstones: retention.kept_tombstones(),
+        tombstones: retention
+            .kept_tombstones()
+            .clip(&part.from, part.until.as_deref()),
         older,
         numbers: Vec::new(),
         separator: Separator::new(context, separation),
     };
-    let built = job.run(merge, retention).await;
+    let built = job.run(entries, retention).await;
     let Ok(tables) = built else {
         for number in job.numbers.into_iter().chain(job.separator.numbers) {
             // The failure that is reported is the one that led here.
@@ -157,11 +160,10 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    async fn run(&mut self, merge: Merge, mut retention: Retention) -> Result<Vec<Arc<Table>>> {
+    async fn run(&mut self, mut all: Drain, mut retention: Retention) -> Result<Vec<Arc<Table>>> {
         let mode = self.context.mode;
         let mut built = Vec::new();
         let mut output = self.create(Vec::new()).await?;
-        let mut all = Drain::new(merge);
         loop {
             let Some(entry) = all.next(mode).await? else {
                 self.separator.end_table().await?;

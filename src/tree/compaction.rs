@@ -12,7 +12,7 @@ use crate::tree::blob_gc::plan;
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::covered::Older;
 use crate::tree::level::LevelCursor;
-use crate::tree::merge::{Merge, Source};
+use crate::tree::merge::{Drain, Merge, Source};
 use crate::tree::picker::Compaction;
 use crate::tree::retention::{Beneath, Retention, is_deleted};
 use crate::tree::split::Split;
@@ -20,7 +20,7 @@ use crate::tree::split::Split;
 /// A table may have this many times its own target in a blob file of its own.
 const BLOB_FACTOR: u64 = 4;
 
-/// Merges `inputs`, the tables that `compaction` names, in its order, and drops what no pinned sequence
+/// Merges its part of `inputs`, the tables that `compaction` names, in its order, and drops what no pinned sequence
 /// can see. Tables that are deleted as a whole are not read.
 pub(crate) async fn compact(
     tree: &Tree,
@@ -40,7 +40,10 @@ pub(crate) async fn compact(
     let tombstones = Fragments::build(tombstones);
     let read: Vec<_> = inputs
         .iter()
-        .filter(|(_, table)| !is_deleted(table.meta(), &tombstones, &pinned))
+        .filter(|(_, table)| {
+            let meta = table.meta();
+            compaction.part.meets(meta) && !is_deleted(meta, &tombstones, &pinned)
+        })
         .collect();
     // Within level 0 older tables stay where they are.
     let (split, beneath) = if compaction.output_level == 0 {
@@ -54,13 +57,16 @@ pub(crate) async fn compact(
     let retention = Retention::new(pinned, beneath, tombstones);
     let mut separation = tree.separation(target_bytes.saturating_mul(BLOB_FACTOR));
     let policy = tree.blob_policy(context.blob_gc);
-    let merge = || merge(&read, compaction.output_level);
-    let tables = inputs.iter().map(|(_, table)| table);
+    let part = &compaction.part;
+    let entries = || Drain::new(merge(&read, compaction.output_level), part.clone());
+    let tables = inputs
+        .iter()
+        .map(|(level, table)| (compaction.takes(*level), table));
     let plan = plan(
         &separation.version,
         &policy,
         tables,
-        merge,
+        entries,
         &retention,
         context.mode,
     )
@@ -72,15 +78,20 @@ pub(crate) async fn compact(
         context,
         &options,
         split,
-        merge(),
+        entries(),
         retention,
         older,
         separation,
     )
     .await?;
+    let mut read_bytes = 0;
+    for (_, table) in &read {
+        let bytes = table.bytes_within(&part.from, part.until.as_deref(), context.mode);
+        read_bytes += bytes.await;
+    }
     Ok(Built {
         collected: plan.collected,
-        read_bytes: read.iter().map(|(_, table)| table.meta().bytes).sum(),
+        read_bytes,
         ..built
     })
 }

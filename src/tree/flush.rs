@@ -10,7 +10,8 @@ use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::covered::Older;
 use crate::tree::memtable::MemtableCursor;
-use crate::tree::merge::{Merge, Source};
+use crate::tree::merge::{Drain, Merge, Source};
+use crate::tree::picker::Part;
 use crate::tree::retention::{Beneath, Retention};
 use crate::tree::split::Split;
 
@@ -32,7 +33,7 @@ pub(crate) async fn flush(
         context,
         &tree.table_options(),
         Split::never(),
-        merge,
+        Drain::new(merge, Part::default()),
         retention,
         Older::all(&tree.pin().version),
         separation,

@@ -19,6 +19,7 @@ use crate::sequence::Sequence;
 use crate::table::{Loaded, Missing, Run, TableCursor};
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
+use crate::tree::picker::Part;
 
 /// A source that has been in front for fewer steps will hardly stay there for many.
 const UNINTERRUPTED_MIN: u32 = 2;
@@ -235,20 +236,27 @@ impl Merge {
     }
 }
 
-/// All entries of a merge, one after the other; what it needs is read on the way.
+/// All entries of a part of a merge, one after the other; what it needs is read on the way.
 #[derive(Debug)]
 pub(crate) struct Drain {
     merge: Merge,
+    part: Part,
     started: bool,
 }
 
 impl Drain {
-    /// Of a merge that was not started yet.
-    pub(crate) fn new(merge: Merge) -> Self {
+    /// Of a forward merge that was not started yet.
+    pub(crate) fn new(merge: Merge, part: Part) -> Self {
         Self {
             merge,
+            part,
             started: false,
         }
+    }
+
+    /// Of which keys they are.
+    pub(crate) fn part(&self) -> &Part {
+        &self.part
     }
 
     /// The next entry; `None` after the last.
@@ -257,7 +265,10 @@ impl Drain {
             let moved = if self.started {
                 self.merge.step()
             } else {
-                self.merge.start(None)
+                // Before every version of the first key.
+                let from = self.part.from.as_slice();
+                let from = (from, Sequence::new(u64::MAX));
+                self.merge.start((!from.0.is_empty()).then_some(from))
             };
             match moved {
                 Ok(()) => break,
@@ -266,6 +277,7 @@ impl Drain {
             }
         }
         self.started = true;
-        Ok(self.merge.entry())
+        let entry = self.merge.entry();
+        Ok(entry.filter(|entry| !self.part.ends_before(entry.key)))
     }
 }

@@ -34,9 +34,9 @@ pub(crate) mod view;
 pub(crate) mod visibility;
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_epoch::Guard;
 use trine_io::Mode;
@@ -50,6 +50,7 @@ use crate::options::{BucketOptions, FilterPolicy, PrefixFilterPolicy};
 use crate::sequence::Sequence;
 use crate::table::TableOptions;
 use crate::tree::buffer::WriteBuffer;
+use crate::tree::picker::{Compaction, Unfinished};
 use crate::tree::separation::Separation;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::view::{View, ViewCell};
@@ -65,6 +66,8 @@ pub(crate) struct Tree {
     view: ViewCell,
     /// How much merging would bring its levels into form, when that was last looked at.
     pending_bytes: AtomicU64,
+    /// Merges of which parts are done.
+    unfinished: Mutex<Unfinished>,
     /// Set once its bucket was dropped; nothing is written to it after that.
     dropped: AtomicBool,
 }
@@ -87,6 +90,7 @@ impl Tree {
             options,
             view: ViewCell::new(view),
             pending_bytes: AtomicU64::new(0),
+            unfinished: Mutex::default(),
             dropped: AtomicBool::new(false),
         }
     }
@@ -126,6 +130,20 @@ impl Tree {
     /// Maintenance only, after it changed the version.
     pub(crate) fn note_pending_bytes(&self, bytes: u64) {
         self.pending_bytes.store(bytes, Relaxed);
+    }
+
+    /// Merges of which parts are done.
+    pub(crate) fn unfinished(&self) -> Unfinished {
+        let unfinished = self.unfinished.lock();
+        unfinished.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// After a compaction was installed, while its tables are claimed.
+    pub(crate) fn note_compacted(&self, compaction: &Compaction) {
+        let unfinished = self.unfinished.lock();
+        unfinished
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(compaction);
     }
 
     /// How its tables are written.

@@ -43,6 +43,23 @@ impl Span {
         }
     }
 
+    /// What of it lies from `from` on and before `until`; `None`: nothing.
+    pub(crate) fn part(self, from: &[u8], until: Option<&[u8]>) -> Option<Self> {
+        if self.ends_before(from) {
+            return None;
+        }
+        let start = self.start.max(from.to_vec());
+        let end = match until {
+            Some(until) => self.end.min(End {
+                endless: false,
+                key: until.to_vec(),
+                included: false,
+            }),
+            None => self.end,
+        };
+        (until.is_none_or(|until| start.as_slice() < until)).then_some(Self { start, end })
+    }
+
     /// Whether every key of the span is below `key`.
     pub(crate) fn ends_before(&self, key: &[u8]) -> bool {
         let End {

@@ -1,10 +1,10 @@
 //! Level 0: tables that may overlap each other, the newest first.
 //!
 //! Tables that overlap, directly or through others, make a *group*. Groups share no key, so each is a
-//! job of its own, and one that is a single table over empty space only changes its level.
+//! job of its own, or several, one for each part; and one that is a single table over empty space only changes its level.
 
 use crate::table::TableMeta;
-use crate::tree::picker::{Compaction, Pick, Picker, bytes_of, pays};
+use crate::tree::picker::{Compaction, Part, Pick, Picker, bytes_of, pays};
 use crate::tree::span::Span;
 
 /// At rest level 0 may hold this part of what is below.
@@ -37,12 +37,26 @@ impl<'a> Picker<'a> {
             let Some(hull) = Span::hull(group.iter().copied()) else {
                 continue;
             };
-            let bytes = bytes_of(&group);
-            let lower = self.overlapping(to, &hull);
-            if !wanted(&group, lower) {
+            if !wanted(&group, self.overlapping(to, &hull)) {
                 continue;
             }
-            let compaction = self.merge(&[(0, &group), (to, lower)], to);
+            let (group, from) = self.unfinished.rest_of(group);
+            let Some(hull) = Span::hull(group.iter().copied()) else {
+                continue;
+            };
+            let bytes = bytes_of(&group);
+            let lower = self.overlapping(to, &hull);
+            let left = lower.partition_point(|table| table.ends_before(&from));
+            let part = Part::next(
+                from,
+                bytes,
+                &lower[left..],
+                bytes_of(lower),
+                self.shape.part_bytes,
+            );
+            let lower = lower.iter().copied().filter(|table| part.meets(table));
+            let lower: Vec<_> = lower.collect();
+            let compaction = self.merge_part(&[(0, &group), (to, &lower)], to, part);
             if self.claimed.meets(&compaction) {
                 blocked = true;
             } else if compaction.moves {

@@ -12,8 +12,10 @@
 //! garbage goes), so picking and compacting by turns ends.
 
 mod level_zero;
+mod part;
 mod shape;
 
+pub(crate) use part::{Part, Unfinished};
 pub(crate) use shape::{Shape, Targets};
 
 use std::collections::BTreeSet;
@@ -40,12 +42,21 @@ pub(crate) struct Compaction {
     pub(crate) output_level: usize,
     /// The inputs overlap nothing where they go: they change their level and are not rewritten.
     pub(crate) moves: bool,
-    /// Of all inputs.
+    /// What of the inputs is merged. If it has an end, those of level 0 stay where they are.
+    pub(crate) part: Part,
+    /// Of all inputs, within the part.
     pub(crate) span: Span,
     /// Where older data may be than that of the inputs; ascending, apart from each other.
     pub(crate) beneath: Vec<Span>,
     /// The tables of the level below the output that the inputs overlap, ascending.
     pub(crate) neighbours: Vec<Neighbour>,
+}
+
+impl Compaction {
+    /// Whether the inputs that lie in `level` are gone after it.
+    pub(crate) fn takes(&self, level: usize) -> bool {
+        level > 0 || self.part.until.is_none()
+    }
 }
 
 /// A table of the level below an output.
@@ -86,6 +97,7 @@ pub(crate) struct Picker<'a> {
     /// The oldest sequence that somebody reads at, if it is not the newest.
     oldest_pin: Option<Sequence>,
     stale: StaleFiles,
+    unfinished: Unfinished,
 }
 
 /// The blob files that hold too much garbage, by number.
@@ -142,7 +154,13 @@ impl<'a> Picker<'a> {
             claimed,
             oldest_pin,
             stale: StaleFiles::default(),
+            unfinished: Unfinished::default(),
         }
+    }
+
+    /// The same, where these merges are to be gone on with.
+    pub(crate) fn with_unfinished(self, unfinished: Unfinished) -> Self {
+        Self { unfinished, ..self }
     }
 
     /// The same, for a tree of which these blob files are stale.
@@ -204,7 +222,8 @@ impl<'a> Picker<'a> {
             }
         }
         if kept.is_empty() {
-            self.ranges_to_free()
+            self.level_zero(|table| self.unfinished.has(table))
+                .or_else(|| self.ranges_to_free())
                 .or_else(|| self.garbage())
                 .or_else(|| self.superseded_versions())
                 .or_else(|| self.stale_values(&self.stale.shape, |_| true))
@@ -365,13 +384,24 @@ impl<'a> Picker<'a> {
 
     /// The compaction of these tables, at least one; a move, if that is enough.
     fn merge(&self, inputs: &[(usize, &[&TableMeta])], output_level: usize) -> Compaction {
+        self.merge_part(inputs, output_level, Part::default())
+    }
+
+    /// The same, of a part of what they hold.
+    fn merge_part(
+        &self,
+        inputs: &[(usize, &[&TableMeta])],
+        output_level: usize,
+        part: Part,
+    ) -> Compaction {
         let tables = || {
             inputs
                 .iter()
                 .flat_map(|(level, tables)| tables.iter().map(|table| (*level, *table)))
         };
         let span = Span::hull(tables().map(|(_, table)| table))
-            .unwrap_or_else(|| unreachable!("a compaction has inputs"));
+            .and_then(|hull| hull.part(&part.from, part.until.as_deref()))
+            .unwrap_or_else(|| unreachable!("a compaction has inputs, and a part of them keys"));
         let neighbours = if output_level > 0 && output_level + 1 < LEVELS_MAX {
             self.overlapping(output_level + 1, &span)
         } else {
@@ -381,7 +411,8 @@ impl<'a> Picker<'a> {
             start: table.smallest.clone(),
             bytes: table.bytes,
         });
-        let moves = tables().count() == 1
+        let moves = part == Part::default()
+            && tables().count() == 1
             && tables().all(|(level, table)| {
                 level != output_level && self.useless(output_level, table) == 0
             });
@@ -391,6 +422,7 @@ impl<'a> Picker<'a> {
                 .collect(),
             output_level,
             moves,
+            part,
             beneath: self.beneath(output_level, &span),
             neighbours: neighbours.collect(),
             span,

@@ -15,6 +15,9 @@ use crate::tree::version::LEVELS_MAX;
 /// of that level; beyond this, merging through one level more writes less.
 const BASE_FACTOR: u64 = 4;
 
+/// A part of a merge takes about so many tables. What a table of a sorted level meets below is as much.
+const PART_TABLES: u64 = 10;
+
 /// What the options say of the form of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -26,6 +29,8 @@ pub(crate) struct Shape {
     pub(crate) base_bytes_max: u64,
     /// A new table begins where one has grown to this.
     pub(crate) table_bytes: u64,
+    /// A merge of level 0 is done in parts of about this, as far as there are tables below to part it.
+    pub(crate) part_bytes: u64,
 }
 
 impl Shape {
@@ -38,6 +43,7 @@ impl Shape {
             multiplier: bytes(options.level_size_multiplier),
             base_bytes_max: level_0.saturating_mul(BASE_FACTOR).max(table_bytes),
             table_bytes,
+            part_bytes: table_bytes.saturating_mul(PART_TABLES),
         }
     }
 }
@@ -94,6 +100,7 @@ mod tests {
         multiplier: 10,
         base_bytes_max: 1000,
         table_bytes: 100,
+        part_bytes: 1000,
     };
 
     fn targets(sizes: [u64; LEVELS_MAX]) -> Targets {

@@ -18,10 +18,17 @@ const SHAPE: Shape = Shape {
     multiplier: 4,
     base_bytes_max: 40,
     table_bytes: 8,
+    part_bytes: 1000,
+};
+
+/// Merges of level 0 come in several parts.
+const SHAPE_IN_PARTS: Shape = Shape {
+    part_bytes: 20,
+    ..SHAPE
 };
 
 /// A table over `[smallest, largest]` with so many bytes, whose number is also its sequence.
-fn table(number: u64, keys: [u8; 2], bytes: u64) -> TableMeta {
+pub(super) fn table(number: u64, keys: [u8; 2], bytes: u64) -> TableMeta {
     TableMeta {
         number,
         bytes,
@@ -367,6 +374,80 @@ fn under_pressure_level_zero_is_merged_within_itself_while_older_tables_are_on_t
     assert_eq!((numbers, within.output_level), (vec![7, 6, 5, 4, 3], 0));
 }
 
+#[test]
+fn a_large_merge_of_level_zero_is_done_in_parts_and_what_comes_meanwhile_stays_above() {
+    let mut layout = vec![
+        vec![
+            table(6, [1, 9], 6),
+            table(5, [1, 9], 6),
+            table(4, [2, 8], 6),
+        ],
+        vec![
+            table(1, [0, 2], 8),
+            table(2, [3, 5], 8),
+            table(3, [6, 7], 8),
+        ],
+    ];
+    let mut unfinished = Unfinished::default();
+    let pick = |layout: &Layout, unfinished: &Unfinished| {
+        let levels =
+            std::array::from_fn(|level: usize| layout.get(level).into_iter().flatten().collect());
+        let pick = Claims::default().read(BUCKET, |claimed| {
+            let picker = Picker::of(levels, SHAPE_IN_PARTS, claimed, None);
+            picker
+                .with_unfinished(unfinished.clone())
+                .pick(&Goal::Shape)
+        });
+        let Pick::Job(job) = pick else {
+            panic!("level 0 is too long: {pick:?}");
+        };
+        job
+    };
+    let part = |from: &[u8], until: Option<u8>| Part {
+        from: from.to_vec(),
+        until: until.map(|key| vec![key]),
+    };
+    let numbers = |job: &Compaction| {
+        job.inputs
+            .iter()
+            .map(|(_, number)| *number)
+            .collect::<Vec<_>>()
+    };
+
+    let first = pick(&layout, &unfinished);
+    assert_eq!(
+        (numbers(&first), &first.part),
+        (vec![6, 5, 4, 1], &part(&[], Some(3)))
+    );
+    assert!(first.span.contains(&[2]) && !first.span.contains(&[3]));
+    assert!(!first.takes(0) && first.takes(1));
+    unfinished.note(&first);
+
+    layout[0].insert(0, table(7, [0, 9], 1));
+    let second = pick(&layout, &unfinished);
+    assert_eq!(
+        (numbers(&second), &second.part),
+        (vec![6, 5, 4, 2], &part(&[3], Some(6)))
+    );
+    unfinished.note(&second);
+    let last = pick(&layout, &unfinished);
+    assert_eq!(
+        (numbers(&last), &last.part),
+        (vec![6, 5, 4, 3], &part(&[6], None))
+    );
+    assert!(last.takes(0) && !last.moves);
+
+    let mut within = last;
+    within.inputs = vec![(0, 7), (0, 6)];
+    unfinished.note(&within);
+    let again = pick(&layout, &unfinished);
+    assert_eq!(
+        numbers(&again),
+        [7, 6, 5, 4, 1],
+        "from the start, since one was taken"
+    );
+}
+
 /// Keys with the sequence of their newest version; `false` is a deletion.
 type Content = BTreeMap<u8, (u64, bool)>;
 
@@ -375,6 +456,7 @@ struct Model {
     levels: [Vec<(u64, Content)>; LEVELS_MAX],
     next: u64,
     expected: Content,
+    unfinished: Unfinished,
 }
 
 fn meta(number: u64, content: &Content) -> TableMeta {
@@ -425,7 +507,12 @@ impl Model {
 
     fn claim<'a>(&self, claims: &'a Claims, goal: &Goal) -> (Pick, Option<ClaimGuard<'a>>) {
         let layout = self.layout();
-        claims.claim(BUCKET, |claimed| picker(&layout, claimed, None).pick(goal))
+        claims.claim(BUCKET, |claimed| {
+            let level = |level: usize| layout.get(level).into_iter().flatten().collect();
+            Picker::of(std::array::from_fn(level), SHAPE_IN_PARTS, claimed, None)
+                .with_unfinished(self.unfinished.clone())
+                .pick(goal)
+        })
     }
 
     fn carry_out(&mut self, job: &Compaction) {
@@ -436,12 +523,20 @@ impl Model {
                 .iter()
                 .position(|(other, _)| other == number)
                 .expect("claimed, so still there");
-            let (_, content) = tables.remove(at);
+            let (_, content) = if job.takes(*level) {
+                tables.remove(at)
+            } else {
+                tables[at].clone()
+            };
             if job.moves {
                 self.levels[job.output_level].push((*number, content));
                 continue;
             }
             for (key, version) in content {
+                if [key].as_slice() < &job.part.from[..] || job.part.ends_before(&[key]) {
+                    assert!(*level == 0, "tables below are merged as a whole");
+                    continue;
+                }
                 let newest = merged.entry(key).or_insert(version);
                 *newest = (*newest).max(version);
             }
@@ -461,6 +556,7 @@ impl Model {
                 self.levels[job.output_level].push((number, part.iter().copied().collect()));
             }
         }
+        self.unfinished.note(job);
         let newest = |content: &Content| content.values().map(|(sequence, _)| *sequence).max();
         self.levels[0].sort_by_key(|(_, content)| std::cmp::Reverse(newest(content)));
         for tables in &mut self.levels[1..] {
@@ -495,6 +591,7 @@ enum Step {
     Begin,
     Finish(usize),
     Compact,
+    Forget,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -507,6 +604,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Begin),
         3 => any::<usize>().prop_map(Step::Finish),
         1 => Just(Step::Compact),
+        1 => Just(Step::Forget),
     ]
 }
 
@@ -531,6 +629,10 @@ proptest! {
                         drop(guard);
                         model.check();
                     }
+                    continue;
+                }
+                Step::Forget => {
+                    model.unfinished = Unfinished::default();
                     continue;
                 }
                 Step::Begin => Goal::Shape,
