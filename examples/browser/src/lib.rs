@@ -136,7 +136,7 @@ impl Batch {
     }
 }
 
-/// Rows, some at a time. An asynchronous iterator in `index.js`.
+/// Rows, some at a time.
 #[wasm_bindgen]
 pub struct Rows(LazyIter);
 
