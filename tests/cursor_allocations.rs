@@ -91,9 +91,9 @@ fn warm_walks_do_not_allocate(db: &Db) {
     for direction in [Direction::Forward, Direction::Reverse] {
         for walk in [walk_sync, walk_async] {
             allocations(db, direction, walk);
-            // For the buffers of the cursor and a waker, not for any of the rows.
+            // For the buffers of the cursor, which grow to the rows of a run, and a waker; not for any of the rows.
             let allocations = allocations(db, direction, walk);
-            assert!(allocations <= 4, "{direction:?}: {allocations}");
+            assert!(allocations <= 8, "{direction:?}: {allocations}");
         }
     }
 }

@@ -13,7 +13,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use trine_kv::{Db, DbOptions, DurabilityMode, Error, KeyRange};
+use trine_kv::{BucketOptions, CompressionProfile, Db, DbOptions, DurabilityMode, Error, KeyRange};
 
 /// A mounted tmpfs.
 struct Disk(tempfile::TempDir);
@@ -94,6 +94,10 @@ fn a_compaction_leaves_the_space_that_unflushed_writes_need() {
     let db = Db::open_sync(DbOptions {
         durability: DurabilityMode::Buffered,
         background_worker_count: 0,
+        default_bucket_options: BucketOptions {
+            compression: CompressionProfile::None,
+            ..BucketOptions::default()
+        },
         ..DbOptions::new(disk.path("db"))
     })
     .expect("an open database");
