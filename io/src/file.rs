@@ -112,6 +112,17 @@ impl File {
         }
     }
 
+    /// Asks the host for `length` bytes at `offset`, which are read soon, without waiting for them. `false`: this
+    /// host cannot be asked.
+    pub fn will_need(&self, offset: u64, length: usize) -> bool {
+        match &self.0 {
+            Backend::Memory(_) => true,
+            Backend::Portable(file) => file.will_need(offset, length),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(_) => false,
+        }
+    }
+
     /// Writes all of `bytes` at `offset`, extending the file as needed, and gives the buffer back.
     ///
     /// A gap before `offset` reads as zeros. Writing nothing extends nothing.

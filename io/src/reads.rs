@@ -4,7 +4,8 @@
 //!   than any hand-over, and where it misses, the disk has begun by the time another thread takes over.
 //! - Only what is not in memory goes elsewhere: to the ring, if there is one, else to the offload threads. The
 //!   buffer goes along.
-//! - In [`Mode::Blocking`] the calling thread waits for the disk itself.
+//! - In [`Mode::Blocking`] the calling thread waits for the disk itself. Who wants several pieces asks for all of
+//!   them first: then the disk works on them together.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -120,6 +121,10 @@ impl PortableFile {
                 Ok(Warmth::Fetched)
             })
         })
+    }
+
+    pub(crate) fn will_need(&self, offset: u64, length: usize) -> bool {
+        page_cache::will_need(&self.file, offset, length as u64)
     }
 
     /// Fills the rest of `bytes`, of which `filled` are there, on another thread.

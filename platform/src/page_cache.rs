@@ -7,7 +7,7 @@
 //! - [`will_need`] asks for bytes that will be read soon.
 //!
 //! Where a host cannot say what is in memory, nothing is: the first reads no bytes, the second reads as
-//! any other, the third does nothing. `trine-io` calls this; nothing else should.
+//! any other, the third says that it does nothing. `trine-io` calls this; nothing else should.
 
 use std::fs::File;
 use std::io;
@@ -31,9 +31,10 @@ pub fn read_once_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()
     host::read_once_at(file, bytes, offset)
 }
 
-/// Asks the host to bring `length` bytes from `offset` on into memory, without waiting for them.
-pub fn will_need(file: &File, offset: u64, length: u64) {
-    host::will_need(file, offset, length);
+/// Asks the host to bring `length` bytes from `offset` on into memory, without waiting for them. `false`: it
+/// cannot be asked.
+pub fn will_need(file: &File, offset: u64, length: u64) -> bool {
+    host::will_need(file, offset, length)
 }
 
 #[cfg(target_os = "linux")]
@@ -107,11 +108,9 @@ mod host {
         Ok(())
     }
 
-    pub(super) fn will_need(file: &File, offset: u64, length: u64) {
-        if let Some(length) = NonZeroU64::new(length) {
-            // Advice: without it the bytes are read when they are asked for.
-            let _ = fadvise(file, offset, Some(length), Advice::WillNeed);
-        }
+    pub(super) fn will_need(file: &File, offset: u64, length: u64) -> bool {
+        let length = NonZeroU64::new(length);
+        length.is_none_or(|length| fadvise(file, offset, Some(length), Advice::WillNeed).is_ok())
     }
 }
 
@@ -135,7 +134,9 @@ mod host {
         target::read_exact_at(file, bytes, offset)
     }
 
-    pub(super) fn will_need(_file: &File, _offset: u64, _length: u64) {}
+    pub(super) fn will_need(_file: &File, _offset: u64, _length: u64) -> bool {
+        false
+    }
 }
 
 #[cfg(all(test, not(loom)))]

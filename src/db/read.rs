@@ -336,13 +336,14 @@ pub(crate) async fn get_all_in_view(
         if halted.is_empty() {
             break;
         }
-        // Several reads take the time of one where others carry them out, for a caller that waits too.
-        let mode = if halted.len() > 1 {
+        let mut halted: Vec<_> = halted.into_values().collect();
+        // Several reads take the time of one, for a caller that waits too: the host is asked for all of them before
+        // the first is read, or others carry them out.
+        let mode = if halted.len() > 1 && !halted.iter_mut().all(|(missing, _)| missing.ask()) {
             Mode::Cooperative
         } else {
             mode
         };
-        let halted: Vec<_> = halted.into_values().collect();
         let started = halted.iter().map(|(missing, _)| missing.start(mode));
         let started = started.collect::<Result<Vec<_>>>()?;
         let mut loaded = Vec::with_capacity(started.len());

@@ -3,7 +3,7 @@
 //! An index over the staged operations, brought up to date only when it is asked: a transaction that
 //! never reads its own writes pays nothing for it, and one that does pays a search for each read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::commit::batch::BatchOperation;
@@ -19,7 +19,7 @@ pub(crate) enum Staged<'b> {
 /// The index. It belongs to one list of operations, which only ever grows at its end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StagedIndex {
-    buckets: HashMap<String, BucketIndex, ahash::RandomState>,
+    buckets: BTreeMap<String, BucketIndex>,
     /// How many operations are in it.
     indexed: usize,
 }

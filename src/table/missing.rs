@@ -37,6 +37,8 @@ pub(crate) struct Missing {
     first: u32,
     handles: Vec<BlockHandle>,
     once: bool,
+    /// The host was asked for it: that it is in memory now says nothing about before.
+    asked: bool,
 }
 
 /// What was missing, on its way into memory.
@@ -76,6 +78,7 @@ impl Missing {
             first: 0,
             handles: Vec::new(),
             once: false,
+            asked: false,
         }
     }
 
@@ -101,6 +104,7 @@ impl Missing {
             first: number,
             handles: vec![handle],
             once: false,
+            asked: false,
         }
     }
 
@@ -190,6 +194,16 @@ impl Missing {
             }
             (loaded, _) => loaded,
         }
+    }
+
+    /// Asks the host for the blocks, for a caller that waits for several. `false`: it cannot be asked.
+    pub(crate) fn ask(&mut self) -> bool {
+        if let (Some(_), Some(open)) = (self.block, self.table.opened())
+            && let Ok((start, length)) = self.range()
+        {
+            self.asked = open.file().will_need(start, length);
+        }
+        self.asked
     }
 
     /// Begins to read the blocks; in cooperative mode that goes on whether it is awaited or not.
@@ -303,7 +317,7 @@ impl Loading<'_> {
             }
             Reading::InPlace(open, warmth) => (open, warmth.await?),
         };
-        let was_ready = warmth == Warmth::Resident;
+        let was_ready = warmth == Warmth::Resident && !self.missing.asked;
         if let Some(residency) = open.residency() {
             let blocks = self.missing.blocks();
             residency.mark(&blocks);

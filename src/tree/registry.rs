@@ -1,6 +1,6 @@
 //! The trees of a database, by number and by name.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::manifest::BucketId;
@@ -12,7 +12,7 @@ use crate::tree::Tree;
 pub(crate) struct Trees {
     /// In order, so that whoever visits all of them does so in the same order in every run.
     by_id: BTreeMap<BucketId, Arc<Tree>>,
-    by_name: HashMap<String, Arc<Tree>, ahash::RandomState>,
+    by_name: BTreeMap<String, Arc<Tree>>,
     /// Above every number that was ever in the set.
     next: u32,
 }
