@@ -1,8 +1,9 @@
-//! Decoded blocks in memory, within a byte budget.
+//! Decoded blocks in memory, within a byte budget; and of tables that are not mapped also indexes and filters.
 //!
 //! Each table has its own slots, block number to block: a hit is one load, with no lock and no hash
 //! map. Budget and eviction are the cache's, over all tables: a ring of resident blocks with second
-//! chances (CLOCK; Corbató 1968, "A Paging Experiment with the Multics System").
+//! chances (CLOCK; Corbató 1968, "A Paging Experiment with the Multics System"), of which a block has the more the
+//! more reads need it ([`Class::chances`]; Smith 1978, "Sequentiality and Prefetching in Database Systems").
 //!
 //! Contract of the unsafe code:
 //! 1. A pointer in a slot comes from `Arc::into_raw` and owns one strong count.
@@ -22,7 +23,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_epoch::{Atomic, Guard, Shared};
@@ -37,15 +38,41 @@ use crate::slab::{BlockBytes, Slab};
 /// What a resident block costs beyond its bytes, about: itself, its allocations, its place in the ring.
 const OVERHEAD_BYTES: usize = 160;
 
-/// A verified, decoded block.
+/// What a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Data,
+    /// A partition of a filter.
+    Filter,
+    /// The fence index of a table.
+    Index,
+}
+
+impl Class {
+    /// How often the clock's hand passes a block by that is not used meanwhile. Each read of a table needs its
+    /// index, in one piece, or a partition of its filter: they stay while data blocks come and go.
+    fn chances(self) -> u8 {
+        match self {
+            Self::Data => 1,
+            Self::Filter => 2,
+            Self::Index => CHANCES_MAX,
+        }
+    }
+}
+
+const CHANCES_MAX: u8 = 4;
+
+/// A verified, decoded block, or another part of a table.
 #[derive(Debug)]
 pub(crate) struct CachedBlock {
+    /// Of a data block.
     layout: Layout,
     bytes: BlockBytes,
     table: u64,
     number: u32,
-    /// Used since the clock's hand last came by.
-    referenced: AtomicBool,
+    class: Class,
+    /// How often the clock's hand will still pass by.
+    chances: AtomicU8,
 }
 
 impl CachedBlock {
@@ -61,13 +88,32 @@ impl CachedBlock {
             bytes,
             table,
             number,
-            referenced: AtomicBool::new(false),
+            class: Class::Data,
+            // One that is read once and no more goes first.
+            chances: AtomicU8::new(0),
         }))
+    }
+
+    /// Takes the bytes of what is not a data block and has place `number` among the blocks of table `table`.
+    pub(crate) fn part(table: u64, number: u32, class: Class, bytes: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self {
+            layout: Layout::default(),
+            bytes: bytes.into(),
+            table,
+            number,
+            class,
+            chances: AtomicU8::new(class.chances()),
+        })
     }
 
     /// Whether it is block `number` of table `table`.
     pub(crate) fn is(&self, table: u64, number: u32) -> bool {
         self.table == table && self.number == number
+    }
+
+    /// Whether it is a data block of table `table`.
+    pub(crate) fn is_data_of(&self, table: u64) -> bool {
+        self.table == table && self.class == Class::Data
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -237,8 +283,8 @@ impl Ring {
     /// Takes blocks out until `budget` holds.
     fn evict<'g>(&mut self, budget: usize, guard: &'g Guard) -> Vec<Shared<'g, CachedBlock>> {
         let mut evicted = Vec::new();
-        // Readers may set bits as fast as the hand clears them: no block is spared twice in one call.
-        let mut spares = self.places.len();
+        // Readers may give chances back as fast as the hand takes them: the hand goes round so often at the most.
+        let mut spares = self.places.len().saturating_mul(CHANCES_MAX.into());
         while self.bytes > budget {
             let Some(place) = self.places.pop_front() else {
                 break;
@@ -251,7 +297,10 @@ impl Ring {
                 self.left = self.left.saturating_sub(1);
                 continue;
             };
-            if loan.get().referenced.swap(false, Ordering::Relaxed) && spares > 0 {
+            let chances = &loan.get().chances;
+            let left = chances.load(Ordering::Relaxed);
+            if left > 0 && spares > 0 {
+                chances.store(left - 1, Ordering::Relaxed);
                 spares -= 1;
                 self.places.push_back(place);
                 continue;
@@ -310,9 +359,9 @@ impl Slots {
         let slot = self.array.get(number as usize)?;
         let loan = Loan::new(slot.load(Ordering::Acquire, guard))?;
         // Looking first keeps the line shared between readers.
-        let referenced = &loan.get().referenced;
-        if !referenced.load(Ordering::Relaxed) {
-            referenced.store(true, Ordering::Relaxed);
+        let (chances, all) = (&loan.get().chances, loan.get().class.chances());
+        if chances.load(Ordering::Relaxed) != all {
+            chances.store(all, Ordering::Relaxed);
         }
         Some(loan)
     }
@@ -443,6 +492,30 @@ mod tests {
         drop(slots);
         assert_eq!(cache.bytes(), alone);
         assert_eq!(cache.ring().places.len(), 1);
+    }
+
+    #[test]
+    fn indexes_and_filters_stay_while_data_blocks_come_and_go() {
+        let cache = Arc::new(BlockCache::new(10_000));
+        let slots = Slots::new(&cache, 1_000);
+        let guard = &crate::epoch::pin();
+        for (number, class) in [(998, Class::Filter), (999, Class::Index)] {
+            let part = CachedBlock::part(1, number, class, vec![7; 1_000]);
+            slots.insert(part, guard);
+        }
+        for number in 0..200 {
+            slots.insert(block(1, number, 500), guard);
+            // Now and then somebody reads a few blocks that are there: they have their second chance too.
+            slots.get(number.saturating_sub(3), guard);
+            if number % 6 == 0 {
+                assert!(slots.get(998, guard).is_some() && slots.get(999, guard).is_some());
+            }
+            assert!(cache.bytes() <= 10_000);
+        }
+        for number in 200..900 {
+            slots.insert(block(1, number, 500), guard);
+        }
+        assert!(slots.get(998, guard).is_none(), "what nobody uses goes");
     }
 
     #[test]

@@ -213,12 +213,16 @@ pub fn table(input: &[u8]) {
 /// Filters, and the extractor of a prefix filter.
 pub fn filter(input: &[u8]) {
     let (key, filter) = input.split_at(input.len().min(8));
-    if bloom::check(filter).is_ok() {
-        bloom::may_contain(filter, KeyHash::of(key));
-        let mut reader = Reader::new(key);
-        if let Ok(extractor) = prefix::decode_extractor(&mut reader) {
-            prefix::may_contain(filter, &extractor, key);
-            prefix::SharedPrefix::new(extractor, key).may_be_in(filter);
+    let line = filter.first_chunk::<{ bloom::LINE_BYTES }>();
+    if let Some(line) = line {
+        bloom::line_may_contain(line, KeyHash::of(key));
+    }
+    let mut reader = Reader::new(key);
+    if let Ok(extractor) = prefix::decode_extractor(&mut reader) {
+        let shared = prefix::SharedPrefix::new(extractor, filter);
+        shared.begins(key);
+        if let (Some(line), Some(hash)) = (line, shared.hash()) {
+            bloom::line_may_contain(line, hash);
         }
     }
 }

@@ -51,6 +51,15 @@ pub(crate) struct ScanSteps {
     pub(crate) ready_async_reads: u64,
 }
 
+/// What was wanted of tables that are not mapped, beside their blocks, and was in the cache, or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PartSteps {
+    pub(crate) index_hits: u64,
+    pub(crate) index_misses: u64,
+    pub(crate) filter_hits: u64,
+    pub(crate) filter_misses: u64,
+}
+
 /// Counts a step.
 #[inline]
 pub(crate) fn one_more(steps: &mut u64) {
@@ -78,6 +87,8 @@ pub(crate) struct ReadCounters {
     scans: Counters<6>,
     /// Values fetched from blob files, and their bytes.
     blobs: Counters<2>,
+    /// Indexes and filters of tables that are not mapped: see [`PartSteps`].
+    parts: Counters<4>,
 }
 
 impl ReadCounters {
@@ -122,6 +133,27 @@ impl ReadCounters {
     /// Counts a value fetched from a blob file.
     pub(crate) fn add_blob(&self, bytes: u64) {
         self.blobs.add([1, bytes]);
+    }
+
+    /// Counts an index, else a partition of a filter, that was wanted and in the cache, or not.
+    pub(crate) fn add_part(&self, is_index: bool, is_hit: bool) {
+        let one = |counts: bool| u64::from(counts);
+        self.parts.add([
+            one(is_index && is_hit),
+            one(is_index && !is_hit),
+            one(!is_index && is_hit),
+            one(!is_index && !is_hit),
+        ]);
+    }
+
+    pub(crate) fn parts(&self) -> PartSteps {
+        let [index_hits, index_misses, filter_hits, filter_misses] = self.parts.get();
+        PartSteps {
+            index_hits,
+            index_misses,
+            filter_hits,
+            filter_misses,
+        }
     }
 
     /// Values fetched from blob files, and their bytes.

@@ -61,7 +61,7 @@ pub(crate) struct Trailer {
 }
 
 /// Where the parts of a block are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Layout {
     base: u64,
     count: u32,

@@ -172,7 +172,9 @@ impl Core {
         }
         stats.storage_inline_tasks = storage.inline;
         stats.storage_operations = storage_operations(&storage);
-        add_reads(persistent.files.cache().reads(), stats);
+        let cache = persistent.files.cache();
+        stats.block_cache_bytes = cache.bytes() as u64;
+        add_reads(cache.reads(), stats);
         (stats.obsolete_blob_files, stats.obsolete_blob_bytes) = persistent.obsolete_blobs();
     }
 }
@@ -183,6 +185,9 @@ fn add_reads(reads: &ReadCounters, stats: &mut DbStats) {
     [stats.blob_read_count, stats.blob_read_bytes] = reads.blobs();
     stats.block_cache_hits = points.block_hits() + scans.block_hits;
     stats.block_cache_misses = rare.block_misses + scans.block_misses;
+    let parts = reads.parts();
+    (stats.index_cache_hits, stats.index_cache_misses) = (parts.index_hits, parts.index_misses);
+    (stats.filter_cache_hits, stats.filter_cache_misses) = (parts.filter_hits, parts.filter_misses);
     stats.read_path = ReadPathStats {
         point_table_probes: points.tables,
         // Whatever table is not ruled out has its index searched, and a block's place and shape are

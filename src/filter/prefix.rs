@@ -62,14 +62,11 @@ impl PrefixFilterBuilder {
     }
 }
 
-/// Whether `filter`, built with `extractor`, may hold a key that starts with `prefix`.
-///
-/// A `prefix` too short to have an extracted prefix itself is not excluded.
-pub(crate) fn may_contain(filter: &[u8], extractor: &PrefixExtractor, prefix: &[u8]) -> bool {
+/// What a filter built with `extractor` has to be asked for keys that start with `prefix`; `None` if that is too
+/// short to have an extracted prefix itself: they are not excluded.
+pub(crate) fn hash_of(extractor: &PrefixExtractor, prefix: &[u8]) -> Option<KeyHash> {
     // Both extractors that extract anything take the same from every continuation of what they extract from.
-    extractor
-        .extract(prefix)
-        .is_none_or(|extracted| bloom::may_contain(filter, KeyHash::of(extracted)))
+    extractor.extract(prefix).map(KeyHash::of)
 }
 
 /// The extracted prefix that all keys of a scan have.
@@ -97,9 +94,9 @@ impl SharedPrefix {
         key.starts_with(&self.bytes)
     }
 
-    /// Whether `filter`, built with its extractor, may hold a key with it.
-    pub(crate) fn may_be_in(&self, filter: &[u8]) -> bool {
-        may_contain(filter, &self.extractor, &self.bytes)
+    /// As [`hash_of`].
+    pub(crate) fn hash(&self) -> Option<KeyHash> {
+        hash_of(&self.extractor, &self.bytes)
     }
 }
 
@@ -144,6 +141,10 @@ mod tests {
             builder.add(key);
         }
         builder.finish().0
+    }
+
+    fn may_contain(filter: &[u8], extractor: &PrefixExtractor, prefix: &[u8]) -> bool {
+        hash_of(extractor, prefix).is_none_or(|hash| bloom::may_contain(filter, hash))
     }
 
     #[test]

@@ -89,16 +89,30 @@ impl fmt::Display for DbStats {
             Counted(self.live_buckets, "bucket"),
             Counted(self.active_snapshots, "snapshot"),
         )?;
-        let (hits, misses) = (self.block_cache_hits, self.block_cache_misses);
-        writeln!(
-            f,
-            "{:<12}{}{}, {}",
-            "block cache",
-            Counted(hits, "hit"),
-            Share(hits, hits.saturating_add(misses)),
-            // "miss" has a plural of its own.
-            format_args!("{misses} miss{}", if misses == 1 { "" } else { "es" }),
-        )?;
+        let cached = [
+            (
+                "block cache",
+                self.block_cache_hits,
+                self.block_cache_misses,
+            ),
+            ("indexes", self.index_cache_hits, self.index_cache_misses),
+            ("filters", self.filter_cache_hits, self.filter_cache_misses),
+        ];
+        for (number, (kind, hits, misses)) in cached.into_iter().enumerate() {
+            let all = hits.saturating_add(misses);
+            // Where files are mapped there are blocks only.
+            if number > 0 && all == 0 {
+                continue;
+            }
+            writeln!(
+                f,
+                "{kind:<12}{}{}, {}",
+                Counted(hits, "hit"),
+                Share(hits, all),
+                // "miss" has a plural of its own.
+                format_args!("{misses} miss{}", if misses == 1 { "" } else { "es" }),
+            )?;
+        }
         let filters = &self.filters;
         write_filter(
             f,

@@ -142,6 +142,18 @@ pub struct DbStats {
     /// Table blocks that reads had to read, verify or decode first. A block is a miss once, and again
     /// only after the cache gave it up.
     pub block_cache_misses: u64,
+    /// Indexes of tables that were wanted and in the block cache. Where table files are mapped, indexes and filters are
+    /// used in the map, and count here and below in nothing. Whoever reads counts, compactions too; a read that had to wait
+    /// for a block looks them up once more afterwards, and counts once more.
+    pub index_cache_hits: u64,
+    /// Indexes that had to be read first.
+    pub index_cache_misses: u64,
+    /// Partitions of filters that were asked and in the block cache.
+    pub filter_cache_hits: u64,
+    /// Partitions of filters that had to be read first.
+    pub filter_cache_misses: u64,
+    /// Bytes in the block cache, of all kinds.
+    pub block_cache_bytes: u64,
     /// Steps of point reads.
     pub read_path: ReadPathStats,
     /// Answers of filters.

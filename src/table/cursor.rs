@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crossbeam_epoch::Guard;
+
 use crate::block::iter::BlockCursor;
 use crate::cache::CachedBlock;
 use crate::cursor::{Cursor, Halt, Moved};
@@ -64,6 +66,8 @@ pub(crate) struct TableCursor {
     /// Blocks supplied, in the order of their numbers: those that an unfinished move needs, and those that
     /// lie ahead.
     supplied: VecDeque<Arc<CachedBlock>>,
+    /// Parts of the table beside its blocks that were supplied: they are not mapped, and the cache may not keep them.
+    parts: Vec<Arc<CachedBlock>>,
     /// How much to read when the next block is missing, if it follows this one.
     run_bytes: u64,
     /// Of a seek that stopped: from which block on to look for a key whose versions reach into it,
@@ -81,6 +85,7 @@ impl TableCursor {
             excluded: false,
             place: BlockCursor::default(),
             supplied: VecDeque::new(),
+            parts: Vec::new(),
             run_bytes: 0,
             resume: None,
         }
@@ -90,16 +95,22 @@ impl TableCursor {
         self.table.read().map_err(Halt::Needs)
     }
 
-    fn index(&self) -> Result<Index<'_>, Halt<Missing>> {
-        Ok(self.open()?.index())
+    fn index<'g>(&'g self, guard: &'g Guard) -> Result<Index<'g>, Halt<Missing>> {
+        self.open()?.index(&self.parts, guard)
+    }
+
+    fn blocks(&self) -> Result<u32, Halt<Missing>> {
+        Ok(self.open()?.blocks())
     }
 
     #[cold]
     fn failed(&self, number: u32, fault: Fault) -> Halt<Missing> {
-        match self.open() {
-            Ok(open) => Halt::Failed(open.corrupt(number, fault)),
-            Err(halt) => halt,
-        }
+        let corrupt = |guard: &Guard| {
+            let open = self.open()?;
+            let index = open.index(&self.parts, guard)?;
+            Ok(Halt::Failed(open.corrupt(index, number, fault)))
+        };
+        corrupt(&crate::epoch::pin()).unwrap_or_else(|halt| halt)
     }
 
     /// Before a seek: the first one asks the table's filter.
@@ -108,7 +119,8 @@ impl TableCursor {
             return Ok(());
         };
         let prefix = Arc::clone(prefix);
-        let says = self.open()?.may_contain_prefix(&prefix);
+        let open = self.open()?;
+        let says = open.may_contain_prefix(&prefix, &self.parts, &crate::epoch::pin())?;
         if let Some(says) = says {
             self.table.reads().add_scan(&ScanSteps {
                 filter_hits: u64::from(says),
@@ -135,12 +147,16 @@ impl TableCursor {
 
     /// Asks for more than the one block where the cursor reads on, ever more as it does.
     fn with_run(&mut self, missing: Missing) -> Missing {
-        if matches!(self.counting, Counting::Once) {
-            return missing.with_run(ONCE_BYTES, true);
-        }
-        let Some(block) = missing.block() else {
+        let Some(block) = missing.data_block() else {
             return missing;
         };
+        let guard = crate::epoch::pin();
+        if matches!(self.counting, Counting::Once) {
+            return match self.index(&guard) {
+                Ok(index) => missing.with_run(index, ONCE_BYTES, true),
+                Err(_) => missing,
+            };
+        }
         let stands_at = self.current.as_ref().map(|current| current.number);
         let forward = stands_at.is_some_and(|at| at.checked_add(1) == Some(block));
         let backward = stands_at.is_some_and(|at| at.checked_sub(1) == Some(block));
@@ -150,7 +166,10 @@ impl TableCursor {
         }
         let twice = self.run_bytes.saturating_mul(2);
         self.run_bytes = twice.clamp(RUN_BYTES_MIN, RUN_BYTES_MAX);
-        missing.with_run(self.run_bytes, forward)
+        match self.index(&guard) {
+            Ok(index) => missing.with_run(index, self.run_bytes, forward),
+            Err(_) => missing,
+        }
     }
 
     fn try_hold(&self, number: u32) -> Result<Held, Halt<Missing>> {
@@ -163,15 +182,19 @@ impl TableCursor {
         let supplied = supplied.find(|block| block.number() == number);
         let guard = crate::epoch::pin();
         let open = self.open()?;
+        let index = open.index(&self.parts, &guard)?;
         open.foresee(number, None);
         let resident = if matches!(self.counting, Counting::Once) {
-            match open.ready(open.index(), number, supplied, &guard) {
+            match open.ready(index, number, supplied, &guard) {
                 Ok(Some(ready)) => Ok(ready),
-                Ok(None) => Err(Halt::Needs(Missing::once(&self.table, number))),
+                Ok(None) => Err(match open.data_handle(index, number) {
+                    Ok(handle) => Halt::Needs(Missing::once(&self.table, number, handle)),
+                    Err(fault) => Halt::Failed(open.corrupt(index, number, fault)),
+                }),
                 Err(error) => Err(Halt::Failed(error)),
             }
         } else {
-            open.resident(open.index(), number, supplied, &guard)
+            open.resident(index, number, supplied, &guard)
         };
         self.count(&resident);
         let Resident { block, pin, .. } = resident?;
@@ -256,7 +279,7 @@ impl TableCursor {
     /// Stands on the first entry of block `number`; on none if there is no such block.
     #[cold]
     fn stand_at_start_of(&mut self, number: u32) -> Moved<Missing> {
-        if number >= self.index()?.count() {
+        if number >= self.blocks()? {
             self.leave();
             return Ok(());
         }
@@ -279,7 +302,7 @@ impl TableCursor {
     /// Where the first entry at or after the position is.
     fn locate(&mut self, key: &[u8], sequence: Sequence) -> Result<Located, Halt<Missing>> {
         let mut number = self.first_block(key, sequence)?;
-        while number < self.index()?.count() {
+        while number < self.blocks()? {
             let held = self.hold(number)?;
             let block = held.block();
             let ordinal = block
@@ -288,7 +311,8 @@ impl TableCursor {
             if ordinal < block.count() {
                 return Ok(Located::At(held, ordinal));
             }
-            let continues = self.index()?.separates_at(number, key);
+            let guard = crate::epoch::pin();
+            let continues = self.index(&guard)?.separates_at(number, key);
             let continues = continues.map_err(|fault| self.failed(number, fault))?;
             number = number.saturating_add(1);
             if continues {
@@ -301,7 +325,8 @@ impl TableCursor {
     /// The first block to be searched for the position.
     fn first_block(&mut self, key: &[u8], sequence: Sequence) -> Result<u32, Halt<Missing>> {
         let failed = |fault| self.failed(u32::MAX, fault);
-        let index = self.index()?;
+        let guard = crate::epoch::pin();
+        let index = self.index(&guard)?;
         let first = index.find(key).map_err(failed)?;
         if let Some((block, since)) = self.resume
             && let Some(before) = block.checked_sub(1)
@@ -399,7 +424,7 @@ impl Cursor for TableCursor {
 
     fn seek_first(&mut self) -> Moved<Missing> {
         self.begin()?;
-        if self.excluded || self.index()?.count() == 0 {
+        if self.excluded || self.blocks()? == 0 {
             self.leave();
             return Ok(());
         }
@@ -409,7 +434,7 @@ impl Cursor for TableCursor {
 
     fn seek_last(&mut self) -> Moved<Missing> {
         self.begin()?;
-        let last = self.index()?.count().checked_sub(1);
+        let last = self.blocks()?.checked_sub(1);
         self.stand_at_end_of(last.filter(|_| !self.excluded))
     }
 
@@ -481,8 +506,10 @@ impl Cursor for TableCursor {
     }
 
     fn supply(&mut self, block: &Arc<CachedBlock>) {
-        if block.table() == self.table.meta().number {
+        if block.is_data_of(self.table.meta().number) {
             self.supplied.push_back(Arc::clone(block));
+        } else if block.table() == self.table.meta().number {
+            self.parts.push(Arc::clone(block));
         }
     }
 }

@@ -8,8 +8,6 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
-use std::ops::Range;
-
 use crate::block::frame::BlockHandle;
 use crate::coding::Reader;
 use crate::error::Fault;
@@ -18,7 +16,7 @@ use crate::file_kind::{FileKind, HEADER_BYTES};
 pub(crate) const TABLE: FileKind = FileKind {
     header_magic: *b"TRINETBL",
     footer_magic: *b"TRINETFT",
-    version: 1,
+    version: 2,
 };
 pub(crate) const FOOTER_BYTES: usize = 96;
 
@@ -33,10 +31,11 @@ pub(crate) fn aligned(offset: u64) -> Option<u64> {
 /// Where the parts behind the data blocks are. A zero handle: the table has no such part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Footer {
+    /// From the lines of its first partition to those of its last; so is `prefix_filter`.
     pub(crate) filter: BlockHandle,
     pub(crate) prefix_filter: BlockHandle,
-    pub(crate) tombstones: BlockHandle,
     pub(crate) index: BlockHandle,
+    pub(crate) tombstones: BlockHandle,
     pub(crate) properties: BlockHandle,
 }
 
@@ -46,8 +45,8 @@ impl Footer {
         [
             self.filter,
             self.prefix_filter,
-            self.tombstones,
             self.index,
+            self.tombstones,
             self.properties,
         ]
     }
@@ -76,7 +75,7 @@ impl Footer {
             handle.offset = reader.u64()?;
             handle.length = reader.u32()?;
         }
-        let [filter, prefix_filter, tombstones, index, properties] = handles;
+        let [filter, prefix_filter, index, tombstones, properties] = handles;
         let stored_bytes = reader.u64()?;
         let stored_number = reader.u64()?;
         let zero = reader.u32()?;
@@ -93,8 +92,8 @@ impl Footer {
         let footer = Self {
             filter,
             prefix_filter,
-            tombstones,
             index,
+            tombstones,
             properties,
         };
         if zero == 0 && footer.is_plausible(bytes) {
@@ -130,14 +129,21 @@ impl Footer {
         end.and_then(|end| end.checked_add(FOOTER_BYTES as u64)) == Some(bytes)
     }
 
-    /// The part of the file that holds everything behind the data blocks and before the footer.
-    pub(crate) fn tail(&self, bytes: u64) -> Range<u64> {
-        let start = self
-            .sections()
+    /// Where the data blocks end, but for alignment.
+    pub(crate) fn data_end(&self) -> u64 {
+        let sections = self.sections();
+        let present = sections
             .iter()
-            .find(|handle| **handle != BlockHandle::default())
-            .map_or(bytes, |handle| handle.offset);
-        start..bytes.saturating_sub(FOOTER_BYTES as u64)
+            .find(|handle| **handle != BlockHandle::default());
+        present.map_or(0, |handle| handle.offset)
+    }
+
+    /// Where the parts start that an open table has in memory however it is read, the last ones.
+    pub(crate) fn kept_start(&self) -> u64 {
+        let present = [self.tombstones, self.properties]
+            .into_iter()
+            .find(|handle| *handle != BlockHandle::default());
+        present.map_or(0, |handle| handle.offset)
     }
 }
 
@@ -170,7 +176,7 @@ mod tests {
     fn header_and_footer_are_as_documented() {
         assert_eq!(
             hex(&TABLE.header(7)),
-            "5452494e4554424c01000000000000000700000000000000"
+            "5452494e4554424c02000000000000000700000000000000"
         );
         let (footer, bytes) = footer();
         assert_eq!(
@@ -178,14 +184,14 @@ mod tests {
             concat!(
                 "400000000000000020000000", // filter: 32 bytes at 64
                 "000000000000000000000000", // no prefix filter
-                "000000000000000000000000", // no range tombstones
                 "800000000000000021000000", // fence index: 33 bytes at 128
+                "000000000000000000000000", // no range tombstones
                 "c00000000000000014000000", // properties: 20 bytes at 192
                 "3d01000000000000",         // file length 317
                 "0700000000000000",         // file number 7
                 "00000000",
-                "01000000", // version
-                "96c57ffa",
+                "02000000", // version
+                "25af6ddf",
                 "5452494e45544654",
             )
         );

@@ -136,8 +136,15 @@ impl Table {
         let Ok(open) = self.open(mode).await else {
             return meta.bytes / 2;
         };
-        let to = end.map_or(meta.bytes, |end| open.approximate_offset(end));
-        to.saturating_sub(open.approximate_offset(start))
+        let from = open.approximate_offset(start, mode).await;
+        let to = match end {
+            Some(end) => open.approximate_offset(end, mode).await,
+            None => Ok(meta.bytes),
+        };
+        match (from, to) {
+            (Ok(from), Ok(to)) => to.saturating_sub(from),
+            _ => meta.bytes / 2,
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -67,6 +67,11 @@ pub(crate) fn separator(last: &[u8], next: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Whether an index of `handle` has room for so many blocks.
+pub(crate) fn holds(handle: BlockHandle, blocks: u32) -> bool {
+    u64::from(blocks).saturating_mul(FIXED_BYTES as u64) <= u64::from(handle.length)
+}
+
 /// Collects separators and handles, in order.
 #[derive(Debug, Default)]
 pub(crate) struct IndexBuilder {
@@ -135,7 +140,7 @@ impl IndexBuilder {
 }
 
 /// Where the parts of an index are: offsets into its bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct IndexLayout {
     count: u32,
     handles: usize,

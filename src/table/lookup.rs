@@ -117,13 +117,13 @@ impl<'t> OpenTable<'t> {
             Pin::Cached(loan) => cached(loan.share(), found.value),
             Pin::Supplied(block) => cached(Arc::clone(block), found.value),
         };
-        lent.ok_or_else(|| self.corrupt(u32::MAX, Fault::Field("value")))
+        lent.ok_or_else(|| self.corrupt_at(0, Fault::Field("value")))
     }
 
     /// The newest point entry of `key` not above `sequence`; `hash` is the key's. Tombstones are
     /// returned as they are, range tombstones are not looked at.
     ///
-    /// `supplied` is the block that this same lookup said was missing, or none.
+    /// `supplied` are the blocks and parts, of any table, that this same lookup said were missing.
     #[expect(
         clippy::inline_always,
         reason = "one caller, and what it finds must not travel through memory"
@@ -134,7 +134,7 @@ impl<'t> OpenTable<'t> {
         key: &[u8],
         hash: KeyHash,
         sequence: Sequence,
-        supplied: Option<&'g Arc<CachedBlock>>,
+        supplied: &'g [Arc<CachedBlock>],
         guard: &'g Guard,
         steps: &mut PointSteps,
     ) -> Result<Option<Found<'g>>, Halt<Missing>>
@@ -142,7 +142,9 @@ impl<'t> OpenTable<'t> {
         't: 'g,
     {
         one_more(&mut steps.tables);
-        let filter = self.may_contain(hash);
+        let filter = self
+            .may_contain(hash, supplied, guard)
+            .map_err(|halt| note_miss(halt, steps))?;
         if filter == Some(false) {
             one_more(&mut steps.rare.filter_misses);
             return Ok(None);
@@ -163,20 +165,25 @@ impl<'t> OpenTable<'t> {
         key: &[u8],
         hash: KeyHash,
         sequence: Sequence,
-        supplied: Option<&'g Arc<CachedBlock>>,
+        supplied: &'g [Arc<CachedBlock>],
         guard: &'g Guard,
         steps: &mut PointSteps,
     ) -> Result<Option<Found<'g>>, Halt<Missing>>
     where
         't: 'g,
     {
-        let index = self.index();
-        let corrupt = |number, fault| Halt::Failed(self.corrupt(number, fault));
+        let index = self
+            .index(supplied, guard)
+            .map_err(|halt| note_miss(halt, steps))?;
+        let corrupt = |number, fault| Halt::Failed(self.corrupt(index, number, fault));
+        // The newest one: the block that was missed last.
+        let supplied = supplied
+            .iter()
+            .rfind(|block| block.is_data_of(self.number()));
         let mut number = index.find(key).map_err(|fault| corrupt(u32::MAX, fault))?;
         // The same lookup asked for it, so all versions in the blocks before it are too new. Without
         // this a lookup over several blocks would not get on while the cache keeps none of them.
         if let Some(supplied) = supplied
-            && supplied.table() == self.table().meta().number
             && let Some(before) = supplied.number().checked_sub(1)
             && before >= number
             && index

@@ -17,19 +17,25 @@ use std::sync::Arc;
 
 use trine_io::{Completion, Mode, Warmth};
 
-use crate::block::frame::Frame;
-use crate::cache::CachedBlock;
-use crate::error::{Fault, Result};
+use crate::block::frame::{BlockHandle, Frame};
+use crate::cache::{CachedBlock, Class};
+use crate::compression::Codec;
+use crate::error::{Error, Fault, Result};
+use crate::table::index::Index;
+use crate::table::parts::index_layout;
 use crate::table::{OpenTable, Table};
 
-/// What must be read from the file of a table first: a block and the run of blocks to be read with it, or
-/// what opening the table takes.
+/// What must be read from the file of a table first: a block and the run of blocks to be read with it, another
+/// part, or what opening the table takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Missing {
     table: Arc<Table>,
-    /// `None`: the table is not open.
+    class: Class,
+    /// Its place among the table's blocks; `None`: the table is not open.
     block: Option<u32>,
-    blocks: Range<u32>,
+    /// Of the first block of the run, and where each of the run is.
+    first: u32,
+    handles: Vec<BlockHandle>,
     once: bool,
     /// The host was asked for it: that it is in memory now says nothing about before.
     asked: bool,
@@ -67,29 +73,38 @@ impl Missing {
     pub(crate) fn file(table: &Arc<Table>) -> Self {
         Self {
             table: Arc::clone(table),
+            class: Class::Data,
             block: None,
-            blocks: 0..0,
+            first: 0,
+            handles: Vec::new(),
             once: false,
             asked: false,
         }
     }
 
-    /// Block `number` alone.
-    pub(crate) fn new(table: &Arc<Table>, number: u32) -> Self {
-        Self {
-            table: Arc::clone(table),
-            block: Some(number),
-            blocks: number..number.saturating_add(1),
-            once: false,
-            asked: false,
-        }
+    /// Data block `number` alone, which lies at `handle`.
+    pub(crate) fn block(table: &Arc<Table>, number: u32, handle: BlockHandle) -> Self {
+        Self::part(table, Class::Data, number, handle)
     }
 
-    /// Block `number`, for somebody who reads it once.
-    pub(crate) fn once(table: &Arc<Table>, number: u32) -> Self {
+    /// A data block, for somebody who reads it once.
+    pub(crate) fn once(table: &Arc<Table>, number: u32, handle: BlockHandle) -> Self {
         Self {
             once: true,
-            ..Self::new(table, number)
+            ..Self::block(table, number, handle)
+        }
+    }
+
+    /// What has place `number` among the blocks.
+    pub(crate) fn part(table: &Arc<Table>, class: Class, number: u32, handle: BlockHandle) -> Self {
+        Self {
+            table: Arc::clone(table),
+            class,
+            block: Some(number),
+            first: number,
+            handles: vec![handle],
+            once: false,
+            asked: false,
         }
     }
 
@@ -98,29 +113,36 @@ impl Missing {
         (self.table.meta().number, self.block)
     }
 
-    /// The block; none if it is the table that is not open.
-    pub(crate) fn block(&self) -> Option<u32> {
-        self.block
+    /// The data block, if it is one.
+    pub(crate) fn data_block(&self) -> Option<u32> {
+        self.block.filter(|_| self.class == Class::Data)
     }
 
-    /// Whether the step that is made again meets the block for the first time, and counts it then.
+    /// Whether it counts as a missing data block neither now nor ever, or only when the step that is made again
+    /// meets the block for the first time.
     pub(crate) fn is_counted_later(&self) -> bool {
         let is_mapped = |open: OpenTable<'_>| open.residency().is_some();
-        self.block.is_none() || !self.once && self.table.opened().is_some_and(is_mapped)
+        self.data_block().is_none() || !self.once && self.table.opened().is_some_and(is_mapped)
+    }
+
+    /// The numbers of the run.
+    fn blocks(&self) -> Range<u32> {
+        let count = u32::try_from(self.handles.len()).unwrap_or(u32::MAX);
+        self.first..self.first.saturating_add(count)
     }
 
     /// Reads blocks after it (or before it) as well, as many as `bytes` reach over.
-    pub(crate) fn with_run(mut self, bytes: u64, forward: bool) -> Self {
-        let (Some(block), Some(open)) = (self.block, self.table.opened()) else {
+    pub(crate) fn with_run(mut self, index: Index<'_>, bytes: u64, forward: bool) -> Self {
+        let Some(open) = self.table.opened() else {
             return self;
         };
-        let index = open.index();
+        let Some(own) = self.handles.first().copied() else {
+            return self;
+        };
         let handle = |number| open.data_handle(index, number).ok();
-        let Some(own) = handle(block) else {
-            return self;
-        };
         let (mut start, mut end) = (own.offset, own.end());
-        let mut blocks = self.blocks.clone();
+        let mut blocks = self.blocks();
+        let mut others = Vec::new();
         // Handles of a damaged index may not touch: the run ends there.
         while let Some(reached) = end.filter(|end| end.saturating_sub(start) < bytes) {
             if forward {
@@ -128,6 +150,7 @@ impl Missing {
                     Some(next) if next.offset == reached => {
                         end = next.end();
                         blocks.end = blocks.end.saturating_add(1);
+                        others.push(next);
                     }
                     _ => break,
                 }
@@ -136,12 +159,20 @@ impl Missing {
                 match before.and_then(|number| Some((number, handle(number)?))) {
                     Some((number, before)) if before.end() == Some(start) => {
                         (start, blocks.start) = (before.offset, number);
+                        others.push(before);
                     }
                     _ => break,
                 }
             }
         }
-        self.blocks = blocks;
+        if forward {
+            self.handles.append(&mut others);
+        } else {
+            others.reverse();
+            others.append(&mut self.handles);
+            self.handles = others;
+        }
+        self.first = blocks.start;
         self
     }
 
@@ -152,10 +183,11 @@ impl Missing {
             Ok(loading) => loading.finish().await,
             Err(error) => Err(error),
         };
-        match (loaded, self.block) {
-            (Err(_), Some(block)) if self.blocks.len() > 1 => {
+        match (loaded, self.own()) {
+            (Err(_), Some((block, handle))) if self.handles.len() > 1 => {
                 let alone = Self {
-                    blocks: block..block.saturating_add(1),
+                    first: block,
+                    handles: vec![handle],
                     ..self.clone()
                 };
                 alone.start(mode)?.finish().await
@@ -167,7 +199,7 @@ impl Missing {
     /// Asks the host for the blocks, for a caller that waits for several. `false`: it cannot be asked.
     pub(crate) fn ask(&mut self) -> bool {
         if let (Some(_), Some(open)) = (self.block, self.table.opened())
-            && let Ok((start, length)) = self.range(open)
+            && let Ok((start, length)) = self.range()
         {
             self.asked = open.file().will_need(start, length);
         }
@@ -177,9 +209,9 @@ impl Missing {
     /// Begins to read the blocks; in cooperative mode that goes on whether it is awaited or not.
     pub(crate) fn start(&self, mode: Mode) -> Result<Loading<'_>> {
         let reading = match (self.block, self.table.opened()) {
-            (Some(block), Some(open)) => {
-                let range = self.range(open);
-                let (start, length) = range.map_err(|fault| open.corrupt(block, fault))?;
+            (Some(_), Some(open)) => {
+                let range = self.range();
+                let (start, length) = range.map_err(|fault| self.corrupt(open, fault))?;
                 let file = open.file();
                 if self.once {
                     Reading::Copy(open, start, file.read_once_at(mode, start, length))
@@ -197,12 +229,21 @@ impl Missing {
         })
     }
 
+    /// The block itself, and where it is.
+    fn own(&self) -> Option<(u32, BlockHandle)> {
+        let block = self.block?;
+        let at = block.checked_sub(self.first)?;
+        Some((block, *self.handles.get(at as usize)?))
+    }
+
+    fn corrupt(&self, open: OpenTable<'_>, fault: Fault) -> Error {
+        open.corrupt_at(self.own().map_or(0, |(_, handle)| handle.offset), fault)
+    }
+
     /// Where the run lies in the file.
-    fn range(&self, open: OpenTable<'_>) -> std::result::Result<(u64, usize), Fault> {
-        let index = open.index();
-        let first = open.data_handle(index, self.blocks.start)?;
-        let last = self.blocks.end.saturating_sub(1);
-        let last = open.data_handle(index, last)?;
+    fn range(&self) -> std::result::Result<(u64, usize), Fault> {
+        let ends = self.handles.first().zip(self.handles.last());
+        let (first, last) = ends.ok_or(Fault::Field("block handle"))?;
         let length = last.end().and_then(|end| end.checked_sub(first.offset));
         length
             .and_then(|length| usize::try_from(length).ok())
@@ -212,26 +253,10 @@ impl Missing {
 
     /// The blocks in `bytes`, which lie at `start` of the file.
     fn decode(&self, table: OpenTable<'_>, bytes: &[u8], start: u64) -> Result<Loaded> {
-        let index = table.index();
-        let number = table.number();
-        let decoded = self.blocks.clone().map(|block| {
-            let decode = || {
-                let handle = table.data_handle(index, block)?;
-                let framed = handle
-                    .offset
-                    .checked_sub(start)
-                    .and_then(|from| bytes.get(usize::try_from(from).ok()?..))
-                    .and_then(|bytes| bytes.get(..handle.framed_bytes()?))
-                    .ok_or(Fault::Field("block handle"))?;
-                let frame = Frame::open(framed, number, handle.offset)?;
-                let decoded = frame.decode()?;
-                if self.once {
-                    CachedBlock::new(number, block, decoded)
-                } else {
-                    CachedBlock::new(number, block, table.slots().hold(decoded))
-                }
-            };
-            let loaded = decode().map_err(|fault| table.corrupt(block, fault))?;
+        let decoded = self.blocks().zip(&self.handles).map(|(number, handle)| {
+            let loaded = self
+                .decode_one(table, number, *handle, bytes, start)
+                .map_err(|fault| table.corrupt_at(handle.offset, fault))?;
             if self.once {
                 return Ok(loaded);
             }
@@ -243,12 +268,50 @@ impl Missing {
             was_ready: false,
         })
     }
+
+    fn decode_one(
+        &self,
+        table: OpenTable<'_>,
+        number: u32,
+        handle: BlockHandle,
+        bytes: &[u8],
+        start: u64,
+    ) -> std::result::Result<Arc<CachedBlock>, Fault> {
+        let framed = handle
+            .offset
+            .checked_sub(start)
+            .and_then(|from| bytes.get(usize::try_from(from).ok()?..))
+            .and_then(|bytes| bytes.get(..handle.framed_bytes()?))
+            .ok_or(Fault::Field("block handle"))?;
+        let frame = Frame::open(framed, table.number(), handle.offset)?;
+        if self.class == Class::Data {
+            let decoded = frame.decode()?;
+            return if self.once {
+                CachedBlock::new(table.number(), number, decoded)
+            } else {
+                CachedBlock::new(table.number(), number, table.slots().hold(decoded))
+            };
+        }
+        if frame.codec != Codec::None {
+            return Err(Fault::Field("codec"));
+        }
+        if self.class == Class::Index {
+            index_layout(frame.stored, table.blocks())?;
+        }
+        let stored = frame.stored.to_vec();
+        Ok(CachedBlock::part(
+            table.number(),
+            number,
+            self.class,
+            stored,
+        ))
+    }
 }
 
 impl Loading<'_> {
     /// Waits for it.
     pub(crate) async fn finish(self) -> Result<Loaded> {
-        let Missing { table, blocks, .. } = self.missing;
+        let Missing { table, .. } = self.missing;
         let (open, warmth) = match self.reading {
             Reading::Opening(mode) => {
                 table.open(mode).await?;
@@ -261,7 +324,8 @@ impl Loading<'_> {
         };
         let was_ready = warmth == Warmth::Resident && !self.missing.asked;
         if let Some(residency) = open.residency() {
-            residency.mark(blocks);
+            let blocks = self.missing.blocks();
+            residency.mark(&blocks);
             if !was_ready {
                 residency.fetched(blocks.end.saturating_sub(blocks.start));
             }
@@ -334,22 +398,24 @@ mod tests {
     fn misses(table: &Arc<Table>, keys: impl Iterator<Item = usize>, mode: Mode) -> Vec<bool> {
         let miss = |n: usize| {
             let (key, sequence, _, expected) = &rows()[n];
-            let (open, mut supplied) = (table.opened().unwrap(), None);
+            let (open, mut supplied) = (table.opened().unwrap(), Vec::new());
             let mut missed = false;
             loop {
                 let guard = crate::epoch::pin();
                 let mut steps = PointSteps::default();
                 let (hash, at) = (KeyHash::of(key), Sequence::new(*sequence));
-                match open.get(key, hash, at, supplied.as_ref(), &guard, &mut steps) {
+                match open.get(key, hash, at, &supplied, &guard, &mut steps) {
                     Ok(found) => {
                         assert_eq!(found.unwrap().value, expected);
                         return missed;
                     }
                     Err(Halt::Needs(missing)) => {
-                        assert!(!missed, "once is enough");
-                        missed = true;
-                        supplied = block_on(missing.load(mode)).unwrap().blocks.pop();
-                        assert_eq!(supplied.is_none(), is_mapped(table));
+                        let is_data = missing.data_block().is_some();
+                        assert!(!missed || !is_data, "once is enough");
+                        missed |= is_data;
+                        let loaded = block_on(missing.load(mode)).unwrap().blocks;
+                        assert_eq!(loaded.is_empty(), is_mapped(table));
+                        supplied.extend(loaded);
                     }
                     Err(Halt::Failed(error)) => panic!("{error}"),
                 }
@@ -375,7 +441,9 @@ mod tests {
                     None => break,
                 },
                 Err(Halt::Needs(missing)) => {
-                    runs.push(missing.blocks.clone());
+                    if missing.data_block().is_some() {
+                        runs.push(missing.blocks());
+                    }
                     for block in &block_on(missing.load(Mode::Blocking)).unwrap().blocks {
                         cursor.supply(block);
                     }
@@ -439,7 +507,8 @@ mod tests {
             for codec in [Codec::None, Codec::Lz4] {
                 let (_directory, cache, table) = table(codec, map);
                 assert_eq!(runs(&table, Counting::Once, true).len(), 1);
-                assert_eq!(cache.bytes(), 0);
+                // Not mapped, the table's index stays.
+                assert!(cache.bytes() <= if is_mapped(&table) { 0 } else { 3_000 });
                 assert!(misses(&table, [9].into_iter(), Mode::Blocking)[0]);
             }
         }

@@ -1,18 +1,21 @@
 //! The immutable sorted file: entries of one tree, newest version of a key first.
 //!
 //! ```text
-//! header | data blocks | filter | prefix filter | range tombstones | fence index | properties | footer
+//! header | data blocks | filter | prefix filter | fence index | range tombstones | properties | footer
 //! ```
 //! - Each part between header and footer is a frame of [`crate::block::frame`]. Those behind the data
 //!   blocks start on 64-byte boundaries and are stored uncompressed, to be used in place.
 //! - A table is written front to back once, and never changes.
 //! - Versions of one key may go on in the next block; nothing else of a key is ever elsewhere.
+//! - Mapped, filters and index are used in the map. Else an open table has neither in memory: the index, and the
+//!   one partition of a filter that a lookup asks, are in the block cache, like blocks, or [`Missing`].
 //! - Reading is a step over what is resident. Only [`Table::open`], [`Table::open_in`], [`Table::verify`] and
 //!   [`Missing::load`] touch the file.
 //!
 //! docs/format.md, "Tables".
 
 mod cursor;
+mod filter;
 mod footer;
 #[cfg(all(any(fuzzing, test), not(loom)))]
 pub(crate) mod fuzzing;

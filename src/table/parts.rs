@@ -1,4 +1,7 @@
 //! Everything of a table but its data blocks: read, checked and found.
+//!
+//! The last parts are small and kept by whoever opens the table; filters and index are read where they are used in
+//! the map or verified.
 
 #![cfg_attr(
     not(test),
@@ -13,115 +16,172 @@ use crate::block::frame::{BlockHandle, Frame};
 use crate::compression::Codec;
 use crate::error::{Fault, Result};
 use crate::file_kind::HEADER_BYTES;
-use crate::filter::bloom;
 use crate::range_tombstone::Fragments;
 use crate::table::TableMeta;
+use crate::table::filter::Filter;
 use crate::table::footer::{FOOTER_BYTES, Footer, TABLE};
-use crate::table::index::IndexLayout;
+use crate::table::index::{Index, IndexLayout, holds};
 use crate::table::properties::Properties;
 use crate::table::tombstones;
 
-/// The checked parts. Ranges are of file offsets.
+/// The checked parts.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// The bytes from `tail_start` to the footer.
-    pub(crate) tail: Vec<u8>,
-    pub(crate) tail_start: u64,
-    /// Empty where the table has none; so is `prefix_filter`.
-    pub(crate) filter: Range<u64>,
-    pub(crate) prefix_filter: Range<u64>,
-    pub(crate) index: Range<u64>,
-    pub(crate) index_layout: IndexLayout,
+    pub(crate) filter: Filter,
+    pub(crate) prefix_filter: Filter,
+    pub(crate) index: BlockHandle,
+    /// File offset that no data block reaches beyond.
+    pub(crate) data_end: u64,
     pub(crate) tombstones: Fragments,
     pub(crate) properties: Properties,
+    /// Filters and index, if they were asked for.
+    pub(crate) tail: Option<Tail>,
+}
+
+/// The bytes between data blocks and footer, filters and index found right.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    pub(crate) bytes: Vec<u8>,
+    /// Where they lie in the file.
+    pub(crate) start: u64,
+    pub(crate) index_layout: IndexLayout,
+}
+
+impl Tail {
+    /// The index, which lies at `handle`.
+    pub(crate) fn index(&self, handle: BlockHandle) -> Option<Index<'_>> {
+        let end = handle.offset.checked_add(handle.length.into())?;
+        let bytes = self.bytes.get(within(&(handle.offset..end), self.start)?)?;
+        Some(Index::new(bytes, self.index_layout))
+    }
+}
+
+/// Reads and checks header and footer of the table that `meta` describes.
+pub(crate) async fn ends(file: &File, meta: &TableMeta, mode: Mode) -> Result<Footer> {
+    let bytes = file.len(mode).await?;
+    let footer_offset = bytes.checked_sub(FOOTER_BYTES as u64);
+    let (Some(footer_offset), true) = (footer_offset, bytes == meta.bytes) else {
+        let fault = Fault::Length {
+            claimed: meta.bytes,
+            available: bytes,
+        };
+        return Err(fault.at(file.name(), 0).into());
+    };
+    let encoded = file.read_at(mode, footer_offset, FOOTER_BYTES).await?;
+    let footer = Footer::decode(&encoded, meta.number, bytes)
+        .map_err(|fault| fault.at(file.name(), footer_offset))?;
+    let header = file.read_at(mode, 0, HEADER_BYTES).await?;
+    TABLE
+        .check_header(&header, meta.number)
+        .map_err(|fault| fault.at(file.name(), 0))?;
+    Ok(footer)
 }
 
 impl Parts {
-    /// Reads and checks them. One read for header, footer and all that lies between data and footer each.
-    pub(crate) async fn load(file: &File, meta: &TableMeta, mode: Mode) -> Result<Self> {
-        let bytes = file.len(mode).await?;
-        let footer_offset = bytes.checked_sub(FOOTER_BYTES as u64);
-        let (Some(footer_offset), true) = (footer_offset, bytes == meta.bytes) else {
-            let fault = Fault::Length {
-                claimed: meta.bytes,
-                available: bytes,
-            };
-            return Err(fault.at(file.name(), 0).into());
+    /// Reads and checks those between data blocks and `footer`, by one read; filters and index only if they
+    /// are `wanted` too.
+    pub(crate) async fn load(
+        file: &File,
+        meta: &TableMeta,
+        footer: &Footer,
+        wanted: bool,
+        mode: Mode,
+    ) -> Result<Self> {
+        let start = if wanted {
+            footer.data_end()
+        } else {
+            footer.kept_start()
         };
-        let encoded = file.read_at(mode, footer_offset, FOOTER_BYTES).await?;
-        let footer = Footer::decode(&encoded, meta.number, bytes)
-            .map_err(|fault| fault.at(file.name(), footer_offset))?;
-        let header = file.read_at(mode, 0, HEADER_BYTES).await?;
-        TABLE
-            .check_header(&header, meta.number)
-            .map_err(|fault| fault.at(file.name(), 0))?;
-
         // The footer's handles lie inside the file: what is allocated here is on disk.
-        let range = footer.tail(bytes);
-        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| {
+        let end = meta.bytes.saturating_sub(FOOTER_BYTES as u64);
+        let length = usize::try_from(end.saturating_sub(start)).map_err(|_| {
             Fault::Length {
-                claimed: range.end,
+                claimed: end,
                 available: usize::MAX as u64,
             }
-            .at(file.name(), range.start)
+            .at(file.name(), start)
         })?;
-        let tail = file.read_at(mode, range.start, length).await?;
-        Self::parse(&footer, tail, range.start, meta)
-            .map_err(|(fault, offset)| fault.at(file.name(), offset).into())
+        let bytes = file.read_at(mode, start, length).await?;
+        let parsed = Self::parse(footer, &bytes, start, meta).and_then(|mut parts| {
+            if wanted {
+                let index_layout = parts.check_rest(&bytes, start, meta)?;
+                parts.tail = Some(Tail {
+                    bytes,
+                    start,
+                    index_layout,
+                });
+            }
+            Ok(parts)
+        });
+        parsed.map_err(|(fault, offset)| fault.at(file.name(), offset).into())
     }
 
     fn parse(
         footer: &Footer,
-        tail: Vec<u8>,
-        tail_start: u64,
+        bytes: &[u8],
+        start: u64,
         meta: &TableMeta,
     ) -> std::result::Result<Self, (Fault, u64)> {
         let section = |handle: BlockHandle| {
-            section(&tail, tail_start, handle, meta.number).map_err(|fault| (fault, handle.offset))
+            section(bytes, start, handle, meta.number).map_err(|fault| (fault, handle.offset))
         };
-        let (filter, prefix_filter) = (section(footer.filter)?, section(footer.prefix_filter)?);
-        let (tombstones, index) = (section(footer.tombstones)?, section(footer.index)?);
+        let tombstones = section(footer.tombstones)?;
         let properties = section(footer.properties)?;
-
-        bloom::check(filter).map_err(|fault| (fault, footer.filter.offset))?;
-        bloom::check(prefix_filter).map_err(|fault| (fault, footer.prefix_filter.offset))?;
+        let filter =
+            |handle: BlockHandle| Filter::of(handle).map_err(|fault| (fault, handle.offset));
         let tombstones = if tombstones.is_empty() {
             Fragments::default()
         } else {
             tombstones::decode(tombstones).map_err(|fault| (fault, footer.tombstones.offset))?
         };
-        let index_layout = IndexLayout::of(index).map_err(|fault| (fault, footer.index.offset))?;
         let properties = Properties::decode(properties)
             .and_then(|properties| {
                 let agrees = properties.meta(meta.number, meta.bytes) == *meta
-                    && properties.blocks == index_layout.count();
+                    && holds(footer.index, properties.blocks);
                 agrees
                     .then_some(properties)
                     .ok_or(Fault::Field("table properties"))
             })
             .map_err(|fault| (fault, footer.properties.offset))?;
         Ok(Self {
-            filter: range(footer.filter),
-            prefix_filter: range(footer.prefix_filter),
-            index: range(footer.index),
-            index_layout,
+            filter: filter(footer.filter)?,
+            prefix_filter: filter(footer.prefix_filter)?,
+            index: footer.index,
+            data_end: footer.data_end(),
             tombstones,
             properties,
-            tail,
-            tail_start,
+            tail: None,
         })
     }
 
-    /// The bytes of `range` within the tail.
-    pub(crate) fn bytes(&self, range: &Range<u64>) -> &[u8] {
-        within(range, self.tail_start)
-            .and_then(|range| self.tail.get(range))
-            .unwrap_or_default()
+    /// Checks filters and index.
+    fn check_rest(
+        &self,
+        bytes: &[u8],
+        start: u64,
+        meta: &TableMeta,
+    ) -> std::result::Result<IndexLayout, (Fault, u64)> {
+        let section = |handle: BlockHandle| {
+            section(bytes, start, handle, meta.number).map_err(|fault| (fault, handle.offset))
+        };
+        for filter in [self.filter, self.prefix_filter] {
+            for number in 0..filter.partitions() {
+                section(filter.partition(number))?;
+            }
+        }
+        index_layout(section(self.index)?, self.properties.blocks)
+            .map_err(|fault| (fault, self.index.offset))
     }
 }
 
-fn range(handle: BlockHandle) -> Range<u64> {
-    handle.offset..handle.offset.saturating_add(u64::from(handle.length))
+/// Where the parts of an index of a table of so many blocks are.
+pub(crate) fn index_layout(bytes: &[u8], blocks: u32) -> std::result::Result<IndexLayout, Fault> {
+    let layout = IndexLayout::of(bytes)?;
+    if layout.count() == blocks {
+        Ok(layout)
+    } else {
+        Err(Fault::Field("fence index"))
+    }
 }
 
 /// A range of file offsets as one of bytes that begin at `start` of the file.

@@ -3,7 +3,8 @@
 //! - Mapped, a block that is stored as it is is lent from the map once it is believed to be in memory and
 //!   its checksum was verified, both by [`crate::residency`]. A compressed block is decoded once into
 //!   the cache. Neither needs I/O; a block that is not believed to be in memory is [`Missing`].
-//! - Not mapped, every block is loaded into the cache; one that is not there is [`Missing`].
+//! - Not mapped, every block is loaded into the cache; one that is not there is [`Missing`]. So are the index and
+//!   the partitions of filters, whose places there come after those of the data blocks.
 
 #![cfg_attr(
     not(test),
@@ -18,34 +19,37 @@ use trine_io::{Bytes, File, Mode};
 
 use crate::block::frame::{BlockHandle, Frame};
 use crate::block::{BlockRef, Trailer};
-use crate::cache::{BlockCache, CachedBlock, Slots};
+use crate::cache::{BlockCache, CachedBlock, Class, Slots};
 use crate::compression::Codec;
 use crate::cursor::Halt;
 use crate::error::{Error, Fault, Result};
 use crate::file_kind::HEADER_BYTES;
 use crate::file_name::table_name;
-use crate::filter::bloom;
 use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
 use crate::residency::Residency;
+use crate::table::filter::Filter;
 use crate::table::index::{Index, IndexLayout};
 use crate::table::lookup::{Access, Pin, Resident};
-use crate::table::parts::{Parts, within};
+use crate::table::parts::{Parts, ends, index_layout, within};
 use crate::table::{Missing, Table, TableMeta};
 
 /// What opening a table yields. [`OpenTable`] is how it is used.
 #[derive(Debug)]
 pub(crate) struct Opened {
     file: File,
-    /// The whole file if mapped, else what lies between data blocks and footer. The ranges are into it.
+    /// The whole file if mapped, else none.
     bytes: Bytes,
     mapped: bool,
     /// Whether any block is compressed: then they are looked for in the cache first.
     compresses: bool,
-    filter: Range<usize>,
-    prefix_filter: Range<usize>,
+    blocks: u32,
+    filter: Filter,
+    prefix_filter: Filter,
+    index_handle: BlockHandle,
+    /// Of the index in the map; if there is none, where no bytes are.
     index: Range<usize>,
     index_layout: IndexLayout,
     /// File offset that no data block reaches beyond.
@@ -65,16 +69,19 @@ pub(crate) struct OpenTable<'t> {
 }
 
 impl Opened {
-    /// Opens the table that `meta` describes and verifies all of it but the data blocks.
+    /// Opens the table that `meta` describes and verifies all of it that stays in memory or is used in the map,
+    /// but for the data blocks.
     pub(crate) async fn load(
         file: &File,
         meta: &TableMeta,
         cache: &Arc<BlockCache>,
         mode: Mode,
     ) -> Result<Self> {
-        let parts = Parts::load(file, meta, mode).await?;
+        let footer = ends(file, meta, mode).await?;
         let map = file.map(mode, meta.bytes).await?;
-        Self::assemble(file, meta, cache, parts, map)
+        let map = map.filter(|map| map.len() as u64 == meta.bytes);
+        let parts = Parts::load(file, meta, &footer, map.is_some(), mode).await?;
+        Self::assemble(file, cache, parts, map)
     }
 
     /// As `load`, on a backend that cannot map.
@@ -85,47 +92,90 @@ impl Opened {
         cache: &Arc<BlockCache>,
         mode: Mode,
     ) -> Result<Self> {
-        let parts = Parts::load(file, meta, mode).await?;
-        Self::assemble(file, meta, cache, parts, None)
+        let footer = ends(file, meta, mode).await?;
+        let parts = Parts::load(file, meta, &footer, false, mode).await?;
+        Self::assemble(file, cache, parts, None)
     }
 
     fn assemble(
         file: &File,
-        meta: &TableMeta,
         cache: &Arc<BlockCache>,
         parts: Parts,
         map: Option<Bytes>,
     ) -> Result<Self> {
-        let map = map.filter(|map| map.len() as u64 == meta.bytes);
         let mapped = map.is_some();
-        let start = if mapped { 0 } else { parts.tail_start };
-        let find = |range: &Range<u64>| {
-            within(range, start)
-                .ok_or_else(|| Error::from(Fault::Field("footer").at(file.name(), range.start)))
-        };
-        let blocks = parts.index_layout.count();
+        let blocks = parts.properties.blocks;
         let places = if mapped { blocks } else { 0 };
         let residency = Residency::new(places, cache.clock());
         if !map.as_ref().is_some_and(Bytes::is_mapped) {
             // In memory for good.
             residency.mark(&(0..places));
         }
-        let properties = &parts.properties;
+        let properties = parts.properties;
+        let compresses = properties.stored_data_bytes < properties.raw_data_bytes;
+        let index = match &parts.tail {
+            Some(_) => {
+                let start = parts.index.offset;
+                let end = start.saturating_add(parts.index.length.into());
+                within(&(start..end), 0).ok_or(Fault::Field("footer").at(file.name(), start))?
+            }
+            None => usize::MAX..usize::MAX,
+        };
+        let slots = match (mapped, compresses) {
+            (true, true) => blocks,
+            // All are lent from the map.
+            (true, false) => 0,
+            (false, _) => blocks
+                .saturating_add(parts.filter.partitions())
+                .saturating_add(parts.prefix_filter.partitions())
+                .saturating_add(1),
+        };
         Ok(Self {
             file: file.clone(),
             mapped,
-            compresses: properties.stored_data_bytes < properties.raw_data_bytes,
-            filter: find(&parts.filter)?,
-            prefix_filter: find(&parts.prefix_filter)?,
-            index: find(&parts.index)?,
-            index_layout: parts.index_layout,
-            data_end: parts.tail_start,
-            extractor: parts.properties.extractor,
+            compresses,
+            blocks,
+            filter: parts.filter,
+            prefix_filter: parts.prefix_filter,
+            index_handle: parts.index,
+            index,
+            index_layout: parts.tail.map(|tail| tail.index_layout).unwrap_or_default(),
+            data_end: parts.data_end,
+            extractor: properties.extractor,
             tombstones: parts.tombstones,
             residency,
-            slots: Slots::new(cache, blocks),
-            bytes: map.unwrap_or_else(|| Bytes::from_vec(parts.tail)),
+            slots: Slots::new(cache, slots),
+            bytes: map.unwrap_or_else(|| Bytes::from_vec(Vec::new())),
         })
+    }
+
+    /// The place in the cache of a part that is not a data block, and where it is in the file.
+    fn part(&self, part: Part) -> (u32, BlockHandle) {
+        let (filters, prefix_filters) = (self.filter.partitions(), self.prefix_filter.partitions());
+        let (before, partition, handle) = match part {
+            Part::Filter(number) => (0, number, self.filter.partition(number)),
+            Part::PrefixFilter(number) => (filters, number, self.prefix_filter.partition(number)),
+            Part::Index => (filters.saturating_add(prefix_filters), 0, self.index_handle),
+        };
+        let place = self.blocks.saturating_add(before).saturating_add(partition);
+        (place, handle)
+    }
+}
+
+/// What of a table is in the cache if it is not mapped, beside its data blocks.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Filter(u32),
+    PrefixFilter(u32),
+    Index,
+}
+
+impl Part {
+    fn class(self) -> Class {
+        match self {
+            Self::Filter(_) | Self::PrefixFilter(_) => Class::Filter,
+            Self::Index => Class::Index,
+        }
     }
 }
 
@@ -135,29 +185,89 @@ impl<'t> OpenTable<'t> {
         Self { table, opened }
     }
 
-    /// Its handle.
-    #[inline]
-    pub(crate) fn table(self) -> &'t Arc<Table> {
-        self.table
-    }
-
     /// Whether it may have a point entry of the key with this hash, as its filter says; `None` if it
     /// has no filter. Says nothing of range tombstones.
+    ///
+    /// `supplied` is what this same search missed before, or none.
     #[inline]
-    pub(crate) fn may_contain(self, hash: KeyHash) -> Option<bool> {
-        let filter = self.bytes().get(self.opened.filter.clone())?;
-        (!filter.is_empty()).then(|| bloom::may_contain(filter, hash))
+    pub(crate) fn may_contain(
+        self,
+        hash: KeyHash,
+        supplied: &[Arc<CachedBlock>],
+        guard: &Guard,
+    ) -> std::result::Result<Option<bool>, Halt<Missing>> {
+        let filter = self.opened.filter;
+        if filter.is_none() {
+            return Ok(None);
+        }
+        if let Some(says) = filter.may_contain(self.bytes(), 0, hash) {
+            return Ok(Some(says));
+        }
+        let part = Part::Filter(filter.partition_of(hash));
+        self.part_may_contain(filter, part, hash, supplied, guard)
     }
 
     /// Whether it may have a point entry whose key has this prefix, as its filter says; `None` if
     /// it has no filter of this extractor. Says nothing of range tombstones.
-    pub(crate) fn may_contain_prefix(self, prefix: &SharedPrefix) -> Option<bool> {
+    pub(crate) fn may_contain_prefix(
+        self,
+        prefix: &SharedPrefix,
+        supplied: &[Arc<CachedBlock>],
+        guard: &Guard,
+    ) -> std::result::Result<Option<bool>, Halt<Missing>> {
+        let filter = self.opened.prefix_filter;
         // Tables that were written with another extractor know nothing of this one's prefixes.
-        if *prefix.extractor() != self.opened.extractor {
-            return None;
+        if filter.is_none() || *prefix.extractor() != self.opened.extractor {
+            return Ok(None);
         }
-        let filter = self.bytes().get(self.opened.prefix_filter.clone())?;
-        (!filter.is_empty()).then(|| prefix.may_be_in(filter))
+        let Some(hash) = prefix.hash() else {
+            return Ok(Some(true));
+        };
+        if let Some(says) = filter.may_contain(self.bytes(), 0, hash) {
+            return Ok(Some(says));
+        }
+        let part = Part::PrefixFilter(filter.partition_of(hash));
+        self.part_may_contain(filter, part, hash, supplied, guard)
+    }
+
+    #[cold]
+    fn part_may_contain(
+        self,
+        filter: Filter,
+        part: Part,
+        hash: KeyHash,
+        supplied: &[Arc<CachedBlock>],
+        guard: &Guard,
+    ) -> std::result::Result<Option<bool>, Halt<Missing>> {
+        let partition = self.part(part, supplied, guard)?;
+        Ok(Some(filter.partition_may_contain(partition.bytes(), hash)))
+    }
+
+    /// A part of a table that is not mapped.
+    fn part<'g>(
+        self,
+        part: Part,
+        supplied: &'g [Arc<CachedBlock>],
+        guard: &'g Guard,
+    ) -> std::result::Result<&'g CachedBlock, Halt<Missing>> {
+        let (number, handle) = self.opened.part(part);
+        let mut supplied = supplied.iter();
+        // It counted when it was missed.
+        if let Some(block) = supplied.find(|block| block.is(self.number(), number)) {
+            return Ok(block);
+        }
+        let found = self.opened.slots.get(number, guard);
+        let reads = self.table.reads();
+        reads.add_part(part.class() == Class::Index, found.is_some());
+        match found {
+            Some(loan) => Ok(loan.get()),
+            None => Err(Halt::Needs(Missing::part(
+                self.table,
+                part.class(),
+                number,
+                handle,
+            ))),
+        }
     }
 
     #[inline]
@@ -166,12 +276,19 @@ impl<'t> OpenTable<'t> {
     }
 
     /// About how many bytes of the file lie before `key`. Needs nothing of the data blocks.
-    pub(crate) fn approximate_offset(self, key: &[u8]) -> u64 {
-        let index = self.index();
-        index
-            .find(key)
-            .and_then(|number| index.handle(number))
-            .map_or(self.opened.data_end, |handle| handle.offset)
+    pub(crate) async fn approximate_offset(self, key: &[u8], mode: Mode) -> Result<u64> {
+        let mut supplied = Vec::new();
+        loop {
+            let missing = match self.index(&supplied, &crate::epoch::pin()) {
+                Ok(index) => {
+                    let handle = index.find(key).and_then(|number| index.handle(number));
+                    return Ok(handle.map_or(self.opened.data_end, |handle| handle.offset));
+                }
+                Err(Halt::Needs(missing)) => missing,
+                Err(Halt::Failed(error)) => return Err(error),
+            };
+            supplied = missing.load(mode).await?.blocks;
+        }
     }
 
     #[inline]
@@ -179,7 +296,7 @@ impl<'t> OpenTable<'t> {
         self.table.meta().number
     }
 
-    /// What the map, or what was read instead, holds.
+    /// What the map holds; nothing if there is none.
     #[inline]
     pub(crate) fn bytes(self) -> &'t [u8] {
         &self.opened.bytes
@@ -190,17 +307,54 @@ impl<'t> OpenTable<'t> {
         self.opened.bytes.clone()
     }
 
+    /// How many data blocks it has.
     #[inline]
-    pub(crate) fn index(self) -> Index<'t> {
-        let index = self.bytes().get(self.opened.index.clone());
-        Index::new(index.unwrap_or_default(), self.opened.index_layout)
+    pub(crate) fn blocks(self) -> u32 {
+        self.opened.blocks
     }
 
-    /// The error for a fault in block `number`.
+    /// Its index. `supplied` is what this same search missed before, or none.
+    #[inline]
+    pub(crate) fn index<'g>(
+        self,
+        supplied: &'g [Arc<CachedBlock>],
+        guard: &'g Guard,
+    ) -> std::result::Result<Index<'g>, Halt<Missing>>
+    where
+        't: 'g,
+    {
+        match self.bytes().get(self.opened.index.clone()) {
+            Some(bytes) => Ok(Index::new(bytes, self.opened.index_layout)),
+            None => self.cached_index(supplied, guard),
+        }
+    }
+
     #[cold]
-    pub(crate) fn corrupt(self, number: u32, fault: Fault) -> Error {
-        let handle = self.index().handle(number);
+    fn cached_index<'g>(
+        self,
+        supplied: &'g [Arc<CachedBlock>],
+        guard: &'g Guard,
+    ) -> std::result::Result<Index<'g>, Halt<Missing>> {
+        let bytes = self.part(Part::Index, supplied, guard)?.bytes();
+        match index_layout(bytes, self.opened.blocks) {
+            Ok(layout) => Ok(Index::new(bytes, layout)),
+            Err(fault) => Err(Halt::Failed(
+                self.corrupt_at(self.opened.index_handle.offset, fault),
+            )),
+        }
+    }
+
+    /// The error for a fault in block `number`, which is where `index` says.
+    #[cold]
+    pub(crate) fn corrupt(self, index: Index<'_>, number: u32, fault: Fault) -> Error {
+        let handle = index.handle(number);
         let offset = handle.map_or(self.opened.data_end, |handle| handle.offset);
+        self.corrupt_at(offset, fault)
+    }
+
+    /// The error for a fault at an offset of the file.
+    #[cold]
+    pub(crate) fn corrupt_at(self, offset: u64, fault: Fault) -> Error {
         // The file may have been opened while it was still called unfinished.
         fault.at(&table_name(self.number()), offset).into()
     }
@@ -300,7 +454,7 @@ impl<'t> OpenTable<'t> {
         });
         match found {
             Ok(resident) => Ok(Some(resident)),
-            Err(fault) => Err(self.corrupt(number, fault)),
+            Err(fault) => Err(self.corrupt(index, number, fault)),
         }
     }
 
@@ -316,7 +470,10 @@ impl<'t> OpenTable<'t> {
         't: 'g,
     {
         if !self.opened.residency.has(number) {
-            return Err(Halt::Needs(Missing::new(self.table, number)));
+            return match self.data_handle(index, number) {
+                Ok(handle) => Err(Halt::Needs(Missing::block(self.table, number, handle))),
+                Err(fault) => Err(Halt::Failed(self.corrupt(index, number, fault))),
+            };
         }
         let verified = self.data_handle(index, number).and_then(|handle| {
             let end = handle.end().unwrap_or(u64::MAX);
@@ -343,7 +500,7 @@ impl<'t> OpenTable<'t> {
                 access: Access::FirstUse,
             })
         });
-        verified.map_err(|fault| Halt::Failed(self.corrupt(number, fault)))
+        verified.map_err(|fault| Halt::Failed(self.corrupt(index, number, fault)))
     }
 
     /// Its file.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crossbeam_epoch::Guard;
 use proptest::prelude::*;
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
 use super::*;
 use crate::blob::{BlobIndex, BlobValue};
-use crate::cache::BlockCache;
+use crate::cache::{BlockCache, CachedBlock};
 use crate::compression::Codec;
 use crate::cursor::{Cursor, Halt, Moved};
 use crate::error::{Error, Result};
@@ -20,6 +21,7 @@ use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::{Fragments, RangeTombstone};
 use crate::read_counters::PointSteps;
 use crate::sequence::Sequence;
+use crate::table::footer::{FOOTER_BYTES, Footer};
 use crate::testing::{Owned, entries, entry, keys, lower_bound, owned, value};
 
 const MODE: Mode = Mode::Blocking;
@@ -85,14 +87,14 @@ fn open(bytes: &[u8], meta: &TableMeta, budget: usize, mapped: bool) -> Result<A
 
 /// Looks a key up, loading what is missing; never more often than there are blocks.
 fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
-    let mut supplied = None;
+    let mut supplied = Vec::new();
     for _ in 0..1000 {
         let mut steps = PointSteps::default();
         let guard = crate::epoch::pin();
         let sequence = Sequence::new(sequence);
         let hash = KeyHash::of(key);
         let open = table.opened().unwrap();
-        let found = open.get(key, hash, sequence, supplied.as_ref(), &guard, &mut steps);
+        let found = open.get(key, hash, sequence, &supplied, &guard, &mut steps);
         table.reads().add_point(&steps);
         let missing = match found {
             Ok(found) => {
@@ -107,7 +109,7 @@ fn get(table: &Arc<Table>, key: &[u8], sequence: u64) -> Result<Option<Owned>> {
             Err(Halt::Failed(error)) => return Err(error),
             Err(Halt::Needs(missing)) => missing,
         };
-        supplied = block_on(missing.load(MODE))?.blocks.pop();
+        supplied.extend(block_on(missing.load(MODE))?.blocks);
     }
     panic!("a lookup must come to an end");
 }
@@ -117,6 +119,40 @@ fn supply(cursor: &mut TableCursor, missing: &Missing) -> Result<()> {
         cursor.supply(block);
     }
     Ok(())
+}
+
+/// What a filter says, loading what is missing.
+fn ask(
+    table: &Arc<Table>,
+    question: impl for<'a> Fn(
+        OpenTable<'a>,
+        &[Arc<CachedBlock>],
+        &Guard,
+    ) -> std::result::Result<Option<bool>, Halt<Missing>>,
+) -> Result<Option<bool>> {
+    let mut supplied = Vec::new();
+    for _ in 0..3 {
+        let open = table.opened().unwrap();
+        match question(open, &supplied, &crate::epoch::pin()) {
+            Ok(says) => return Ok(says),
+            Err(Halt::Failed(error)) => return Err(error),
+            Err(Halt::Needs(missing)) => supplied.extend(block_on(missing.load(MODE))?.blocks),
+        }
+    }
+    panic!("one partition is enough");
+}
+
+fn may_contain(table: &Arc<Table>, key: &[u8]) -> Result<Option<bool>> {
+    let hash = KeyHash::of(key);
+    ask(table, |open, supplied, guard| {
+        open.may_contain(hash, supplied, guard)
+    })
+}
+
+fn may_contain_prefix(table: &Arc<Table>, prefix: &SharedPrefix) -> Result<Option<bool>> {
+    ask(table, |open, supplied, guard| {
+        open.may_contain_prefix(prefix, supplied, guard)
+    })
 }
 
 /// Makes one move, supplying what it needs.
@@ -180,15 +216,13 @@ fn check(table: &Arc<Table>, list: &[Owned], asked: &[Vec<u8>]) -> Result<()> {
             }
         }
         let is_there = list.iter().any(|owned| owned.0 == *key);
-        assert!(!is_there || table.opened().unwrap().may_contain(KeyHash::of(key)) == Some(true));
+        assert!(!is_there || may_contain(table, key)? == Some(true));
         for extractor in [
             PrefixExtractor::Separator(b'/'),
             PrefixExtractor::FixedLen(1),
         ] {
             let prefix = SharedPrefix::new(extractor, key);
-            assert!(
-                !is_there || table.opened().unwrap().may_contain_prefix(&prefix) != Some(false)
-            );
+            assert!(!is_there || may_contain_prefix(table, &prefix)? != Some(false));
         }
     }
     Ok(())
@@ -339,21 +373,12 @@ fn filters_exclude_most_of_what_is_not_there() {
     let (bytes, meta) = write(&options(Codec::None, 4096), &list, Fragments::default());
     let table = open(&bytes, &meta, 0, true).unwrap();
     let passed = (0..2000)
-        .filter(|i| {
-            table
-                .opened()
-                .unwrap()
-                .may_contain(KeyHash::of(format!("no{i}").as_bytes()))
-                == Some(true)
-        })
+        .filter(|i| may_contain(&table, format!("no{i}").as_bytes()).unwrap() == Some(true))
         .count();
     assert!(passed < 100, "{passed}");
     let says = |separator, prefix: &str| {
         let extractor = PrefixExtractor::Separator(separator);
-        table
-            .opened()
-            .unwrap()
-            .may_contain_prefix(&SharedPrefix::new(extractor, prefix.as_bytes()))
+        may_contain_prefix(&table, &SharedPrefix::new(extractor, prefix.as_bytes())).unwrap()
     };
     let passed = (20..99)
         .filter(|i| says(b'/', &format!("{i}/")) == Some(true))
@@ -374,7 +399,10 @@ fn offsets_grow_with_keys() {
     let (bytes, meta) = write(&options(Codec::None, 512), &list, Fragments::default());
     let table = open(&bytes, &meta, 0, true).unwrap();
     let offsets: Vec<_> = ["", "00100", "00500", "00900", "1"]
-        .map(|key| table.opened().unwrap().approximate_offset(key.as_bytes()))
+        .map(|key| {
+            let open = table.opened().unwrap();
+            block_on(open.approximate_offset(key.as_bytes(), MODE)).unwrap()
+        })
         .into();
     assert!(offsets.is_sorted());
     assert_eq!(offsets[0], 24);
@@ -417,6 +445,80 @@ fn entries_out_of_order_are_our_own_mistake() {
     );
 }
 
+/// A table whose filter is in several partitions, and its rows.
+fn partitioned() -> (Vec<Owned>, Vec<u8>, TableMeta) {
+    let list: Vec<_> = (0..1_500)
+        .map(|i| value(&format!("{i:05}"), 1, "a value"))
+        .collect();
+    let options = TableOptions {
+        filter_bits_per_key: Some(255),
+        prefix: None,
+        ..options(Codec::None, 4096)
+    };
+    let (bytes, meta) = write(&options, &list, Fragments::default());
+    (list, bytes, meta)
+}
+
+#[test]
+fn without_maps_indexes_and_filters_take_no_memory_beside_the_cache() {
+    let (list, bytes, meta) = partitioned();
+    for budget in [0, 30_000, 1 << 20] {
+        let cache = Arc::new(BlockCache::new(budget));
+        let table = open_in(&bytes, &meta, &cache, false).unwrap();
+        assert_eq!(table.opened().unwrap().bytes(), b"");
+        assert_eq!(cache.bytes(), 0, "opening reads neither");
+        for owned in &list {
+            let found = get(&table, &owned.0, 1).unwrap();
+            assert_eq!(found.as_ref(), Some(owned));
+            assert!(cache.bytes() <= budget);
+            let absent = [owned.0.as_slice(), b"x"].concat();
+            assert_eq!(get(&table, &absent, 1).unwrap(), None);
+        }
+        let parts = cache.reads().parts();
+        assert!(parts.filter_hits + parts.filter_misses >= 2 * list.len() as u64);
+        match budget {
+            0 => assert_eq!((parts.index_hits, parts.filter_hits), (0, 0)),
+            30_000 => assert!(
+                parts.index_misses < 10,
+                "it stays while filters and blocks go"
+            ),
+            _ => assert_eq!((parts.index_misses, parts.filter_misses), (1, 3)),
+        }
+        drop(table);
+        assert_eq!(cache.bytes(), 0);
+    }
+}
+
+#[test]
+fn damage_in_a_partition_is_an_error_or_changes_no_answer() {
+    let (list, bytes, meta) = partitioned();
+    let start = Footer::decode(&bytes[bytes.len() - FOOTER_BYTES..], 7, meta.bytes)
+        .unwrap()
+        .data_end();
+    let start = usize::try_from(start).unwrap();
+    let near_ends = (1..3).flat_map(|n| start + n * 16_448 - 64..start + n * 16_448 - 48);
+    let mut unseen = 0;
+    for place in (start..bytes.len()).step_by(997).chain(near_ends) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 0x10;
+        let Ok(table) = open(&damaged, &meta, 1 << 20, false) else {
+            continue;
+        };
+        let mut failed = false;
+        for owned in list.iter().step_by(9) {
+            match get(&table, &owned.0, 1) {
+                Ok(found) => assert_eq!(found.as_ref(), Some(owned), "{place}"),
+                Err(Error::Corruption { .. } | Error::InvalidFormat { .. }) => failed = true,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        unseen += usize::from(!failed);
+        assert_eq!(open(&damaged, &meta, 0, true).is_err(), failed, "{place}");
+    }
+    // Padding before a part is free to change.
+    assert!(unseen <= 2 * 7 + 3, "{unseen} flips went unseen");
+}
+
 /// A small table with every part: both codecs' blocks, filters, tombstones.
 fn small() -> (Vec<Owned>, Fragments, Vec<u8>, TableMeta) {
     let mut list: Vec<_> = (0..12)
@@ -436,10 +538,7 @@ fn answers_or_errors(bytes: &[u8], meta: &TableMeta, mapped: bool) -> Result<()>
     let table = open(bytes, meta, 1 << 20, mapped)?;
     assert_eq!(table.opened().unwrap().tombstones(), &tombstones);
     for owned in &list {
-        assert_eq!(
-            table.opened().unwrap().may_contain(KeyHash::of(&owned.0)),
-            Some(true)
-        );
+        assert_eq!(may_contain(&table, &owned.0)?, Some(true));
         if let Ok(found) = get(&table, &owned.0, owned.1) {
             assert_eq!(found.as_ref(), Some(owned));
         }

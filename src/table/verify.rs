@@ -13,19 +13,21 @@ use crate::block::iter::BlockCursor;
 use crate::block::{Answer, Block, BlockRef};
 use crate::error::{Fault, Result};
 use crate::file_kind::HEADER_BYTES;
-use crate::filter::{bloom, prefix};
+use crate::filter::prefix;
 use crate::hash::KeyHash;
 use crate::internal_key::{Kind, compare};
 use crate::sequence::Sequence;
 use crate::table::Table;
+use crate::table::filter::Filter;
 use crate::table::footer::aligned;
 use crate::table::index::Index;
-use crate::table::parts::Parts;
+use crate::table::parts::{Parts, Tail, ends};
 use crate::table::properties::Properties;
 
 /// What has been seen so far.
 struct Seen<'a> {
     parts: &'a Parts,
+    tail: &'a Tail,
     index: Index<'a>,
     recount: Properties,
     /// Of the last entry.
@@ -45,11 +47,15 @@ impl Table {
         mode: Mode,
     ) -> Result<()> {
         let file = self.open_file(mode).await?;
-        let parts = Parts::load(&file, self.meta(), mode).await?;
         let name = file.name();
-        let index = Index::new(parts.bytes(&parts.index), parts.index_layout);
+        let footer = ends(&file, self.meta(), mode).await?;
+        let parts = Parts::load(&file, self.meta(), &footer, true, mode).await?;
+        let fault = || Fault::Field("footer").at(name, parts.data_end);
+        let tail = parts.tail.as_ref().ok_or_else(fault)?;
+        let index = tail.index(parts.index).ok_or_else(fault)?;
         let mut seen = Seen {
             parts: &parts,
+            tail,
             index,
             recount: Properties::default(),
             key: Vec::new(),
@@ -58,7 +64,7 @@ impl Table {
         };
         let mut end = HEADER_BYTES as u64;
         for number in 0..index.count() {
-            let (handle, length) = adjacent(index, number, end, parts.tail_start)
+            let (handle, length) = adjacent(index, number, end, parts.data_end)
                 .map_err(|fault| fault.at(name, end))?;
             let framed = file.read_at(mode, handle.offset, length).await?;
             seen.check_block(&framed, number, handle, self.meta().number)
@@ -79,11 +85,11 @@ impl Table {
         // What other tables and readers were there is not in the table.
         recount.superseded = parts.properties.superseded;
         recount.covered = parts.properties.covered;
-        if aligned(end) == Some(parts.tail_start) && recount == parts.properties {
+        if aligned(end) == Some(parts.data_end) && recount == parts.properties {
             Ok(())
         } else {
             Err(Fault::Field("table properties")
-                .at(name, parts.tail_start)
+                .at(name, parts.data_end)
                 .into())
         }
     }
@@ -178,11 +184,13 @@ impl Seen<'_> {
         if block.lower_bound(entry.key, entry.sequence)? != cursor.ordinal() {
             return Err(Fault::Field("block heads"));
         }
-        let filter = self.parts.bytes(&self.parts.filter);
-        let prefix_filter = self.parts.bytes(&self.parts.prefix_filter);
-        let extractor = &self.parts.properties.extractor;
-        if !bloom::may_contain(filter, hash)
-            || !prefix::may_contain(prefix_filter, extractor, entry.key)
+        let may_have = |filter: Filter, hash| {
+            let Tail { bytes, start, .. } = self.tail;
+            filter.is_none() || filter.may_contain(bytes, *start, hash) == Some(true)
+        };
+        let prefix = prefix::hash_of(&self.parts.properties.extractor, entry.key);
+        if !may_have(self.parts.filter, hash)
+            || !prefix.is_none_or(|prefix| may_have(self.parts.prefix_filter, prefix))
         {
             return Err(Fault::Field("filter"));
         }

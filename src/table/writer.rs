@@ -13,6 +13,7 @@ use crate::internal_key::{Entry, Kind, compare};
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
+use crate::table::filter::PARTITION_BYTES;
 use crate::table::footer::{FOOTER_BYTES, Footer, SECTION_ALIGNMENT, TABLE};
 use crate::table::index::{IndexBuilder, separator};
 use crate::table::properties::Properties;
@@ -240,6 +241,19 @@ impl TableWriter {
         self.seal(raw, Codec::None)
     }
 
+    /// A filter, partition by partition.
+    fn seal_filter(&mut self, lines: &[u8]) -> BlockHandle {
+        let mut partitions = lines.chunks(PARTITION_BYTES);
+        let mut filter = self.seal_section(partitions.next().unwrap_or_default());
+        for partition in partitions {
+            let last = self.seal_section(partition);
+            let length = last.offset - filter.offset + u64::from(last.length);
+            // `is_full` keeps it far below.
+            filter.length = u32::try_from(length).unwrap_or(u32::MAX);
+        }
+        filter
+    }
+
     /// The last bytes, and what the manifest records of the whole.
     pub(crate) fn finish(mut self) -> (Vec<u8>, TableMeta) {
         assert!(!self.is_empty(), "a table holds something");
@@ -254,21 +268,21 @@ impl TableWriter {
             && self.properties.entries > 0
         {
             let filter = bloom::build(&std::mem::take(&mut self.hashes), bits);
-            footer.filter = self.seal_section(&filter);
+            footer.filter = self.seal_filter(&filter);
         }
         if let Some(prefixes) = self.prefixes.take()
             && self.properties.entries > 0
         {
             let (filter, extractor) = prefixes.finish();
             self.properties.extractor = extractor;
-            footer.prefix_filter = self.seal_section(&filter);
+            footer.prefix_filter = self.seal_filter(&filter);
         }
+        let index = std::mem::take(&mut self.index).finish();
+        footer.index = self.seal_section(&index);
         if !self.tombstones.is_empty() {
             let encoded = tombstones::encode(&self.tombstones);
             footer.tombstones = self.seal_section(&encoded);
         }
-        let index = std::mem::take(&mut self.index).finish();
-        footer.index = self.seal_section(&index);
         let properties = self.properties.encode();
         footer.properties = self.seal_section(&properties);
 

@@ -166,14 +166,9 @@ impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
             return Ok(None);
         }
         self.counters = Some(table.reads());
-        // The newest one: the block that this table missed last.
-        let own = self
-            .supplied
-            .iter()
-            .rfind(|block| block.table() == table.meta().number);
-        let steps = &mut self.steps;
+        let (supplied, steps) = (self.supplied, &mut self.steps);
         let table = table.read().map_err(Halt::Needs)?;
-        let found = table.get(self.key, hash, self.sequence, own, self.guard, steps)?;
+        let found = table.get(self.key, hash, self.sequence, supplied, self.guard, steps)?;
         let tombstone = table.tombstones().covering(self.key, self.sequence);
         let entry = found.map(|found| (found.sequence, found.kind, Hit::Table(table, found)));
         Ok(settle(entry, tombstone))
