@@ -167,6 +167,7 @@ impl fmt::Display for DbStats {
                 Millis(stalls.longest_micros),
             )?;
         }
+        self.write_blobs(f)?;
         for level in &self.level_traffic {
             write!(
                 f,
@@ -175,6 +176,36 @@ impl fmt::Display for DbStats {
                 Bytes(level.read_bytes),
                 Bytes(level.written_bytes),
                 Bytes(level.moved_bytes),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl DbStats {
+    /// What blob files hold and what collecting them did, if there ever were any.
+    fn write_blobs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.live_blob_files + self.obsolete_blob_files > 0 {
+            write!(
+                f,
+                "\n{:<12}{}, {} live, {} stale, {} obsolete; {} read",
+                "blobs",
+                Counted(self.live_blob_files, "file"),
+                Bytes(self.live_blob_bytes),
+                Bytes(self.stale_blob_bytes),
+                Bytes(self.obsolete_blob_bytes),
+                Counted(self.blob_read_count, "value"),
+            )?;
+        }
+        if self.blob_gc_runs > 0 {
+            write!(
+                f,
+                "\n{:<12}{}, {} -> {}, {} discarded",
+                "blob gc",
+                Counted(self.blob_gc_runs, "run"),
+                Bytes(self.blob_gc_input_bytes),
+                Bytes(self.blob_gc_output_bytes),
+                Bytes(self.blob_gc_discarded_bytes),
             )?;
         }
         Ok(())
@@ -278,6 +309,14 @@ mod tests {
             stop_micros: 900,
             longest_micros: 2_000,
         };
+        stats.live_blob_files = 2;
+        stats.live_blob_bytes = 3 << 20;
+        stats.stale_blob_bytes = 1 << 20;
+        stats.blob_read_count = 5;
+        stats.blob_gc_runs = 1;
+        stats.blob_gc_input_bytes = 2 << 20;
+        stats.blob_gc_output_bytes = 1 << 20;
+        stats.blob_gc_discarded_bytes = 1 << 20;
         stats.filters.table_point_hits = 70;
         stats.filters.table_point_misses = 30;
         stats.filters.table_point_false_positives = 1;
@@ -293,6 +332,8 @@ prefixes    0 maybe, 0 ruled out, 0 false positives
 log         12 records, 2.0 KiB, 0 B not synced; sequence 40
 compaction  1 run, 1.0 GiB of 4 tables -> 512.0 MiB of 1 table; 262144.00 bytes written for each committed
 stalls      2 delays of 3.2 ms, 1 stop of 0.9 ms, the longest 2.0 ms
+blobs       2 files, 3.0 MiB live, 1.0 MiB stale, 0 B obsolete; 5 values read
+blob gc     1 run, 2.0 MiB -> 1.0 MiB, 1.0 MiB discarded
 into 1      1.0 GiB read, 512.0 MiB written, 0 B moved";
         assert_eq!(stats.to_string(), expected);
     }
