@@ -310,7 +310,12 @@ async fn log_and_apply(
             return Err(Stop { error, for_ever });
         }
         segment = log.number();
-        ask_ahead(log, supply, &mut writer.asked);
+        ask_ahead(
+            log,
+            supply,
+            &mut writer.asked,
+            path.context.write_buffer_bytes,
+        );
     }
     let mut full: Vec<Arc<Tree>> = Vec::new();
     let limit = path.context.write_buffer_bytes;
@@ -347,12 +352,22 @@ fn is_long(log: &LogWriter, bytes: u64) -> bool {
 }
 
 /// Has the next segment made ready, once the current one is half full; again whenever the log has grown as much again.
-fn ask_ahead(log: &LogWriter, supply: &Arc<LogSupply>, asked: &mut (u64, u64)) {
+///
+/// It is no longer than a memtable may become: the files of the log are not to outgrow what they are there for.
+fn ask_ahead(
+    log: &LogWriter,
+    supply: &Arc<LogSupply>,
+    asked: &mut (u64, u64),
+    write_buffer_bytes: Option<usize>,
+) {
     let step = limit(log) / 2;
     let steps = log.bytes() / step;
     if steps > 0 && *asked != (log.number(), steps) {
         *asked = (log.number(), steps);
-        supply.ask((limit(log) * SEGMENT_FACTOR).min(SEGMENT_BYTES));
+        let longest = write_buffer_bytes.map_or(SEGMENT_BYTES, |bytes| {
+            (bytes as u64).clamp(GROWING_BYTES * SEGMENT_FACTOR, SEGMENT_BYTES)
+        });
+        supply.ask((limit(log) * SEGMENT_FACTOR).min(longest));
     }
 }
 
