@@ -5,12 +5,14 @@
 //! operation := 0 bucket:varint key:bytes value:bytes     put
 //!            | 1 bucket:varint key:bytes                 delete
 //!            | 2 bucket:varint start:bytes end:bytes     delete [start, end); an empty end is no end
+//!            | 3 bucket:varint key:bytes index:bytes     put of a value that lies in a blob file
 //! bytes     := length:varint byte*
 //! ```
 //!
 //! A range delete that can hold no key is not encoded. Operations keep their order: the last one on
 //! a key wins.
 
+use crate::blob::BlobIndex;
 use crate::coding::{Reader, put_bytes, put_varint};
 use crate::error::{Error, Fault, Result};
 use crate::key::KeyRange;
@@ -220,6 +222,13 @@ pub(crate) enum Operation<'a> {
         key: &'a [u8],
         value: &'a [u8],
     },
+    /// A put whose value the commit path has brought to a blob file.
+    PutBlob {
+        bucket: BucketId,
+        key: &'a [u8],
+        /// Where it lies, encoded.
+        index: &'a [u8],
+    },
     Delete {
         bucket: BucketId,
         key: &'a [u8],
@@ -235,6 +244,7 @@ impl Operation<'_> {
     pub(crate) fn bucket(&self) -> BucketId {
         match self {
             Self::Put { bucket, .. }
+            | Self::PutBlob { bucket, .. }
             | Self::Delete { bucket, .. }
             | Self::DeleteRange { bucket, .. } => *bucket,
         }
@@ -244,7 +254,9 @@ impl Operation<'_> {
     pub(crate) fn touches(&self, bucket: BucketId, key: &[u8]) -> bool {
         self.bucket() == bucket
             && match self {
-                Self::Put { key: own, .. } | Self::Delete { key: own, .. } => *own == key,
+                Self::Put { key: own, .. }
+                | Self::PutBlob { key: own, .. }
+                | Self::Delete { key: own, .. } => *own == key,
                 Self::DeleteRange { start, end, .. } => covers(start, end, key),
             }
     }
@@ -261,6 +273,8 @@ pub(crate) struct EncodedBatch {
     bytes: Vec<u8>,
     operations: usize,
     deletes_ranges: bool,
+    /// Length of the longest value.
+    value_bytes_max: usize,
 }
 
 /// The bytes of a batch, with what need not be looked for in them.
@@ -276,7 +290,48 @@ impl EncodedBatch {
         within("value", value.len(), VALUE_BYTES_MAX)?;
         self.start(0, bucket, key, value.len())?;
         put_bytes(&mut self.bytes, value);
+        self.value_bytes_max = self.value_bytes_max.max(value.len());
         Ok(())
+    }
+
+    /// The batch with blob indexes in the place of those values for which `place` has one.
+    pub(crate) fn with_blobs<'b>(
+        &'b self,
+        mut place: impl FnMut(BucketId, &'b [u8]) -> Option<BlobIndex>,
+    ) -> Result<Self> {
+        let mut batch = Self {
+            deletes_ranges: self.deletes_ranges,
+            ..Self::default()
+        };
+        let mut index_bytes = Vec::new();
+        for operation in operations(&self.bytes) {
+            match operation.map_err(|fault| Error::from(fault.at("batch", 0)))? {
+                Operation::Put { bucket, key, value } => match place(bucket, value) {
+                    Some(index) => {
+                        index_bytes.clear();
+                        index.encode(&mut index_bytes);
+                        batch.start(3, bucket, key, index_bytes.len())?;
+                        put_bytes(&mut batch.bytes, &index_bytes);
+                    }
+                    None => batch.put(bucket, key, value)?,
+                },
+                Operation::PutBlob { bucket, key, index } => {
+                    batch.start(3, bucket, key, index.len())?;
+                    put_bytes(&mut batch.bytes, index);
+                }
+                Operation::Delete { bucket, key } => batch.delete(bucket, key)?,
+                Operation::DeleteRange { bucket, start, end } => {
+                    batch.start(2, bucket, start, end.len())?;
+                    put_bytes(&mut batch.bytes, end);
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Length of the longest value.
+    pub(crate) fn value_bytes_max(&self) -> usize {
+        self.value_bytes_max
     }
 
     pub(crate) fn delete(&mut self, bucket: BucketId, key: &[u8]) -> Result<()> {
@@ -373,6 +428,11 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
             }
             Ok(Operation::DeleteRange { bucket, start, end })
         }
+        3 => Ok(Operation::PutBlob {
+            bucket,
+            key: reader.bytes()?,
+            index: reader.bytes()?,
+        }),
         other => Err(Fault::Tag(other)),
     }
 }

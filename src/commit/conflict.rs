@@ -122,7 +122,9 @@ impl BucketReads {
 
     fn validate_against(&self, operation: &Operation<'_>) -> Result<()> {
         let (point, range) = match operation {
-            Operation::Put { key, .. } | Operation::Delete { key, .. } => {
+            Operation::Put { key, .. }
+            | Operation::PutBlob { key, .. }
+            | Operation::Delete { key, .. } => {
                 (self.points.contains(*key), self.ranges.contains(key))
             }
             Operation::DeleteRange { start, end, .. } => {

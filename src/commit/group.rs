@@ -7,6 +7,7 @@ use trine_platform::bell::Bell;
 
 use crate::commit::batch::{Encoded, Operation, operations};
 use crate::commit::supply::LogSupply;
+use crate::commit::values::{has_large_values, place_values};
 use crate::commit::{Commit, CommitPath, Work, Writer};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::Kind;
@@ -102,9 +103,9 @@ pub(super) async fn serve(
                 commits.push(commit);
                 if bytes >= GROUP_BYTES || !matches!(work.peek(), Some(Work::Commit(_))) {
                     bytes = 0;
-                    let group = std::mem::take(&mut commits);
+                    let mut group = std::mem::take(&mut commits);
                     let mut group_results = Vec::with_capacity(group.len());
-                    commit_group(path, writer, &group, &mut group_results, mode).await;
+                    commit_group(path, writer, &mut group, &mut group_results, mode).await;
                     results.append(&mut group_results);
                 }
             }
@@ -121,14 +122,14 @@ pub(super) async fn serve_one(
     work: Work,
     mode: Mode,
 ) -> Result<Sequence> {
-    let Work::Commit(commit) = work else {
+    let Work::Commit(mut commit) = work else {
         return Box::pin(serve_other(path, writer, work, mode)).await;
     };
     let mut results = std::mem::take(&mut writer.results);
     commit_group(
         path,
         writer,
-        std::slice::from_ref(&commit),
+        std::slice::from_mut(&mut commit),
         &mut results,
         mode,
     )
@@ -175,12 +176,12 @@ fn accepted<'a>(
 async fn commit_group(
     path: &CommitPath,
     writer: &mut Writer,
-    commits: &[Commit],
+    commits: &mut [Commit],
     results: &mut Vec<Result<Sequence>>,
     mode: Mode,
 ) {
     let mut last = writer.last;
-    for commit in commits {
+    for commit in &*commits {
         let admitted = admit(writer, accepted(commits, results), commit, mode).await;
         let result = match admitted {
             Ok(()) if commit.batch.is_empty() => Ok(last),
@@ -199,7 +200,7 @@ async fn commit_group(
         return;
     }
     path.note_allocated(last);
-    match log_and_apply(path, writer, accepted(commits, results), mode).await {
+    match write_group(path, writer, commits, results, mode).await {
         Ok(full) => {
             writer.last = last;
             let (count, bytes) = accepted(commits, results)
@@ -250,10 +251,10 @@ async fn admit(
 }
 
 /// Why a group was not written.
-struct Stop {
-    error: Error,
+pub(super) struct Stop {
+    pub(super) error: Error,
     /// What is on disk is unknown: nothing may be written any more.
-    for_ever: bool,
+    pub(super) for_ever: bool,
 }
 
 impl Stop {
@@ -278,6 +279,31 @@ impl From<Error> for Stop {
 }
 
 /// Gives back the trees whose active memtables have grown to their limit.
+async fn write_group(
+    path: &CommitPath,
+    writer: &mut Writer,
+    commits: &mut [Commit],
+    results: &[Result<Sequence>],
+    mode: Mode,
+) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
+    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) {
+        let bytes = accepted(commits, results)
+            .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
+            .sum::<u64>();
+        if is_long(log, bytes) {
+            let next = writer.last.next().unwrap_or(writer.last);
+            Box::pin(go_over(path, log, supply, next, mode)).await?;
+        }
+        // From here on no memtable is frozen before the group is in it.
+        if commits.iter().any(has_large_values) {
+            let limit = path.context.write_buffer_bytes;
+            let placed = place_values(log, supply, limit, commits, results, mode);
+            Box::pin(placed).await?;
+        }
+    }
+    log_and_apply(path, writer, accepted(commits, results), mode).await
+}
+
 async fn log_and_apply(
     path: &CommitPath,
     writer: &mut Writer,
@@ -286,14 +312,6 @@ async fn log_and_apply(
 ) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
     let mut segment = 0;
     if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) {
-        let bytes = accepted
-            .clone()
-            .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
-            .sum::<u64>();
-        if is_long(log, bytes) {
-            let next = writer.last.next().unwrap_or(writer.last);
-            Box::pin(go_over(path, log, supply, next, mode)).await?;
-        }
         for (sequence, commit) in accepted.clone() {
             if let Err(error) = log.push_commit(sequence, commit.batch.as_bytes()) {
                 log.forget_staged();
@@ -444,9 +462,15 @@ pub(crate) fn apply<'t>(
                 .any(|(_, range)| range.touches(operation.bucket(), key))
         };
         match operation {
-            Operation::Put { key, .. } | Operation::Delete { key, .. } if covered(key) => {}
+            Operation::Put { key, .. }
+            | Operation::PutBlob { key, .. }
+            | Operation::Delete { key, .. }
+                if covered(key) => {}
             Operation::Put { key, value, .. } => {
                 insert(tree, key, sequence, Kind::Value, value, segment);
+            }
+            Operation::PutBlob { key, index, .. } => {
+                insert(tree, key, sequence, Kind::Blob, index, segment);
             }
             Operation::Delete { key, .. } => {
                 insert(tree, key, sequence, Kind::Tombstone, &[], segment);

@@ -1,4 +1,4 @@
-//! The path of a write: queue -> validate -> log, as durably as asked -> apply -> publish.
+//! The path of a write: queue -> validate -> large values to their files -> log, as durably as asked -> apply -> publish.
 //!
 //! - Whoever holds the [`Writer`] leads: it alone assigns sequences, appends to the log, inserts
 //!   into memtables and freezes them. The writer lies in the queue while nobody leads.
@@ -20,6 +20,7 @@ mod group;
 mod log_thread;
 pub(crate) mod range_set;
 pub(crate) mod supply;
+mod values;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};

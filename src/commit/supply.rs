@@ -1,4 +1,4 @@
-//! Segments for the log, made ready off the commit path: the next one before it is needed, out of an old one where
+//! Segments for the log, and files for large values, made ready off the commit path: the next one before it is needed, out of an old one where
 //! there is one.
 //!
 //! - Whoever prepares holds the turn, and neither leadership nor the queue. Leading the commit path takes what is ready,
@@ -14,8 +14,11 @@ use trine_io::{Mode, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::block_on;
 
+use crate::blob::GrowingFile;
 use crate::error::{Error, Result};
+use crate::file_name::FileNumbers;
 use crate::manifest::{Change, Manifest, VersionEdit};
+use crate::open_files::OpenFiles;
 use crate::wal::{LeftSegment, Prepared, Retired, segment_name};
 
 /// Where the log's segments come from, and where they go.
@@ -32,12 +35,20 @@ pub(crate) struct LogSupply {
     wanted: AtomicBool,
     /// One preparation at a time; true once the database is closed.
     preparing: Baton<bool>,
+    /// A file for large values is asked for, and not made ready yet.
+    values_wanted: AtomicBool,
+    /// As `preparing`, of files for large values.
+    making_values: Baton<bool>,
+    files: Arc<OpenFiles>,
+    numbers: Arc<FileNumbers>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     ready: Option<Prepared>,
+    /// For the large values of the next memtable that has some.
+    values: Option<Arc<GrowingFile>>,
     /// Left by the leader and not known to be on disk.
     left: Option<Arc<LeftSegment>>,
     /// Written by this life and left; files of earlier lives may hold marks of any number.
@@ -47,7 +58,13 @@ struct State {
 }
 
 impl LogSupply {
-    pub(crate) fn new(storage: Storage, manifest: Arc<Baton<Manifest>>, current: u64) -> Self {
+    pub(crate) fn new(
+        storage: Storage,
+        manifest: Arc<Baton<Manifest>>,
+        files: Arc<OpenFiles>,
+        numbers: Arc<FileNumbers>,
+        current: u64,
+    ) -> Self {
         Self {
             storage,
             manifest,
@@ -55,6 +72,10 @@ impl LogSupply {
             next_bytes: AtomicU64::new(0),
             wanted: AtomicBool::new(false),
             preparing: Baton::new(false),
+            values_wanted: AtomicBool::new(false),
+            making_values: Baton::new(false),
+            files,
+            numbers,
             state: Mutex::default(),
         }
     }
@@ -89,7 +110,8 @@ impl LogSupply {
 
     /// Whether the caller, about to commit, should [`prepare`](Self::prepare) first.
     pub(crate) fn is_wanting(&self) -> bool {
-        self.wanted.load(Relaxed) && !self.storage.capabilities().cooperative
+        (self.wanted.load(Relaxed) || self.values_wanted.load(Relaxed))
+            && !self.storage.capabilities().cooperative
     }
 
     /// Makes the next segment ready, if none is, and the one that was left durable.
@@ -100,6 +122,9 @@ impl LogSupply {
         let closed = self.preparing.take().await;
         if *closed {
             return Err(Error::Closed);
+        }
+        if self.values_wanted.load(Relaxed) {
+            self.make_values(mode).await?;
         }
         self.wanted.store(false, Relaxed);
         self.sync_left(mode).await?;
@@ -124,6 +149,31 @@ impl LogSupply {
         }
         drop(manifest);
         self.state().ready = Some(prepared);
+        Ok(())
+    }
+
+    /// A file for the large values of a memtable, if one is ready; the next one is asked for. Commit leader only.
+    pub(super) fn take_values(self: &Arc<Self>) -> Option<Arc<GrowingFile>> {
+        let ready = self.state().values.take();
+        if !self.values_wanted.swap(true, Relaxed) && self.storage.capabilities().cooperative {
+            let supply = Arc::clone(self);
+            // A failure leaves large values to the log; it is asked again for the next one.
+            drop(self.storage.offload(Mode::Cooperative, move || {
+                drop(block_on(supply.make_values(Mode::Blocking)));
+            }));
+        }
+        ready
+    }
+
+    async fn make_values(&self, mode: Mode) -> Result<()> {
+        let closed = self.making_values.take().await;
+        self.values_wanted.store(false, Relaxed);
+        if *closed || self.state().values.is_some() {
+            return Ok(());
+        }
+        let number = self.numbers.take();
+        let file = GrowingFile::create(&self.storage, &self.files, number, mode).await?;
+        self.state().values = Some(file);
         Ok(())
     }
 
@@ -201,10 +251,15 @@ impl LogSupply {
     pub(crate) async fn close(&self, mode: Mode) {
         let mut closed = self.preparing.take().await;
         *closed = true;
-        let (ready, retired) = {
+        *self.making_values.take().await = true;
+        let (ready, retired, values) = {
             let mut state = self.state();
-            (state.ready.take(), state.retired.take())
+            let values = state.values.take();
+            (state.ready.take(), state.retired.take(), values)
         };
+        if let Some(values) = values {
+            values.remove(mode).await;
+        }
         if let Some(ready) = ready {
             ready.empty(mode).await;
         }

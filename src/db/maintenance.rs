@@ -150,7 +150,15 @@ impl Core {
             return Ok(());
         };
         if persistent.storage.capabilities().durable_sync {
-            if let Err(error) = persistent.sync_log_ahead(supply, mode).await {
+            let values = match oldest.values() {
+                Some(values) => values.sync(mode).await.map_err(Error::from),
+                None => Ok(()),
+            };
+            let synced = match values {
+                Ok(()) => persistent.sync_log_ahead(supply, mode).await,
+                failed => failed,
+            };
+            if let Err(error) = synced {
                 let distrust = Work::Distrust(error);
                 return self.commits.run(distrust, mode).await.map(drop);
             }
@@ -189,6 +197,11 @@ impl Core {
             blobs: built.blobs,
         };
         tree.install_flush(oldest, &change);
+        if let Some(values) = oldest.values()
+            && tree.pin().version.share(values.number()).is_none()
+        {
+            values.remove(mode).await;
+        }
         self.note_progress(tree);
         for segment in floor..needed {
             supply.retire(segment, mode).await;

@@ -193,6 +193,8 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         log: Some(Arc::new(LogSupply::new(
             storage.clone(),
             Arc::clone(&manifest),
+            Arc::clone(&files),
+            Arc::clone(&numbers),
             log.as_ref().map_or(0, LogWriter::number),
         ))),
     };

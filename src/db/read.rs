@@ -208,7 +208,7 @@ fn get_now<'v: 'g, 'g, R>(
             Ok(None) => Now::Through(None),
             Ok(Some(hit)) => match hit.blob() {
                 None => Now::Through(Some(read(Readable::Beside(hit))?)),
-                Some(index) => Now::Later(Later::Blob(view.version.decode_blob(index)?)),
+                Some(index) => Now::Later(Later::Blob(view.decode_blob(index)?)),
             },
             Err(Halt::Needs(missing)) => Now::Later(Later::Missing(missing)),
             Err(Halt::Failed(error)) => return Err(error),
@@ -247,7 +247,7 @@ async fn get_later<'v, R>(
         Later::Missing(missing) => {
             let got = find_in_view(view, key, sequence, missing, mode, |hit| match hit.blob() {
                 None => read(Readable::Beside(hit)).map(Got::Read),
-                Some(index) => view.version.decode_blob(index).map(Got::Blob),
+                Some(index) => view.decode_blob(index).map(Got::Blob),
             });
             match got.await? {
                 None => return Ok(None),
@@ -323,7 +323,7 @@ pub(crate) async fn get_all_in_view(
                     Ok(None) => {}
                     Ok(Some(hit)) => match hit.blob() {
                         None => *lookup.value = Some(hit.bytes().to_vec()),
-                        Some(index) => blobs.push((lookup.value, view.version.decode_blob(index)?)),
+                        Some(index) => blobs.push((lookup.value, view.decode_blob(index)?)),
                     },
                     Err(Halt::Failed(error)) => return Err(error),
                     Err(Halt::Needs(missing)) => {

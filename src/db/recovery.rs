@@ -15,11 +15,13 @@ use crate::blob::BlobFile;
 use crate::cache::BlockCache;
 use crate::commit::batch::{DEFAULT_BUCKET, Encoded};
 use crate::commit::{SEGMENTS_KEPT, apply};
+use crate::db::adoption::Adoption;
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::file_name::{
     FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
 };
+use crate::internal_key::Kind;
 use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
 use crate::open_files::{OpenFiles, missing_file};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
@@ -135,19 +137,17 @@ pub(crate) async fn recover(
             share.file.open(mode).await?;
             checked_max -= 1;
         }
-        let (name, options) = (bucket.name.clone(), bucket.options.clone());
-        opened.push(Arc::new(Tree::new(*id, name, options, version)));
+        opened.push((*id, version));
     }
-    let trees = Arc::new(Registry::default());
-    trees.extend(opened.into_iter());
+    let (trees, adoption, replayed) = replay_into(storage, &manifest, &opened, mode).await?;
     let owner: Weak<Registry> = Arc::downgrade(&trees);
     files.set_owner(owner);
-    let replayed = replay_log(storage, &manifest, &trees, mode).await?;
     let last = replayed
         .as_ref()
         .map_or(Sequence::ZERO, |replayed| replayed.last_sequence)
         .max(manifest.state().last_sequence());
     let log = if options.read_only {
+        adoption.attach(storage, &files, mode).await?;
         None
     } else {
         // Everything was checked: from here on files are changed.
@@ -157,7 +157,15 @@ pub(crate) async fn recover(
         }
         repair(storage, temporaries, mode).await?;
         finish_renames(storage, &names, &manifest, mode).await?;
-        sweep(storage, &names, Some(&manifest), mode).await?;
+        let adopted = adoption.names();
+        let swept: Vec<_> = names
+            .into_iter()
+            .filter(|name| !adopted.contains(name))
+            .collect();
+        sweep(storage, &swept, Some(&manifest), mode).await?;
+        adoption
+            .settle(storage, &files, manifest.numbers(), mode)
+            .await?;
         forget_obsolete(storage, &mut manifest, mode).await?;
         let start = Start {
             first_sequence: last.next().unwrap_or(last),
@@ -306,11 +314,38 @@ async fn finish_renames(
     Ok(())
 }
 
-/// Puts what is only in the log into memtables.
+/// Trees of these versions, with what is only in the log in their memtables.
+async fn replay_into(
+    storage: &Storage,
+    manifest: &Manifest,
+    versions: &[(BucketId, Version)],
+    mode: Mode,
+) -> Result<(Arc<Registry>, Adoption, Option<Replayed>)> {
+    let mut lost = None;
+    loop {
+        let trees = Arc::new(Registry::default());
+        trees.extend(versions.iter().filter_map(|(id, version)| {
+            let bucket = manifest.state().buckets().get(id)?;
+            let (name, options) = (bucket.name.clone(), bucket.options.clone());
+            Some(Arc::new(Tree::new(*id, name, options, version.clone())))
+        }));
+        let adoption = Adoption::default();
+        let replayed = replay_log(storage, manifest, &trees, &adoption, lost, mode).await?;
+        match adoption.first_lost(storage, mode).await? {
+            None => return Ok((trees, adoption, replayed)),
+            // Once more, and no further than this: a memtable gives nothing back.
+            first => lost = first,
+        }
+    }
+}
+
+/// Puts what is only in the log into memtables, but for the commit `lost` and what follows.
 async fn replay_log(
     storage: &Storage,
     manifest: &Manifest,
     trees: &Registry,
+    adoption: &Adoption,
+    lost: Option<Sequence>,
     mode: Mode,
 ) -> Result<Option<Replayed>> {
     let Some(segments) = manifest.state().log_segments() else {
@@ -319,7 +354,16 @@ async fn replay_log(
     let floor = *segments.start();
     let known = trees.load();
     let buckets = manifest.state().buckets();
+    let stage = |tree: &Tree, key: &[u8], sequence, kind, value: &[u8], segment| {
+        if kind == Kind::Blob {
+            adoption.note(tree, sequence, value);
+        }
+        tree.stage(key, sequence, kind, value, segment);
+    };
     let replayed = replay(storage, segments, mode, |sequence, batch| {
+        if lost == Some(sequence) {
+            return Ok(false);
+        }
         let wanted = |id: BucketId| match buckets.get(&id) {
             Some(bucket) => sequence > bucket.flushed_through,
             // Dropped since; a number that was never given out is damage, which `apply` finds.
@@ -330,7 +374,7 @@ async fn replay_log(
             may_delete_ranges: true,
         };
         let find = |id| known.by_id(id);
-        apply(find, sequence, &batch, floor, Tree::stage, wanted)
+        apply(find, sequence, &batch, floor, stage, wanted).map(|()| true)
     });
     let replayed = replayed.await?;
     for tree in known.iter() {

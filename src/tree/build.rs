@@ -95,6 +95,8 @@ pub(crate) struct Built {
     pub(crate) tables: Vec<Arc<Table>>,
     /// The tables' own.
     pub(crate) blobs: Vec<Arc<BlobFile>>,
+    /// The blob file among them that was there before: it stays if they are not installed.
+    pub(crate) growing: Option<u64>,
     pub(crate) collected: Collected,
     /// How much of the inputs a compaction read, in bytes.
     pub(crate) read_bytes: u64,
@@ -140,6 +142,7 @@ pub(crate) async fn build_tables(
     Ok(Built {
         tables,
         blobs: job.separator.built,
+        growing: None,
         collected: Collected::default(),
         read_bytes: 0,
     })

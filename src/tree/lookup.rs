@@ -22,7 +22,7 @@ use crate::tree::view::View;
 /// A value where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hit<'v, 'g> {
-    Memtable(&'v [u8]),
+    Memtable(Kind, &'v [u8]),
     Table(OpenTable<'v>, Found<'g>),
 }
 
@@ -30,7 +30,7 @@ impl<'v> Hit<'v, '_> {
     /// Its bytes, for as long as the guard lives.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Memtable(value) => value,
+            Self::Memtable(_, value) => value,
             Self::Table(_, found) => found.value,
         }
     }
@@ -40,6 +40,7 @@ impl<'v> Hit<'v, '_> {
     pub(crate) fn blob(&self) -> Option<&[u8]> {
         match self {
             Self::Table(_, found) if found.kind == Kind::Blob => Some(found.value),
+            Self::Memtable(Kind::Blob, value) => Some(value),
             _ => None,
         }
     }
@@ -47,7 +48,7 @@ impl<'v> Hit<'v, '_> {
     /// Its bytes, for as long as the view lives.
     pub(crate) fn lend(&self) -> Result<Lent<'v>, Error> {
         match self {
-            Self::Memtable(value) => Ok(Lent::Borrowed(value)),
+            Self::Memtable(_, value) => Ok(Lent::Borrowed(value)),
             Self::Table(table, found) => table.lend(found),
         }
     }
@@ -137,9 +138,10 @@ impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
     fn run(&mut self) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
         for buffer in self.view.buffers() {
             let memtable = buffer.memtable();
-            let entry = memtable
-                .get(self.key, self.sequence)
-                .map(|entry| (entry.sequence, entry.kind, Hit::Memtable(entry.value)));
+            let entry = memtable.get(self.key, self.sequence).map(|entry| {
+                let hit = Hit::Memtable(entry.kind, entry.value);
+                (entry.sequence, entry.kind, hit)
+            });
             let tombstone = memtable.covering_tombstone(self.key, self.sequence);
             if let Some(known) = settle(entry, tombstone) {
                 return Ok(Some(known));

@@ -358,7 +358,7 @@ impl Scan {
             Direction::Reverse => self.plan.range.starts_after(key),
         };
         if kind == Kind::Blob && !self.done {
-            let value = self.view.version.decode_blob(self.rows.value())?;
+            let value = self.view.decode_blob(self.rows.value())?;
             self.blob = Some(if self.fetches {
                 RowBlob::Wanted(value)
             } else {

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crossbeam_epoch::{Atomic, Guard, Owned};
 
+use crate::blob::{BlobIndex, BlobValue};
+use crate::error::Result;
 use crate::sequence::Sequence;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::version::Version;
@@ -33,6 +35,17 @@ impl View {
     /// All memtables, newest first.
     pub(crate) fn buffers(&self) -> impl Iterator<Item = &Arc<WriteBuffer>> {
         std::iter::once(&self.active).chain(self.immutables.iter())
+    }
+
+    /// The value that an entry refers to.
+    pub(crate) fn decode_blob(&self, encoded: &[u8]) -> Result<BlobValue> {
+        // Only what was written wrongly gets here: blocks and records have checksums.
+        let index = BlobIndex::decode(encoded).map_err(|fault| fault.at("table", 0))?;
+        let growing = self.buffers().filter_map(|buffer| buffer.values());
+        match growing.into_iter().find(|file| file.number() == index.file) {
+            Some(file) => Ok(BlobValue::new(Arc::clone(file.reader()), index)),
+            None => self.version.blob(index),
+        }
     }
 
     /// Whether it holds a commit above `above`. For the commit leader: others may see one come.

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use trine_io::{File, Mode};
 use trine_platform::baton::Baton;
 
+use crate::blob::GrowingFile;
 use crate::error::{Error, Result};
 use crate::sequence::Sequence;
 use crate::wal::prepare::{Prepared, Retired};
@@ -19,6 +20,8 @@ use crate::wal::writer::{SegmentWriter, Start};
 #[derive(Debug)]
 pub(crate) struct LeftSegment {
     file: File,
+    /// What its commits refer to.
+    values: Vec<Arc<GrowingFile>>,
     bytes: u64,
     /// Held while it is synced, which happens once, whoever comes first.
     syncing: Baton<()>,
@@ -42,6 +45,9 @@ impl LeftSegment {
             FAILED => Err(self.failed()),
             _ => {
                 self.state.store(FAILED, Release);
+                for values in &self.values {
+                    values.sync(mode).await?;
+                }
                 self.file.sync_data(mode).await?;
                 self.state.store(SYNCED, Release);
                 Ok(())
@@ -63,6 +69,8 @@ impl LeftSegment {
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     current: SegmentWriter,
+    /// What commits in the current segment refer to, and may not be on disk.
+    values: Vec<Arc<GrowingFile>>,
     left: Option<Arc<LeftSegment>>,
 }
 
@@ -71,8 +79,27 @@ impl LogWriter {
     pub(crate) fn new(current: SegmentWriter) -> Self {
         Self {
             current,
+            values: Vec::new(),
             left: None,
         }
+    }
+
+    /// The commits that are pushed next refer to values in the file, which were handed over.
+    pub(crate) fn note_values(&mut self, file: &Arc<GrowingFile>) {
+        if !self.values.iter().any(|noted| Arc::ptr_eq(noted, file)) {
+            self.values.push(Arc::clone(file));
+        }
+    }
+
+    /// Makes what commits refer to survive power loss, before they do.
+    async fn sync_values(&mut self, mode: Mode) -> Result<()> {
+        for values in &self.values {
+            if let Err(error) = values.sync(mode).await {
+                return self.current.fail(error);
+            }
+        }
+        self.values.clear();
+        Ok(())
     }
 
     /// As [`SegmentWriter::push_commit`].
@@ -101,6 +128,7 @@ impl LogWriter {
         Box::pin(async {
             if durably {
                 self.settle(mode).await?;
+                self.sync_values(mode).await?;
             }
             self.current.write(durably, mode).await
         })
@@ -113,6 +141,7 @@ impl LogWriter {
     /// `Io`, and the writer is poisoned: a sync is never retried.
     pub(crate) async fn sync(&mut self, mode: Mode) -> Result<()> {
         self.settle(mode).await?;
+        self.sync_values(mode).await?;
         self.current.sync(mode).await
     }
 
@@ -173,7 +202,7 @@ impl LogWriter {
         if self.left.is_some() {
             return Err((Box::new(next), None));
         }
-        let settled = self.current.is_synced();
+        let settled = self.current.is_synced() && self.values.is_empty();
         let start = Start {
             first_sequence,
             previous: self.current.number(),
@@ -186,6 +215,7 @@ impl LogWriter {
         if !settled {
             self.left = Some(Arc::new(LeftSegment {
                 file,
+                values: std::mem::take(&mut self.values),
                 bytes,
                 syncing: Baton::new(()),
                 state: AtomicU8::new(UNSYNCED),
