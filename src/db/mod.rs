@@ -10,11 +10,13 @@
 //! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
 mod attempt;
+pub(crate) mod backup;
 pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
+pub(crate) mod copy;
 pub(crate) mod counters;
 pub(crate) mod inspect;
 pub(crate) mod install;
@@ -39,6 +41,7 @@ pub(crate) mod transaction;
 pub(crate) mod worker;
 pub(crate) mod write;
 
+pub use backup::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use budget::{MaintenanceBudget, MaintenanceOutcome};
 pub use inspect::VerifyReport;
 pub use open::IntoOpenOptions;
