@@ -70,19 +70,8 @@ impl Core {
         }
         // The pinned versions keep the tables' files while they are linked.
         let (through, state, pinned) = self.tables_of_now(persistent, mode).await?;
-        for bucket in state.buckets().values() {
-            for (_, meta) in bucket.tables() {
-                let name = table_name(meta.number);
-                persistent
-                    .link_or_copy(target, meta.number, &name, mode)
-                    .await?;
-            }
-            for meta in bucket.blobs() {
-                let name = blob_name(meta.number);
-                persistent
-                    .link_or_copy(target, meta.number, &name, mode)
-                    .await?;
-            }
+        for (number, name) in data_files(&state) {
+            persistent.link_or_copy(target, number, &name, mode).await?;
         }
         drop(pinned);
         target.sync_directory(mode).await?;
@@ -117,6 +106,17 @@ impl Core {
             trees.iter().map(|tree| tree.pin().version).collect(),
         ))
     }
+}
+
+/// The tables and blob files that a state names.
+pub(crate) fn data_files(state: &ManifestState) -> impl Iterator<Item = (u64, String)> {
+    state.buckets().values().flat_map(|bucket| {
+        let tables = bucket.tables().map(|(_, meta)| meta.number);
+        let blobs = bucket.blobs().map(|meta| meta.number);
+        tables
+            .map(|number| (number, table_name(number)))
+            .chain(blobs.map(|number| (number, blob_name(number))))
+    })
 }
 
 impl Persistent {
