@@ -41,7 +41,10 @@ impl LevelCursor {
 
     /// A sequence that nothing in the level is above.
     pub(crate) fn newest(&self) -> Sequence {
-        let newest = self.tables.iter().map(|table| table.meta().largest_sequence);
+        let newest = self
+            .tables
+            .iter()
+            .map(|table| table.meta().largest_sequence);
         newest.max().unwrap_or_default()
     }
 
