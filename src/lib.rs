@@ -71,10 +71,22 @@ mod testing;
 mod tree;
 mod wal;
 
+/// Databases as streams of bytes, to be moved elsewhere: [`Db::export`] and [`Db::import`].
+pub mod archive {
+    pub use crate::db::archive::{Export, Import};
+}
+
 /// Buckets and readers of them.
 pub mod bucket {
     pub use crate::db::bucket::{Bucket, BucketName};
     pub use crate::db::reader::BucketReader;
+}
+
+/// What a read touches, and why.
+pub mod explain {
+    pub use crate::db::explain::{
+        BlockPlace, GetAnswer, GetExplanation, GetSource, GetStep, ValuePlace,
+    };
 }
 
 /// Iterators over rows.
@@ -111,6 +123,7 @@ pub mod write_batch {
 
 pub use bucket::{Bucket, BucketName, BucketReader};
 pub use db::reader::{PointValue, ValueRef};
+pub use db::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};
 pub use error::{Error, Result};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor};

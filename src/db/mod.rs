@@ -10,13 +10,17 @@
 //! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
 mod adoption;
+pub(crate) mod archive;
 mod attempt;
+pub(crate) mod backup;
 pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
+pub(crate) mod copy;
 pub(crate) mod counters;
+pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
@@ -37,9 +41,11 @@ pub(crate) mod stream;
 pub(crate) mod surface;
 pub(crate) mod transact;
 pub(crate) mod transaction;
+mod update;
 pub(crate) mod worker;
 pub(crate) mod write;
 
+pub use backup::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use budget::{MaintenanceBudget, MaintenanceOutcome};
 pub use inspect::VerifyReport;
 pub use open::IntoOpenOptions;
@@ -368,6 +374,17 @@ impl Db {
             options,
             Mode::Blocking,
         ))
+    }
+
+    /// The bucket of this name, whatever its options; none is created. `"default"` is the default bucket.
+    ///
+    /// # Errors
+    /// [`Error::BucketMissing`]; [`Error::Closed`].
+    ///
+    /// # Cost
+    /// A look-up; no I/O.
+    pub fn existing_bucket(&self, name: impl Into<BucketName>) -> Result<Bucket> {
+        bucket::existing_named(&self.default_bucket, &name.into())
     }
 
     /// Drops a bucket with everything in it. Handles to it fail with

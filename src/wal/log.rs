@@ -13,7 +13,7 @@ use trine_platform::baton::Baton;
 use crate::blob::GrowingFile;
 use crate::error::{Error, Result};
 use crate::sequence::Sequence;
-use crate::wal::prepare::{Prepared, Retired};
+use crate::wal::prepare::{Prepared, Retired, Space};
 use crate::wal::writer::{SegmentWriter, Start};
 
 /// A segment that is written in full, and was not known to be on disk when it was left.
@@ -72,6 +72,8 @@ pub(crate) struct LogWriter {
     /// What commits in the current segment refer to, and may not be on disk.
     values: Vec<Arc<GrowingFile>>,
     left: Option<Arc<LeftSegment>>,
+    /// A commit was synced: others will be.
+    syncs: bool,
 }
 
 impl LogWriter {
@@ -81,6 +83,16 @@ impl LogWriter {
             current,
             values: Vec::new(),
             left: None,
+            syncs: false,
+        }
+    }
+
+    /// What the files of later segments should get ahead.
+    pub(crate) fn space_ahead(&self) -> Space {
+        if self.syncs {
+            Space::Filled
+        } else {
+            Space::Reserved
         }
     }
 
@@ -124,6 +136,7 @@ impl LogWriter {
         if !durably && self.current.store()? {
             return Ok(());
         }
+        self.syncs |= durably;
         // Boxed: a commit that needs no call of the host carries none of this in its future.
         Box::pin(async {
             if durably {
