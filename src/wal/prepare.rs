@@ -6,12 +6,12 @@
 use trine_io::{File, Mode, Storage, WritableMap};
 
 use crate::error::Result;
-use crate::record::{LIVES, SECTOR_BYTES};
+use crate::record::{LIVES, LogKind, MARK_BYTES, SECTOR_BYTES, Salt};
 use crate::wal::segment_name;
 
 /// How much is written at once to fill a file: a page, as the page cache keeps for good the unit in which a file was
 /// first written, and a synced commit pays for the size of the unit that it touches.
-const PIECE_BYTES: u64 = 4 << 10;
+const PIECE_BYTES: usize = 4 << 10;
 
 /// How much is filled before the disk is asked to begin with it.
 const WRITEBACK_BYTES: u64 = 1 << 20;
@@ -24,7 +24,7 @@ pub(crate) struct Prepared {
     /// Bytes below exist on disk; none for a file that grows as it is written.
     pub(super) bytes: u64,
     pub(super) map: Option<WritableMap>,
-    /// The first number that the file had.
+    /// The first number whose marks the file had.
     pub(super) born: u64,
 }
 
@@ -57,13 +57,16 @@ impl Prepared {
     ) -> Result<Self> {
         let name = segment_name(number);
         let file = storage.create(mode, &name).await?;
-        match fill(storage, &file, bytes, mode).await {
+        // As if it had been the segment before: a sector whose own mark is missing is blank then, even if a store into
+        // it was under way. Zeros in the place of a mark are damage where anything follows them.
+        let born = number.saturating_sub(1);
+        match fill(storage, &file, born, bytes, mode).await {
             Ok(()) => Ok(Self {
                 map: map(&file, bytes, mode).await,
                 file,
                 number,
                 bytes,
-                born: number,
+                born,
             }),
             Err(error) => {
                 // The failure that is reported is the one that led here.
@@ -111,14 +114,28 @@ impl Prepared {
     }
 }
 
-async fn fill(storage: &Storage, file: &File, bytes: u64, mode: Mode) -> trine_io::Result<()> {
+/// Fills a file with blank sectors, as segment `born` left them.
+async fn fill(
+    storage: &Storage,
+    file: &File,
+    born: u64,
+    bytes: u64,
+    mode: Mode,
+) -> trine_io::Result<()> {
+    let mark = Salt::new(LogKind::Wal, born).mark();
+    let mut piece = vec![0; PIECE_BYTES];
+    // The first sector has no mark: it starts with a header, or with zeros.
+    for sector in piece.chunks_mut(SECTOR_BYTES).skip(1) {
+        sector[..MARK_BYTES].copy_from_slice(&mark);
+    }
     let mut begun = 0;
     let mut at = 0;
-    let mut piece = Vec::new();
     while at < bytes {
-        let length = PIECE_BYTES.min(bytes - at);
-        piece.resize(usize::try_from(length).unwrap_or_default(), 0);
+        let rest = usize::try_from(bytes - at).unwrap_or(usize::MAX);
+        piece.truncate(rest);
+        let length = piece.len() as u64;
         piece = file.write_at(mode, at, piece).await?;
+        piece[..MARK_BYTES.min(rest)].copy_from_slice(&mark[..MARK_BYTES.min(rest)]);
         at += length;
         if at - begun >= WRITEBACK_BYTES {
             file.start_writeback(begun, at - begun);

@@ -497,16 +497,6 @@ mod tests {
 
     #[test]
     fn a_process_may_die_in_any_store_and_leaves_whole_groups_only() {
-        // Groups of commits of these lengths, over a file that was another segment before.
-        let groups: [&[usize]; 7] = [
-            &[5],
-            &[300, 40],
-            &[700],
-            &[1, 1, 1],
-            &[1500, 3],
-            &[470],
-            &[90],
-        ];
         let storage = Storage::memory();
         let mut old = create(&storage, 1);
         for sequence in 0..30 {
@@ -517,7 +507,28 @@ mod tests {
         let mut image = block_on(storage.read_file(MODE, &segment_name(1), u64::MAX)).unwrap();
         image.truncate(image.len() / SECTOR_BYTES * SECTOR_BYTES);
         image[..SECTOR_BYTES].fill(0);
-        let mut writer = create(&storage, 2);
+        let name = segment_name(2);
+        let bytes = image.len() as u64;
+        block_on(Prepared::create(&storage, 2, bytes, MODE)).unwrap();
+        let new = block_on(storage.read_file(MODE, &name, u64::MAX)).unwrap();
+        for image in [image, new] {
+            die_in_every_store(image);
+        }
+    }
+
+    /// Over a file that was another segment before, or a new one.
+    fn die_in_every_store(mut image: Vec<u8>) {
+        // Groups of commits of these lengths.
+        let groups: [&[usize]; 7] = [
+            &[5],
+            &[300, 40],
+            &[700],
+            &[1, 1, 1],
+            &[1500, 3],
+            &[470],
+            &[90],
+        ];
+        let mut writer = create(&Storage::memory(), 2);
         let mut written = Vec::new();
         for group in groups {
             for length in group {
