@@ -2,8 +2,8 @@
 //!
 //! What a [`WritableMap`] rests on:
 //!
-//! 1. All its bytes had been written when it was made, and the file system writes over in place: a store needs
-//!    no space, so it cannot fail for want of it (which would kill the process by SIGBUS).
+//! 1. All its bytes had been written or had their space reserved when it was made, and the file system writes over in
+//!    place: a store needs no space, so it cannot fail for want of it (which would kill the process by SIGBUS).
 //! 2. The file is not cut while the map lives: the caller of `File::map_writable` vouches for this process, the
 //!    directory's lock for others of ours.
 //! 3. Nothing borrows the bytes: there are no references into the map, only stores by pointer within its length. The
@@ -58,7 +58,7 @@ impl WritableMap {
         }
     }
 
-    /// Stores `word` at `offset`, a multiple of four, at once and after every earlier store.
+    /// Stores `word` at `offset`, a multiple of four, at once, after every earlier store and before every later one.
     ///
     /// # Panics
     /// If it does not lie within the map, or not at a multiple of four.
@@ -92,7 +92,7 @@ pub(crate) fn map(file: &File, length: u64) -> io::Result<Option<WritableMap>> {
 #[cfg(all(target_pointer_width = "64", unix))]
 mod host {
     use std::fs::File;
-    use std::sync::atomic::{AtomicU32, Ordering::Release};
+    use std::sync::atomic::{AtomicU32, Ordering::Release, fence};
 
     use memmap2::{MmapOptions, MmapRaw};
 
@@ -131,6 +131,7 @@ mod host {
             // SAFETY: within the map (checked), aligned since maps start at a page (4), borrowed by nothing (3).
             let place = unsafe { AtomicU32::from_ptr(place) };
             place.store(u32::from_ne_bytes(word), Release);
+            fence(Release);
         }
     }
 }

@@ -1,30 +1,40 @@
 //! Files for segments, made ready before the log needs them: off the commit path, by one job at a time.
 //!
-//! A file that is ready has its name, its directory entry is on disk, and all of it reads as blank: it is empty,
-//! or its bytes exist on disk, so that writing over them needs neither space nor a change of metadata.
+//! A file that is ready has its name, its directory entry is on disk, and all of it reads as blank: it is empty, or
+//! it has the space for its bytes, so that writing them needs none. If it was [filled](Space::Filled), its bytes
+//! exist on disk, so that writing over them needs no change of metadata, either.
 
 use trine_io::{File, Mode, Storage, WritableMap};
 
 use crate::error::Result;
-use crate::record::{LIVES, LogKind, MARK_BYTES, SECTOR_BYTES, Salt};
+use crate::record::{LIVES, SECTOR_BYTES};
 use crate::wal::segment_name;
 
 /// How much is written at once to fill a file: a page, as the page cache keeps for good the unit in which a file was
 /// first written, and a synced commit pays for the size of the unit that it touches.
-const PIECE_BYTES: usize = 4 << 10;
+const PIECE_BYTES: u64 = 4 << 10;
 
 /// How much is filled before the disk is asked to begin with it.
 const WRITEBACK_BYTES: u64 = 1 << 20;
+
+/// What a segment's file gets ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// Its blocks, where the host can reserve them; else it is filled. The first sync of each block is slower.
+    Reserved,
+    /// Zeros, written and synced: for a log whose commits are synced.
+    Filled,
+}
 
 /// A segment's file that was not written to yet.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(super) file: File,
     pub(super) number: u64,
-    /// Bytes below exist on disk; none for a file that grows as it is written.
+    /// Bytes below have their space; none for a file that grows as it is written.
     pub(super) bytes: u64,
     pub(super) map: Option<WritableMap>,
-    /// The first number whose marks the file had.
+    /// The first number that the file had.
     pub(super) born: u64,
 }
 
@@ -53,20 +63,18 @@ impl Prepared {
         storage: &Storage,
         number: u64,
         bytes: u64,
+        space: Space,
         mode: Mode,
     ) -> Result<Self> {
         let name = segment_name(number);
         let file = storage.create(mode, &name).await?;
-        // As if it had been the segment before: a sector whose own mark is missing is blank then, even if a store into
-        // it was under way. Zeros in the place of a mark are damage where anything follows them.
-        let born = number.saturating_sub(1);
-        match fill(storage, &file, born, bytes, mode).await {
+        match furnish(storage, &file, bytes, space, mode).await {
             Ok(()) => Ok(Self {
                 map: map(&file, bytes, mode).await,
                 file,
                 number,
                 bytes,
-                born,
+                born: number,
             }),
             Err(error) => {
                 // The failure that is reported is the one that led here.
@@ -114,38 +122,37 @@ impl Prepared {
     }
 }
 
-/// Fills a file with blank sectors, as segment `born` left them.
-async fn fill(
+async fn furnish(
     storage: &Storage,
     file: &File,
-    born: u64,
     bytes: u64,
+    space: Space,
     mode: Mode,
 ) -> trine_io::Result<()> {
-    let mark = Salt::new(LogKind::Wal, born).mark();
-    let mut piece = vec![0; PIECE_BYTES];
-    // The first sector has no mark: it starts with a header, or with zeros.
-    for sector in piece.chunks_mut(SECTOR_BYTES).skip(1) {
-        sector[..MARK_BYTES].copy_from_slice(&mark);
+    if bytes > 0 {
+        if space == Space::Filled || !file.reserve(mode, bytes).await? {
+            fill(file, bytes, mode).await?;
+        }
+        file.sync_all(mode).await?;
     }
+    storage.sync_directory(mode).await
+}
+
+async fn fill(file: &File, bytes: u64, mode: Mode) -> trine_io::Result<()> {
     let mut begun = 0;
     let mut at = 0;
+    let mut piece = Vec::new();
     while at < bytes {
-        let rest = usize::try_from(bytes - at).unwrap_or(usize::MAX);
-        piece.truncate(rest);
-        let length = piece.len() as u64;
+        let length = PIECE_BYTES.min(bytes - at);
+        piece.resize(usize::try_from(length).unwrap_or_default(), 0);
         piece = file.write_at(mode, at, piece).await?;
-        piece[..MARK_BYTES.min(rest)].copy_from_slice(&mark[..MARK_BYTES.min(rest)]);
         at += length;
         if at - begun >= WRITEBACK_BYTES {
             file.start_writeback(begun, at - begun);
             begun = at;
         }
     }
-    if bytes > 0 {
-        file.sync_all(mode).await?;
-    }
-    storage.sync_directory(mode).await
+    Ok(())
 }
 
 /// A map to write through. Without one, the file is written by calls.

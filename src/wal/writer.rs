@@ -1,7 +1,7 @@
 //! Appends to one segment. One owner at a time: the leader of a commit group, or the log thread.
 //!
 //! - Staging is pure; one `write` hands all that is staged to the operating system: by a store into the
-//!   segment's map where there is one, else by a call.
+//!   segment's map where there is one and it is little, else by a call.
 //! - A write that fails is taken back: what it may have left is cut off, durably, and the writer goes on. Where that
 //!   fails, or a sync, or where an operation was abandoned, the writer is poisoned: every later call fails the same way.
 //!
@@ -22,13 +22,17 @@ use crate::wal::{COMMIT, MAX_SEGMENT_BYTES, SYNC_MARK};
 /// A staging buffer above this is given back to the allocator after its write.
 const KEPT_BUFFER_BYTES: usize = 4 << 20;
 
+/// What is longer is written by a call though there is a map: the first store into each page is a fault, of which a
+/// call makes none, and so many cost more than it.
+const STORED_BYTES_MAX: usize = 4 << 10;
+
 /// The writing end of a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     file: File,
     map: Option<WritableMap>,
     number: u64,
-    /// Bytes below exist in the file: writing over them needs no space.
+    /// Bytes below have their space in the file.
     prepared: u64,
     born: u64,
     /// Where the next staged byte goes.
@@ -167,21 +171,24 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Hands over what is staged by stores into the map, if there is one with room for it; says whether that was so.
+    /// Hands over what is staged by stores into the map, if there is one with room for it, and it is not too much; says
+    /// whether that was so.
     pub(crate) fn store(&mut self) -> Result<bool> {
         self.poison.check()?;
         if self.staged.is_empty() {
             return Ok(true);
         }
-        if self.map.is_none() || !self.fits() {
+        if self.map.is_none() || !self.fits() || self.staged.len() > STORED_BYTES_MAX {
             return Ok(false);
         }
         self.pad();
+        let unmarked = self.unmarked();
         if let Some(map) = &mut self.map {
             store_in_order(
                 self.written,
                 &mut self.staged,
                 self.seal_at,
+                unmarked,
                 |at, store| match store {
                     Store::Bytes(bytes) => map.store(at, bytes),
                     Store::Word(word) => map.store_word(at, word),
@@ -191,6 +198,11 @@ impl SegmentWriter {
         self.staged.clear();
         self.written = self.records.offset();
         Ok(true)
+    }
+
+    /// The mark of another number: a sector that starts with it is blank.
+    fn unmarked(&self) -> [u8; MARK_BYTES] {
+        Salt::new(LogKind::Wal, self.number.wrapping_sub(1)).mark()
     }
 
     /// Whether what is staged ends within the bytes that exist on disk.
@@ -356,13 +368,20 @@ fn padding(offset: u64) -> usize {
 /// One store into a map.
 enum Store<'a> {
     Bytes(&'a [u8]),
-    /// At once, and after all before it.
+    /// At once, after all before it and before all after it.
     Word([u8; 4]),
 }
 
 /// Puts `bytes` at `at`, in an order in which a process may die anywhere: a sector's mark after the rest of the
-/// sector, and the seal at `seal_at` after everything.
-fn store_in_order(at: u64, bytes: &mut [u8], seal_at: u64, mut put: impl FnMut(usize, Store<'_>)) {
+/// sector, and the seal at `seal_at` after everything. Before the rest comes `unmarked`: in a new file there are zeros,
+/// and a sector that starts with zeros and goes on is damage.
+fn store_in_order(
+    at: u64,
+    bytes: &mut [u8],
+    seal_at: u64,
+    unmarked: [u8; MARK_BYTES],
+    mut put: impl FnMut(usize, Store<'_>),
+) {
     // Within a map, whose length is a `usize`.
     let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
     let (mut at, seal_at) = (index(at), index(seal_at));
@@ -375,6 +394,7 @@ fn store_in_order(at: u64, bytes: &mut [u8], seal_at: u64, mut put: impl FnMut(u
         let (piece, more) = rest.split_at(rest.len().min(SECTOR_BYTES - at % SECTOR_BYTES));
         match piece.split_first_chunk::<MARK_BYTES>() {
             Some((mark, behind)) if at.is_multiple_of(SECTOR_BYTES) => {
+                put(at, Store::Word(unmarked));
                 put(at + MARK_BYTES, Store::Bytes(behind));
                 put(at, Store::Word(*mark));
             }
@@ -394,13 +414,13 @@ mod tests {
 
     use super::*;
     use crate::record::{Next, RecordReader};
-    use crate::wal::segment_name;
+    use crate::wal::{Space, segment_name};
     use trine_io::Storage;
 
     const MODE: Mode = Mode::Blocking;
 
     fn create(storage: &Storage, number: u64) -> SegmentWriter {
-        let prepared = block_on(Prepared::create(storage, number, 0, MODE)).unwrap();
+        let prepared = block_on(Prepared::create(storage, number, 0, Space::Filled, MODE)).unwrap();
         start(prepared)
     }
 
@@ -479,7 +499,7 @@ mod tests {
     fn an_existing_file_is_never_taken_over() {
         let storage = Storage::memory();
         drop(create(&storage, 1));
-        let second = Prepared::create(&storage, 1, 0, MODE);
+        let second = Prepared::create(&storage, 1, 0, Space::Filled, MODE);
         assert!(block_on(second).is_err());
         assert_eq!(block_on(storage.list(MODE)).unwrap(), [segment_name(1)]);
     }
@@ -507,10 +527,7 @@ mod tests {
         let mut image = block_on(storage.read_file(MODE, &segment_name(1), u64::MAX)).unwrap();
         image.truncate(image.len() / SECTOR_BYTES * SECTOR_BYTES);
         image[..SECTOR_BYTES].fill(0);
-        let name = segment_name(2);
-        let bytes = image.len() as u64;
-        block_on(Prepared::create(&storage, 2, bytes, MODE)).unwrap();
-        let new = block_on(storage.read_file(MODE, &name, u64::MAX)).unwrap();
+        let new = vec![0; image.len()];
         for image in [image, new] {
             die_in_every_store(image);
         }
@@ -539,25 +556,31 @@ mod tests {
             }
             let end = writer.records.offset();
             writer.staged.resize(writer.staged.len() + padding(end), 0);
-            let whole =
-                writer.staged.len() + 2 * (SECTOR_BYTES + writer.staged.len()) / SECTOR_BYTES * 4;
+            let words = 3 * (SECTOR_BYTES + writer.staged.len()) / SECTOR_BYTES;
+            let whole = writer.staged.len() + words * 4;
             let before = written.len() - group.len();
             for died_after in 0..=whole {
                 let mut left = died_after;
                 let mut bytes = writer.staged.clone();
                 let mut torn = image.clone();
-                store_in_order(writer.written, &mut bytes, writer.seal_at, |at, store| {
-                    let stored = match &store {
-                        Store::Bytes(bytes) => &bytes[..bytes.len().min(left)],
-                        Store::Word(word) if left >= 4 => &word[..],
-                        Store::Word(_) => {
-                            left = 0;
-                            &[]
-                        }
-                    };
-                    torn[at..at + stored.len()].copy_from_slice(stored);
-                    left -= stored.len();
-                });
+                store_in_order(
+                    writer.written,
+                    &mut bytes,
+                    writer.seal_at,
+                    writer.unmarked(),
+                    |at, store| {
+                        let stored = match &store {
+                            Store::Bytes(bytes) => &bytes[..bytes.len().min(left)],
+                            Store::Word(word) if left >= 4 => &word[..],
+                            Store::Word(_) => {
+                                left = 0;
+                                &[]
+                            }
+                        };
+                        torn[at..at + stored.len()].copy_from_slice(stored);
+                        left -= stored.len();
+                    },
+                );
                 let found = batches(&torn, 2);
                 let count = if died_after == whole {
                     written.len()
