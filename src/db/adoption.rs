@@ -51,7 +51,7 @@ impl Adoption {
         std::mem::take(&mut self.found().files)
     }
 
-    /// Takes note of an entry of the commit `sequence` that is about to be staged.
+    /// Takes note of a value of the commit `sequence`, of which nothing is staged yet.
     pub(crate) fn note(&self, tree: &Tree, sequence: Sequence, index: &[u8]) {
         let noted = match BlobIndex::decode(index) {
             Ok(index) => self.refer(tree, sequence, index),

@@ -13,7 +13,7 @@ use trine_io::{Lock, Mode, Storage};
 
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
-use crate::commit::batch::{DEFAULT_BUCKET, Encoded};
+use crate::commit::batch::{DEFAULT_BUCKET, Encoded, Operation, operations};
 use crate::commit::{SEGMENTS_KEPT, apply};
 use crate::db::adoption::Adoption;
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
@@ -21,7 +21,6 @@ use crate::error::{Error, Result};
 use crate::file_name::{
     CURRENT, FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
 };
-use crate::internal_key::Kind;
 use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
 use crate::open_files::{OpenFiles, missing_file};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
@@ -365,12 +364,6 @@ async fn replay_log(
     let floor = *segments.start();
     let known = trees.load();
     let buckets = manifest.state().buckets();
-    let stage = |tree: &Tree, key: &[u8], sequence, kind, value: &[u8], segment| {
-        if kind == Kind::Blob {
-            adoption.note(tree, sequence, value);
-        }
-        tree.stage(key, sequence, kind, value, segment);
-    };
     let replayed = replay(storage, segments, mode, |sequence, batch| {
         if lost == Some(sequence) {
             return Ok(false);
@@ -385,7 +378,16 @@ async fn replay_log(
             may_delete_ranges: true,
         };
         let find = |id| known.by_id(id);
-        apply(find, sequence, &batch, floor, stage, wanted).map(|()| true)
+        // Before any of it is staged: no batch may be in two memtables, of which one is flushed before the other.
+        for operation in operations(batch.bytes) {
+            if let Ok(Operation::PutBlob { bucket, index, .. }) = operation
+                && wanted(bucket)
+                && let Some(tree) = find(bucket)
+            {
+                adoption.note(tree, sequence, index);
+            }
+        }
+        apply(find, sequence, &batch, floor, Tree::stage, wanted).map(|()| true)
     });
     let replayed = replayed.await?;
     for tree in known.iter() {
