@@ -25,11 +25,19 @@ pub(crate) enum Codec {
 }
 
 impl Codec {
-    /// What a bucket's profile means.
+    /// What a bucket's profile means for the blocks of its tables.
     pub(crate) fn of(profile: CompressionProfile) -> Self {
         match profile {
             CompressionProfile::None => Self::None,
             CompressionProfile::Fast => Self::Lz4,
+            CompressionProfile::Zstd => Self::Zstd,
+        }
+    }
+
+    /// What it means for values in blob files: `Fast` leaves them as they are, so that they are lent from the map.
+    pub(crate) fn of_values(profile: CompressionProfile) -> Self {
+        match profile {
+            CompressionProfile::None | CompressionProfile::Fast => Self::None,
             CompressionProfile::Zstd => Self::Zstd,
         }
     }

@@ -28,6 +28,14 @@ impl std::ops::Deref for Opened {
     }
 }
 
+/// The profile that compresses large values, where there is one.
+const COMPRESSING: CompressionProfile = if cfg!(all(feature = "zstd", not(target_family = "wasm")))
+{
+    CompressionProfile::Zstd
+} else {
+    CompressionProfile::None
+};
+
 fn bucket_options(policy: BlobLevelMergePolicy, compression: CompressionProfile) -> BucketOptions {
     BucketOptions {
         compression,
@@ -139,7 +147,7 @@ fn values_from_the_threshold_on_lie_in_one_blob_file_for_a_flush() {
 
 #[test]
 fn every_way_of_reading_gives_the_value() {
-    for compression in [CompressionProfile::None, CompressionProfile::Fast] {
+    for compression in [CompressionProfile::Fast, COMPRESSING] {
         let db = opened_with(BlobLevelMergePolicy::Auto, compression);
         put_and_flush(&db, &["a", "b"], 7);
         db.put_sync("c", large(8)).unwrap();
@@ -279,7 +287,7 @@ fn a_file_goes_when_its_last_reader_does() {
 
 #[test]
 fn lazy_values_outlive_their_row_and_the_database() {
-    for compression in [CompressionProfile::None, CompressionProfile::Fast] {
+    for compression in [CompressionProfile::Fast, COMPRESSING] {
         let db = opened_with(BlobLevelMergePolicy::Auto, compression);
         put_and_flush(&db, &["a", "b"], 1);
         let rows = db.range_lazy_sync(&KeyRange::all()).unwrap();

@@ -36,6 +36,7 @@ pub(crate) mod stream;
 pub(crate) mod surface;
 pub(crate) mod transact;
 pub(crate) mod transaction;
+mod update;
 pub(crate) mod worker;
 pub(crate) mod write;
 

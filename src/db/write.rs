@@ -19,6 +19,14 @@ use crate::types::CommitInfo;
 /// Everything that a commit needs, checked as far as a caller can.
 pub(crate) struct Prepared(Commit);
 
+impl Prepared {
+    /// Conflicts with whatever touches what was read.
+    pub(crate) fn reading(mut self, reads: Reads) -> Self {
+        self.0.reads = Some(reads);
+        self
+    }
+}
+
 impl Core {
     /// Checks a write of one tree and encodes it.
     pub(crate) fn prepare_one(

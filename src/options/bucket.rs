@@ -8,10 +8,11 @@ use crate::prefix::PrefixExtractor;
 pub enum CompressionProfile {
     /// Stored as they are; reads borrow them from the file's mapping.
     None,
-    /// LZ4: little processor time, a moderate ratio.
+    /// LZ4 for blocks: little processor time, a moderate ratio. Blob values are stored as they are, so that reads
+    /// borrow them from the file's mapping.
     #[default]
     Fast,
-    /// Zstandard: a better ratio for more processor time. Needs the `zstd` feature and a native
+    /// Zstandard for both: a better ratio for more processor time. Needs the `zstd` feature and a native
     /// target; where it is absent, using such a bucket fails with [`Error::CodecUnavailable`].
     Zstd,
 }
@@ -101,7 +102,7 @@ pub struct BucketOptions {
     /// Whether the empty key may be written. Default `true`.
     /// If not, writing it fails with [`Error::InvalidOptions`] and reading it finds nothing.
     pub allow_empty_keys: bool,
-    /// Compression of table blocks. Default [`CompressionProfile::Fast`].
+    /// Compression of table blocks, and of blob values under [`CompressionProfile::Zstd`]. Default [`CompressionProfile::Fast`].
     pub compression: CompressionProfile,
     /// Target size of a data block before compression, in bytes. Default 16 KiB. Not zero.
     pub block_bytes: usize,

@@ -172,7 +172,7 @@ impl Tree {
     pub(crate) fn separation(&self, blob_bytes_max: u64) -> Separation {
         Separation {
             threshold_bytes: self.options.blob_threshold_bytes,
-            codec: Codec::of(self.options.compression),
+            codec: Codec::of_values(self.options.compression),
             blob_bytes_max,
             version: self.pin().version,
             moved: BTreeSet::new(),

@@ -33,6 +33,11 @@ pub(crate) enum Write {
 pub(crate) enum Operation {
     One(Write, WriteOptions),
     Batch(Vec<Write>, WriteOptions),
+    /// A value is put where there is none, what there is grows, and goes once it is long.
+    Update {
+        bucket: usize,
+        key: Vec<u8>,
+    },
     Get {
         bucket: usize,
         key: Vec<u8>,
@@ -123,6 +128,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         24 => (write(), write_options()).prop_map(|(write, options)| Operation::One(write, options)),
         8 => (vec(write(), 0..6), write_options())
             .prop_map(|(writes, options)| Operation::Batch(writes, options)),
+        4 => (bucket(), key()).prop_map(|(bucket, key)| Operation::Update { bucket, key }),
         8 => (bucket(), key(), at()).prop_map(|(bucket, key, at)| Operation::Get { bucket, key, at }),
         8 => (bucket(), range(), any::<bool>(), at()).prop_map(|(bucket, range, reverse, at)| {
             Operation::Range { bucket, range, reverse, at }

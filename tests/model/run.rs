@@ -185,6 +185,27 @@ impl<'setting> Run<'setting> {
         Ok(info.sequence().get())
     }
 
+    fn update(&mut self, bucket: usize, key: &[u8]) -> TestResult {
+        const LONG: usize = 100;
+        let added = self.value(30);
+        let change = |old: Option<&[u8]>| match old {
+            Some(old) if old.len() > LONG => None,
+            old => Some([old.unwrap_or_default(), &added].concat()),
+        };
+        let old = self.state[bucket].remove(key);
+        let new = change(old.as_deref());
+        if let Some(new) = &new {
+            self.state[bucket].insert(key.to_vec(), new.clone());
+        }
+        self.sequence += 1;
+        let updated = call!(
+            self.way,
+            self.buckets[bucket],
+            update / update_sync(key, change)
+        );
+        same("an update", updated, &new)
+    }
+
     /// The snapshot to read at, if there are any, and what it must show.
     fn at(&self, at: Option<usize>) -> (Option<&Snapshot>, &State) {
         let pinned = at.and_then(|at| self.snapshots.get(at % self.snapshots.len().max(1)));
@@ -253,6 +274,7 @@ impl<'setting> Run<'setting> {
                 let sequence = self.batch(writes, options);
                 same("the commit's sequence", sequence, &self.sequence)?;
             }
+            Operation::Update { bucket, key } => self.update(bucket, &key)?,
             Operation::Get { bucket, key, at } => {
                 let (at, state) = self.at(at);
                 let read = match at {

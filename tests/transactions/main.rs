@@ -15,3 +15,4 @@ mod fixture;
 mod life;
 mod staged;
 mod transact;
+mod update;
