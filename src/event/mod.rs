@@ -11,7 +11,7 @@ mod metric;
 mod trace;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +114,10 @@ impl<F: Fn(&Event<'_>) + Send + Sync + 'static> EventListener for F {
 /// A shared [`EventListener`], as options carry it. Two are equal if they share it.
 #[derive(Clone)]
 pub struct Listener(Arc<dyn EventListener>);
+
+// Its panics end where it is called, so whoever leads to it is as sound after one as before.
+impl UnwindSafe for Listener {}
+impl RefUnwindSafe for Listener {}
 
 impl Listener {
     /// Shares `listener`.
