@@ -73,6 +73,11 @@ mod testing;
 mod tree;
 mod wal;
 
+/// Databases as streams of bytes, to be moved elsewhere: [`Db::export`] and [`Db::import`].
+pub mod archive {
+    pub use crate::db::archive::{Export, Import};
+}
+
 /// Buckets and readers of them.
 pub mod bucket {
     pub use crate::db::bucket::{Bucket, BucketName};

@@ -50,6 +50,7 @@ const LAYERS: [&[&str]; 9] = [
     &["db"],
     // The public names that are modules of their own; `lib.rs` is above everything.
     &[
+        "archive",
         "bucket",
         "iterator",
         "recovery",

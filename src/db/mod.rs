@@ -9,6 +9,7 @@
 //! 3. the manifest (baton: edits are appended one by one)
 //! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
+pub(crate) mod archive;
 mod attempt;
 pub(crate) mod bucket;
 pub(crate) mod budget;

@@ -18,7 +18,7 @@ use crate::commit::{SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::file_name::{
-    FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
+    CURRENT, FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
 };
 use crate::hash_map::Set;
 use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
@@ -178,6 +178,17 @@ pub(crate) async fn recover(
         log,
         last,
     }))
+}
+
+/// Makes sure that there is no database in the directory; sweeps what is left of one that never came to be.
+pub(crate) async fn vacate(options: &DbOptions, storage: &Storage, mode: Mode) -> Result<()> {
+    let names = storage.list(mode).await?;
+    if names.iter().any(|name| name == CURRENT) {
+        return Err(Error::invalid_options("there is a database already"));
+    }
+    check_names(options, &names)?;
+    check_without_manifest(&names)?;
+    sweep(storage, &names, None, mode).await
 }
 
 /// Fails on names that must not be there; gives back the temporary files that may be removed.
