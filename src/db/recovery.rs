@@ -28,7 +28,7 @@ use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree, Trees};
-use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Start, cut_tail, replay};
+use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Space, Start, cut_tail, replay};
 
 /// So many tables and blob files are opened, and so checked but for blocks and values, with the database, so
 /// that damage of all but the largest shows at once; of more, and opening would cost more the more there are.
@@ -440,7 +440,7 @@ async fn start_log(
     let old = manifest.state().log_segments();
     let number = old.as_ref().map_or(1, |segments| segments.end() + 1);
     remove_if_there(storage, &wal_name(number), mode).await?;
-    let prepared = Prepared::create(storage, number, 0, mode).await?;
+    let prepared = Prepared::create(storage, number, 0, Space::Reserved, mode).await?;
     let mut changes = vec![Change::LogStarted { segment: number }];
     let needed = trees.iter().filter_map(|tree| tree.first_segment()).min();
     if needed.is_none() {
