@@ -110,6 +110,7 @@ pub mod write_batch {
 }
 
 pub use bucket::{Bucket, BucketName, BucketReader};
+pub use db::bulk_load::BulkLoadOptions;
 pub use db::reader::{PointValue, ValueRef};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};
 pub use error::{Error, Result};

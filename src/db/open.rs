@@ -14,6 +14,7 @@ use crate::commit::backpressure::Backpressure;
 use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::counters::Counters;
+use crate::db::loads::Loads;
 use crate::db::recovery::{self, Recovered};
 use crate::db::rota::Rota;
 use crate::db::worker::Workers;
@@ -208,6 +209,7 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         }),
         flushing: Baton::new(()),
         claims: Claims::new(&maintenance),
+        loads: Loads::default(),
         background: Pace::default(),
         background_limit: AtomicU64::new(0),
         obsolete: Mutex::default(),
