@@ -71,10 +71,22 @@ mod testing;
 mod tree;
 mod wal;
 
+/// Databases as streams of bytes, to be moved elsewhere: [`Db::export`] and [`Db::import`].
+pub mod archive {
+    pub use crate::db::archive::{Export, Import};
+}
+
 /// Buckets and readers of them.
 pub mod bucket {
     pub use crate::db::bucket::{Bucket, BucketName};
     pub use crate::db::reader::BucketReader;
+}
+
+/// What a read touches, and why.
+pub mod explain {
+    pub use crate::db::explain::{
+        BlockPlace, GetAnswer, GetExplanation, GetSource, GetStep, ValuePlace,
+    };
 }
 
 /// Iterators over rows.

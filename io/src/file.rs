@@ -182,6 +182,19 @@ impl File {
         }
     }
 
+    /// Makes an empty file `length` long, with space for all of it, which reads as zeros; says whether it did. Where the
+    /// host cannot, or where writing the space for the first time could still fail for want of it, nothing happens.
+    pub fn reserve(&self, mode: Mode, length: u64) -> Completion<bool> {
+        match &self.0 {
+            Backend::Portable(file) => file.reserve(mode, length),
+            Backend::Memory(_) => Completion::ready(Ok(false)),
+            #[cfg(image)]
+            Backend::Image(_) => Completion::ready(Ok(false)),
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(_) => Completion::ready(Ok(false)),
+        }
+    }
+
     /// Starts writing a range to the device, so that a later sync finds less to do. A hint: where the host
     /// has no such call, nothing happens.
     pub fn start_writeback(&self, offset: u64, length: u64) {
@@ -252,7 +265,7 @@ impl File {
     /// as after `write_at`, without a call. `None`: use `write_at`; also where the host could find later that there is
     /// no room for them.
     ///
-    /// All `length` bytes must have been written before; the file must never be cut while the map lives. `write_at`,
+    /// All `length` bytes must have been written before, or [reserved](Self::reserve); the file must never be cut while the map lives. `write_at`,
     /// `read_at` and syncs of the same file see the same bytes.
     pub fn map_writable(&self, mode: Mode, length: u64) -> Completion<Option<WritableMap>> {
         match &self.0 {

@@ -394,6 +394,13 @@ impl PortableFile {
         })
     }
 
+    pub(crate) fn reserve(self: &Arc<Self>, mode: Mode, length: u64) -> Completion<bool> {
+        self.run(mode, Operation::SetLen, None, move |file| {
+            file.check_writable()?;
+            Ok(target::overwrites_in_place(&file.file) && target::reserve(&file.file, length)?)
+        })
+    }
+
     pub(crate) fn start_writeback(&self, offset: u64, length: u64) {
         target::start_writeback(&self.file, offset, length);
     }

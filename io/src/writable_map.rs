@@ -2,8 +2,8 @@
 //!
 //! What a [`WritableMap`] rests on:
 //!
-//! 1. All its bytes had been written when it was made, and the file system writes over in place: a store needs
-//!    no space, so it cannot fail for want of it (which would kill the process by SIGBUS).
+//! 1. All its bytes had been written or had their space reserved when it was made, and the file system writes over in
+//!    place: a store needs no space, so it cannot fail for want of it (which would kill the process by SIGBUS).
 //! 2. The file is not cut while the map lives: the caller of `File::map_writable` vouches for this process, the
 //!    directory's lock for others of ours.
 //! 3. Nothing borrows the bytes: there are no references into the map, only stores by pointer within its length. The

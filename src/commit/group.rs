@@ -373,7 +373,8 @@ fn ask_ahead(
         let longest = write_buffer_bytes.map_or(SEGMENT_BYTES, |bytes| {
             (bytes as u64).clamp(GROWING_BYTES * SEGMENT_FACTOR, SEGMENT_BYTES)
         });
-        supply.ask((limit(log) * SEGMENT_FACTOR).min(longest));
+        let bytes = (limit(log) * SEGMENT_FACTOR).min(longest);
+        supply.ask(bytes, log.space_ahead());
     }
 }
 

@@ -16,7 +16,7 @@ use trine_platform::block_on;
 
 use crate::error::{Error, Result};
 use crate::manifest::{Change, Manifest, VersionEdit};
-use crate::wal::{LeftSegment, Prepared, Retired, segment_name};
+use crate::wal::{LeftSegment, Prepared, Retired, Space, segment_name};
 
 /// Where the log's segments come from, and where they go.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct LogSupply {
     current: AtomicU64,
     /// How long the next one is to be; 0: it grows.
     next_bytes: AtomicU64,
+    /// Whether it is to be filled.
+    next_is_filled: AtomicBool,
     /// Asked for, and not made ready yet.
     wanted: AtomicBool,
     /// One preparation at a time; true once the database is closed.
@@ -53,6 +55,7 @@ impl LogSupply {
             manifest,
             current: AtomicU64::new(current),
             next_bytes: AtomicU64::new(0),
+            next_is_filled: AtomicBool::new(true),
             wanted: AtomicBool::new(false),
             preparing: Baton::new(false),
             state: Mutex::default(),
@@ -73,10 +76,11 @@ impl LogSupply {
         self.current.load(Acquire)
     }
 
-    /// Has the next segment, of `bytes`, made ready on a thread for jobs. Where there is none, a committer does it
+    /// Has the next segment, of `bytes` with `space`, made ready on a thread for jobs. Where there is none, a committer does it
     /// before it queues.
-    pub(super) fn ask(self: &Arc<Self>, bytes: u64) {
+    pub(super) fn ask(self: &Arc<Self>, bytes: u64, space: Space) {
         self.next_bytes.store(bytes, Relaxed);
+        self.next_is_filled.store(space == Space::Filled, Relaxed);
         self.wanted.store(true, Relaxed);
         if self.storage.capabilities().cooperative {
             let supply = Arc::clone(self);
@@ -141,7 +145,12 @@ impl LogSupply {
             // Of no use any more: it makes room for one that is.
             self.remove(retired.number, mode).await;
         }
-        Prepared::create(&self.storage, number, bytes, mode).await
+        let space = if self.next_is_filled.load(Relaxed) {
+            Space::Filled
+        } else {
+            Space::Reserved
+        };
+        Prepared::create(&self.storage, number, bytes, space, mode).await
     }
 
     /// Makes the segment that was left survive power loss, if there is one.

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use trine_io::{Mode, Storage};
+use trine_io::{File, Mode, Storage};
 use trine_platform::block_on;
 
 use crate::commit::Work;
@@ -73,15 +73,8 @@ impl Core {
         }
         // The pinned views keep the tables' files while they are linked.
         let (through, state, pinned) = self.tables_of_now(persistent, mode).await?;
-        for bucket in state.buckets().values() {
-            for (_, meta) in bucket.tables() {
-                let name = table_name(meta.number);
-                copy_file(&persistent.storage, target, meta.number, &name, mode).await?;
-            }
-            for meta in bucket.blobs() {
-                let name = blob_name(meta.number);
-                copy_file(&persistent.storage, target, meta.number, &name, mode).await?;
-            }
+        for (number, name) in data_files(&state) {
+            copy_file(&persistent.storage, target, number, &name, mode).await?;
         }
         drop(pinned);
         target.sync_directory(mode).await?;
@@ -92,7 +85,7 @@ impl Core {
 
     /// Puts everything committed so far into tables. Gives back the newest commit in them, the state
     /// that names just those tables, and views that pin them.
-    async fn tables_of_now(
+    pub(crate) async fn tables_of_now(
         &self,
         persistent: &Persistent,
         mode: Mode,
@@ -118,6 +111,33 @@ impl Core {
     }
 }
 
+/// The tables and blob files that a state names.
+pub(crate) fn data_files(state: &ManifestState) -> impl Iterator<Item = (u64, String)> {
+    state.buckets().values().flat_map(|bucket| {
+        let tables = bucket.tables().map(|(_, meta)| meta.number);
+        let blobs = bucket.blobs().map(|meta| meta.number);
+        tables
+            .map(|number| (number, table_name(number)))
+            .chain(blobs.map(|number| (number, blob_name(number))))
+    })
+}
+
+/// Opens a table or blob file, by whatever name it has.
+pub(crate) async fn open_data_file(
+    storage: &Storage,
+    number: u64,
+    name: &str,
+    mode: Mode,
+) -> trine_io::Result<File> {
+    match storage.open(mode, name).await {
+        // Where renaming it failed it is still called as while it was written.
+        Err(error) if error.source.kind() == ErrorKind::NotFound => {
+            storage.open(mode, &unfinished_name(number)).await
+        }
+        opened => opened,
+    }
+}
+
 async fn copy_file(
     from: &Storage,
     to: &Storage,
@@ -128,13 +148,7 @@ async fn copy_file(
     if from.link(mode, name, to).await.is_ok() {
         return Ok(());
     }
-    let source = match from.open(mode, name).await {
-        // Where renaming it failed it is still called as while it was written.
-        Err(error) if error.source.kind() == ErrorKind::NotFound => {
-            from.open(mode, &unfinished_name(number)).await?
-        }
-        opened => opened?,
-    };
+    let source = open_data_file(from, number, name, mode).await?;
     let length = source.len(mode).await?;
     let copy = to.create(mode, name).await?;
     let mut at = 0;

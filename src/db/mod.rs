@@ -9,6 +9,7 @@
 //! 3. the manifest (baton: edits are appended one by one)
 //! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
+pub(crate) mod archive;
 mod attempt;
 pub(crate) mod bucket;
 pub(crate) mod budget;
@@ -17,6 +18,7 @@ pub(crate) mod calls;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
 pub(crate) mod counters;
+pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
@@ -374,6 +376,17 @@ impl Db {
             options,
             Mode::Blocking,
         ))
+    }
+
+    /// The bucket of this name, whatever its options; none is created. `"default"` is the default bucket.
+    ///
+    /// # Errors
+    /// [`Error::BucketMissing`]; [`Error::Closed`].
+    ///
+    /// # Cost
+    /// A look-up; no I/O.
+    pub fn existing_bucket(&self, name: impl Into<BucketName>) -> Result<Bucket> {
+        bucket::existing_named(&self.default_bucket, &name.into())
     }
 
     /// Drops a bucket with everything in it. Handles to it fail with

@@ -77,15 +77,20 @@ fn is_in_browser(options: &DbOptions) -> bool {
     options.storage_mode == StorageMode::HostPersistent { backend }
 }
 
-/// Opens in the browser's private file system. Nothing but its own opening waits.
+/// The browser's private file system. Nothing but its opening waits.
 #[cfg(browser_storage)]
-async fn in_browser(options: DbOptions) -> Result<Db> {
+async fn browser_storage(options: &DbOptions) -> Result<Storage> {
     options.validate()?;
     let storage = Storage::opfs(BROWSER_DIRECTORY, options.create_if_missing).await;
-    let storage = storage.map_err(|error| match error.source.kind() {
+    storage.map_err(|error| match error.source.kind() {
         std::io::ErrorKind::NotFound => Error::invalid_options("database path does not exist"),
         _ => recovery::refused(error),
-    })?;
+    })
+}
+
+#[cfg(browser_storage)]
+async fn in_browser(options: DbOptions) -> Result<Db> {
+    let storage = browser_storage(&options).await?;
     on_storage(options, storage.clone(), Mode::Blocking)
         .await
         .inspect_err(|_| storage.close())
@@ -99,9 +104,22 @@ pub(crate) async fn open(options: DbOptions, mode: Mode) -> Result<Db> {
     }
 }
 
+/// The storage that valid options name, wherever it is; `None` in memory.
+#[cfg_attr(
+    not(browser_storage),
+    expect(clippy::unused_async, reason = "only a browser makes it wait")
+)]
+pub(crate) async fn storage(options: &DbOptions) -> Result<Option<Storage>> {
+    #[cfg(browser_storage)]
+    if is_in_browser(options) {
+        return browser_storage(options).await.map(Some);
+    }
+    checked_storage(options)
+}
+
 /// The storage that valid options name; `None` in memory. Refusals come in one order: where, by which
 /// means, and only then how large.
-fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
+pub(crate) fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
     let path = match &options.storage_mode {
         StorageMode::InMemory => None,
         StorageMode::Persistent { path } => Some(path),

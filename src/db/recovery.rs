@@ -18,7 +18,7 @@ use crate::commit::{SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::file_name::{
-    FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
+    CURRENT, FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
 };
 use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
 use crate::open_files::{OpenFiles, missing_file};
@@ -27,7 +27,7 @@ use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree, Trees};
-use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Start, cut_tail, replay};
+use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Space, Start, cut_tail, replay};
 
 /// So many tables and blob files are opened, and so checked but for blocks and values, with the database, so
 /// that damage of all but the largest shows at once; of more, and opening would cost more the more there are.
@@ -177,6 +177,17 @@ pub(crate) async fn recover(
         log,
         last,
     }))
+}
+
+/// Makes sure that there is no database in the directory; sweeps what is left of one that never came to be.
+pub(crate) async fn vacate(options: &DbOptions, storage: &Storage, mode: Mode) -> Result<()> {
+    let names = storage.list(mode).await?;
+    if names.iter().any(|name| name == CURRENT) {
+        return Err(Error::invalid_options("there is a database already"));
+    }
+    check_names(options, &names)?;
+    check_without_manifest(&names)?;
+    sweep(storage, &names, None, mode).await
 }
 
 /// Fails on names that must not be there; gives back the temporary files that may be removed.
@@ -428,7 +439,7 @@ async fn start_log(
     let old = manifest.state().log_segments();
     let number = old.as_ref().map_or(1, |segments| segments.end() + 1);
     remove_if_there(storage, &wal_name(number), mode).await?;
-    let prepared = Prepared::create(storage, number, 0, mode).await?;
+    let prepared = Prepared::create(storage, number, 0, Space::Reserved, mode).await?;
     let mut changes = vec![Change::LogStarted { segment: number }];
     let needed = trees.iter().filter_map(|tree| tree.first_segment()).min();
     if needed.is_none() {

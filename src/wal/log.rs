@@ -12,7 +12,7 @@ use trine_platform::baton::Baton;
 
 use crate::error::{Error, Result};
 use crate::sequence::Sequence;
-use crate::wal::prepare::{Prepared, Retired};
+use crate::wal::prepare::{Prepared, Retired, Space};
 use crate::wal::writer::{SegmentWriter, Start};
 
 /// A segment that is written in full, and was not known to be on disk when it was left.
@@ -64,6 +64,8 @@ impl LeftSegment {
 pub(crate) struct LogWriter {
     current: SegmentWriter,
     left: Option<Arc<LeftSegment>>,
+    /// A commit was synced: others will be.
+    syncs: bool,
 }
 
 impl LogWriter {
@@ -72,6 +74,16 @@ impl LogWriter {
         Self {
             current,
             left: None,
+            syncs: false,
+        }
+    }
+
+    /// What the files of later segments should get ahead.
+    pub(crate) fn space_ahead(&self) -> Space {
+        if self.syncs {
+            Space::Filled
+        } else {
+            Space::Reserved
         }
     }
 
@@ -97,6 +109,7 @@ impl LogWriter {
         if !durably && self.current.store()? {
             return Ok(());
         }
+        self.syncs |= durably;
         // Boxed: a commit that needs no call of the host carries none of this in its future.
         Box::pin(async {
             if durably {

@@ -9,8 +9,8 @@
 //! - A segment is written by one process life only. After a replay the log goes on in a new segment:
 //!   whatever the last life left behind its last valid record is cut off and never written over,
 //!   and no offset is ever used by two lives.
-//! - Files of segments are made ready off the commit path ([`Prepared`]): filled with zeros, or taken from a segment
-//!   that nobody needs any more, whose old records never parse in the new one.
+//! - Files of segments are made ready off the commit path ([`Prepared`]): with space reserved, or filled with zeros if
+//!   commits are synced, or taken from a segment that nobody needs any more, whose old records never parse in the new one.
 
 mod log;
 mod prepare;
@@ -23,7 +23,7 @@ mod segment_tests;
 mod tests;
 
 pub(crate) use log::{LeftSegment, LogWriter};
-pub(crate) use prepare::{Prepared, Retired};
+pub(crate) use prepare::{Prepared, Retired, Space};
 pub(crate) use replay::{Replayed, cut_tail, replay};
 pub(crate) use writer::{SegmentWriter, Start};
 

@@ -1,7 +1,8 @@
 //! Files for segments, made ready before the log needs them: off the commit path, by one job at a time.
 //!
-//! A file that is ready has its name, its directory entry is on disk, and all of it reads as blank: it is empty,
-//! or its bytes exist on disk, so that writing over them needs neither space nor a change of metadata.
+//! A file that is ready has its name, its directory entry is on disk, and all of it reads as blank: it is empty, or
+//! it has the space for its bytes, so that writing them needs none. If it was [filled](Space::Filled), its bytes
+//! exist on disk, so that writing over them needs no change of metadata, either.
 
 use trine_io::{File, Mode, Storage, WritableMap};
 
@@ -16,12 +17,21 @@ const PIECE_BYTES: u64 = 4 << 10;
 /// How much is filled before the disk is asked to begin with it.
 const WRITEBACK_BYTES: u64 = 1 << 20;
 
+/// What a segment's file gets ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// Its blocks, where the host can reserve them; else it is filled. The first sync of each block is slower.
+    Reserved,
+    /// Zeros, written and synced: for a log whose commits are synced.
+    Filled,
+}
+
 /// A segment's file that was not written to yet.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(super) file: File,
     pub(super) number: u64,
-    /// Bytes below exist on disk; none for a file that grows as it is written.
+    /// Bytes below have their space; none for a file that grows as it is written.
     pub(super) bytes: u64,
     pub(super) map: Option<WritableMap>,
     /// The first number that the file had.
@@ -53,11 +63,12 @@ impl Prepared {
         storage: &Storage,
         number: u64,
         bytes: u64,
+        space: Space,
         mode: Mode,
     ) -> Result<Self> {
         let name = segment_name(number);
         let file = storage.create(mode, &name).await?;
-        match fill(storage, &file, bytes, mode).await {
+        match furnish(storage, &file, bytes, space, mode).await {
             Ok(()) => Ok(Self {
                 map: map(&file, bytes, mode).await,
                 file,
@@ -111,7 +122,23 @@ impl Prepared {
     }
 }
 
-async fn fill(storage: &Storage, file: &File, bytes: u64, mode: Mode) -> trine_io::Result<()> {
+async fn furnish(
+    storage: &Storage,
+    file: &File,
+    bytes: u64,
+    space: Space,
+    mode: Mode,
+) -> trine_io::Result<()> {
+    if bytes > 0 {
+        if space == Space::Filled || !file.reserve(mode, bytes).await? {
+            fill(file, bytes, mode).await?;
+        }
+        file.sync_all(mode).await?;
+    }
+    storage.sync_directory(mode).await
+}
+
+async fn fill(file: &File, bytes: u64, mode: Mode) -> trine_io::Result<()> {
     let mut begun = 0;
     let mut at = 0;
     let mut piece = Vec::new();
@@ -125,10 +152,7 @@ async fn fill(storage: &Storage, file: &File, bytes: u64, mode: Mode) -> trine_i
             begun = at;
         }
     }
-    if bytes > 0 {
-        file.sync_all(mode).await?;
-    }
-    storage.sync_directory(mode).await
+    Ok(())
 }
 
 /// A map to write through. Without one, the file is written by calls.

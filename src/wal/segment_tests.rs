@@ -6,7 +6,7 @@ use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
 use super::tests::{batch, bytes, replayed, set_bytes};
-use super::{LogWriter, Prepared, Retired, SegmentWriter, Start, cut_tail, segment_name};
+use super::{LogWriter, Prepared, Retired, SegmentWriter, Space, Start, cut_tail, segment_name};
 use crate::error::Error;
 use crate::record::SECTOR_BYTES;
 use crate::sequence::Sequence;
@@ -57,7 +57,7 @@ struct Life {
 
 /// Full of valid records of segment `number`.
 fn old_segment(storage: &Storage, number: u64) -> Retired {
-    let prepared = block_on(Prepared::create(storage, number, 8192, MODE)).unwrap();
+    let prepared = block_on(Prepared::create(storage, number, 8192, Space::Filled, MODE)).unwrap();
     let mut writer = block_on(SegmentWriter::start(prepared, start(1, 0, true), MODE)).unwrap();
     for sequence in 1..=20 {
         writer
@@ -82,7 +82,7 @@ impl Life {
         let old = (1..=9)
             .map(|number| old_segment(&storage, number))
             .collect();
-        let prepared = block_on(Prepared::create(&storage, 10, 0, MODE)).unwrap();
+        let prepared = block_on(Prepared::create(&storage, 10, 0, Space::Filled, MODE)).unwrap();
         let segment = block_on(SegmentWriter::start(prepared, start(1, 0, true), MODE)).unwrap();
         let first = Written {
             number: 10,
@@ -143,8 +143,22 @@ impl Life {
                 assert!(old.can_become(number));
                 block_on(Prepared::recycle(&self.storage, old, number, MODE)).unwrap()
             }
-            (1, _) => block_on(Prepared::create(&self.storage, number, 4096, MODE)).unwrap(),
-            _ => block_on(Prepared::create(&self.storage, number, 0, MODE)).unwrap(),
+            (1, _) => block_on(Prepared::create(
+                &self.storage,
+                number,
+                4096,
+                Space::Filled,
+                MODE,
+            ))
+            .unwrap(),
+            _ => block_on(Prepared::create(
+                &self.storage,
+                number,
+                0,
+                Space::Filled,
+                MODE,
+            ))
+            .unwrap(),
         };
         let before = bytes(&self.storage, number);
         let (left, _) =
@@ -210,7 +224,7 @@ proptest! {
 
         // The next life goes on from there.
         let number = life.log.number() + 1;
-        let prepared = block_on(Prepared::create(&life.storage, number, 0, MODE)).unwrap();
+        let prepared = block_on(Prepared::create(&life.storage, number, 0, Space::Filled, MODE)).unwrap();
         let at = start(recovered + 1, again.last_used.unwrap_or(0), true);
         let mut segment = block_on(SegmentWriter::start(prepared, at, MODE)).unwrap();
         for sequence in recovered + 1..=recovered + 3 {
@@ -266,7 +280,8 @@ fn an_old_file_serves_only_while_the_marks_of_its_lives_differ() {
 fn a_write_that_fails_is_taken_back_and_the_log_goes_on() {
     for prepared in [0, 4096] {
         let (simulation, storage) = simulated();
-        let prepared = block_on(Prepared::create(&storage, 1, prepared, MODE)).unwrap();
+        let prepared =
+            block_on(Prepared::create(&storage, 1, prepared, Space::Filled, MODE)).unwrap();
         let at = start(1, 0, true);
         let mut segment = block_on(SegmentWriter::start(prepared, at, MODE)).unwrap();
         let commit = |segment: &mut SegmentWriter, sequence: u64| {
@@ -323,6 +338,30 @@ fn stores_into_a_map_leave_what_calls_leave() {
 }
 
 #[test]
+fn a_segment_whose_space_is_only_reserved_holds_what_a_filled_one_holds() {
+    for space in [Space::Reserved, Space::Filled] {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::portable(directory.path());
+        let prepared = block_on(Prepared::create(&storage, 1, 1 << 16, space, MODE)).unwrap();
+        let mut segment =
+            block_on(SegmentWriter::start(prepared, start(1, 0, true), MODE)).unwrap();
+        for sequence in 1..=100 {
+            segment
+                .push_commit(Sequence::new(sequence), &batch(sequence))
+                .unwrap();
+            // Those in the middle are too many to be stored into a map.
+            if !(30..70).contains(&sequence) {
+                block_on(segment.write(sequence % 7 == 0, MODE)).unwrap();
+            }
+        }
+        assert_eq!(bytes(&storage, 1).len(), 1 << 16);
+        let (sequences, found) = replayed(&storage, 1..=1).unwrap();
+        assert_eq!(sequences.len(), 100);
+        assert_eq!(found.tail.unwrap().torn, None);
+    }
+}
+
+#[test]
 fn after_a_failed_sync_of_the_segment_that_was_left_nothing_is_written() {
     let mut life = Life::new();
     for step in [Step::Commit(3), Step::GoOver(0), Step::Commit(1)] {
@@ -343,7 +382,7 @@ fn a_cut_whose_sync_failed_is_made_again_by_the_next_opening() {
     // Any operation of the first repair, several times: what a failed sync leaves on the disk is up to chance.
     for round in 0..60 {
         let (simulation, storage) = simulated();
-        let prepared = block_on(Prepared::create(&storage, 1, 0, MODE)).unwrap();
+        let prepared = block_on(Prepared::create(&storage, 1, 0, Space::Filled, MODE)).unwrap();
         let mut segment =
             block_on(SegmentWriter::start(prepared, start(6, 0, true), MODE)).unwrap();
         for sequence in [6, 7] {

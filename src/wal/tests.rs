@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
-use super::{Prepared, Replayed, SegmentWriter, Start, cut_tail, replay, segment_name};
+use super::{Prepared, Replayed, SegmentWriter, Space, Start, cut_tail, replay, segment_name};
 use crate::error::{Error, Result};
 use crate::record::{FILE_HEADER_BYTES, FileHeader, LogKind, SECTOR_BYTES, Torn};
 use crate::sequence::Sequence;
@@ -23,7 +23,7 @@ fn create_after(
     previous: u64,
     settled: bool,
 ) -> SegmentWriter {
-    let prepared = block_on(Prepared::create(storage, number, 0, MODE)).unwrap();
+    let prepared = block_on(Prepared::create(storage, number, 0, Space::Filled, MODE)).unwrap();
     let start = Start {
         first_sequence: Sequence::new(first_sequence),
         previous,

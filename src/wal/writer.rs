@@ -1,7 +1,7 @@
 //! Appends to one segment. One owner at a time: the leader of a commit group, or the log thread.
 //!
 //! - Staging is pure; one `write` hands all that is staged to the operating system: by a store into the
-//!   segment's map where there is one, else by a call.
+//!   segment's map where there is one and it is little, else by a call.
 //! - A write that fails is taken back: what it may have left is cut off, durably, and the writer goes on. Where that
 //!   fails, or a sync, or where an operation was abandoned, the writer is poisoned: every later call fails the same way.
 //!
@@ -22,13 +22,17 @@ use crate::wal::{COMMIT, MAX_SEGMENT_BYTES, SYNC_MARK};
 /// A staging buffer above this is given back to the allocator after its write.
 const KEPT_BUFFER_BYTES: usize = 4 << 20;
 
+/// What is longer is written by a call though there is a map: the first store into each page is a fault, of which a
+/// call makes none, and so many cost more than it.
+const STORED_BYTES_MAX: usize = 4 << 10;
+
 /// The writing end of a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     file: File,
     map: Option<WritableMap>,
     number: u64,
-    /// Bytes below exist in the file: writing over them needs no space.
+    /// Bytes below have their space in the file.
     prepared: u64,
     born: u64,
     /// Where the next staged byte goes.
@@ -167,13 +171,14 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Hands over what is staged by stores into the map, if there is one with room for it; says whether that was so.
+    /// Hands over what is staged by stores into the map, if there is one with room for it, and it is not too much; says
+    /// whether that was so.
     pub(crate) fn store(&mut self) -> Result<bool> {
         self.poison.check()?;
         if self.staged.is_empty() {
             return Ok(true);
         }
-        if self.map.is_none() || !self.fits() {
+        if self.map.is_none() || !self.fits() || self.staged.len() > STORED_BYTES_MAX {
             return Ok(false);
         }
         self.pad();
@@ -394,13 +399,13 @@ mod tests {
 
     use super::*;
     use crate::record::{Next, RecordReader};
-    use crate::wal::segment_name;
+    use crate::wal::{Space, segment_name};
     use trine_io::Storage;
 
     const MODE: Mode = Mode::Blocking;
 
     fn create(storage: &Storage, number: u64) -> SegmentWriter {
-        let prepared = block_on(Prepared::create(storage, number, 0, MODE)).unwrap();
+        let prepared = block_on(Prepared::create(storage, number, 0, Space::Filled, MODE)).unwrap();
         start(prepared)
     }
 
@@ -479,7 +484,7 @@ mod tests {
     fn an_existing_file_is_never_taken_over() {
         let storage = Storage::memory();
         drop(create(&storage, 1));
-        let second = Prepared::create(&storage, 1, 0, MODE);
+        let second = Prepared::create(&storage, 1, 0, Space::Filled, MODE);
         assert!(block_on(second).is_err());
         assert_eq!(block_on(storage.list(MODE)).unwrap(), [segment_name(1)]);
     }

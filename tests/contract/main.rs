@@ -15,6 +15,7 @@ mod common {
 }
 
 mod administration;
+mod archives;
 mod batches;
 mod beyond;
 mod buckets;

@@ -1,5 +1,5 @@
-//! What Linux offers beyond the other unixes: writes that are durable when they return, early write-back, and
-//! an answer to where a file system puts what is written over.
+//! What Linux offers beyond the other unixes: writes that are durable when they return, early write-back, space
+//! reserved ahead, and an answer to where a file system puts what is written over.
 //!
 //! What the calls' safety rests on:
 //!
@@ -8,7 +8,7 @@
 //!    call: mutably where the host writes into it.
 #![expect(
     unsafe_code,
-    reason = "pwritev2, sync_file_range and fstatfs are not in std"
+    reason = "pwritev2, sync_file_range, fallocate and fstatfs are not in std"
 )]
 
 use std::fs::File;
@@ -67,6 +67,34 @@ pub fn start_writeback(file: &File, offset: u64, length: u64) {
                 libc::SYNC_FILE_RANGE_WRITE,
             )
         };
+    }
+}
+
+/// Makes the file `length` long, at least, with space of its own for every byte, of which those never written read
+/// as zeros; says whether that was so. Of a file that [overwrites in place](overwrites_in_place) the reserved bytes can
+/// then be written, and stored to through a map, without new space.
+///
+/// # Errors
+/// The host's: there may be no room.
+pub fn reserve(file: &File, length: u64) -> io::Result<bool> {
+    let length = libc::off_t::try_from(length).map_err(|_| ErrorKind::InvalidInput)?;
+    loop {
+        // SAFETY: `file` is borrowed (1).
+        if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } == 0 {
+            return Ok(true);
+        }
+        match io::Error::last_os_error() {
+            error if error.kind() == ErrorKind::Interrupted => {}
+            error
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EPERM)
+                ) =>
+            {
+                return Ok(false);
+            }
+            error => return Err(error),
+        }
     }
 }
 
