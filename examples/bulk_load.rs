@@ -2,6 +2,11 @@
 //!
 //! `cargo run --release --example bulk_load -- [rows] [value bytes] [directory]`
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark stands outside the engine and reads the clock"
+)]
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
