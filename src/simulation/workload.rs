@@ -77,7 +77,7 @@ impl Run {
     /// The process ends here, with the power or without; `simulation` has what is left of its disk.
     pub(super) fn crash(&mut self, simulation: Simulation, power_lost: bool) {
         self.base = self.position();
-        self.power_lost = power_lost;
+        self.power_lost |= power_lost;
         let old = std::mem::replace(&mut self.simulation, simulation);
         old.stop_after(0);
         self.held = None;
