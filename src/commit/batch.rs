@@ -5,7 +5,8 @@
 //! operation := 0 bucket:varint key:bytes value:bytes     put
 //!            | 1 bucket:varint key:bytes                 delete
 //!            | 2 bucket:varint start:bytes end:bytes     delete [start, end); an empty end is no end
-//!            | 3 bucket:varint key:bytes index:bytes     put of a value that lies in a blob file
+//!            | 3 bucket:varint first:bytes last:bytes rows:varint    a bulk load, whose rows are in tables
+//!            | 4 bucket:varint key:bytes index:bytes     put of a value that lies in a blob file
 //! bytes     := length:varint byte*
 //! ```
 //!
@@ -238,6 +239,13 @@ pub(crate) enum Operation<'a> {
         start: &'a [u8],
         end: &'a [u8],
     },
+    /// So many rows from the first to the last key were put, and are in tables.
+    Loaded {
+        bucket: BucketId,
+        first: &'a [u8],
+        last: &'a [u8],
+        rows: u64,
+    },
 }
 
 impl Operation<'_> {
@@ -246,7 +254,8 @@ impl Operation<'_> {
             Self::Put { bucket, .. }
             | Self::PutBlob { bucket, .. }
             | Self::Delete { bucket, .. }
-            | Self::DeleteRange { bucket, .. } => *bucket,
+            | Self::DeleteRange { bucket, .. }
+            | Self::Loaded { bucket, .. } => *bucket,
         }
     }
 
@@ -258,6 +267,7 @@ impl Operation<'_> {
                 | Self::PutBlob { key: own, .. }
                 | Self::Delete { key: own, .. } => *own == key,
                 Self::DeleteRange { start, end, .. } => covers(start, end, key),
+                Self::Loaded { first, last, .. } => *first <= key && key <= *last,
             }
     }
 }
@@ -310,13 +320,13 @@ impl EncodedBatch {
                     Some(index) => {
                         index_bytes.clear();
                         index.encode(&mut index_bytes);
-                        batch.start(3, bucket, key, index_bytes.len())?;
+                        batch.start(4, bucket, key, index_bytes.len())?;
                         put_bytes(&mut batch.bytes, &index_bytes);
                     }
                     None => batch.put(bucket, key, value)?,
                 },
                 Operation::PutBlob { bucket, key, index } => {
-                    batch.start(3, bucket, key, index.len())?;
+                    batch.start(4, bucket, key, index.len())?;
                     put_bytes(&mut batch.bytes, index);
                 }
                 Operation::Delete { bucket, key } => batch.delete(bucket, key)?,
@@ -324,6 +334,12 @@ impl EncodedBatch {
                     batch.start(2, bucket, start, end.len())?;
                     put_bytes(&mut batch.bytes, end);
                 }
+                Operation::Loaded {
+                    bucket,
+                    first,
+                    last,
+                    rows,
+                } => batch.loaded(bucket, first, last, rows)?,
             }
         }
         Ok(batch)
@@ -349,6 +365,21 @@ impl EncodedBatch {
         self.start(2, bucket, &start, end.len())?;
         self.deletes_ranges = true;
         put_bytes(&mut self.bytes, &end);
+        Ok(())
+    }
+
+    /// The one operation of a load's commit.
+    pub(crate) fn loaded(
+        &mut self,
+        bucket: BucketId,
+        first: &[u8],
+        last: &[u8],
+        rows: u64,
+    ) -> Result<()> {
+        const ROWS_BYTES_MAX: usize = 10;
+        self.start(3, bucket, first, last.len() + ROWS_BYTES_MAX)?;
+        put_bytes(&mut self.bytes, last);
+        put_varint(&mut self.bytes, rows);
         Ok(())
     }
 
@@ -380,6 +411,12 @@ impl EncodedBatch {
             may_delete_ranges: self.deletes_ranges,
         }
     }
+}
+
+/// Whether a row of these lengths can be stored.
+pub(crate) fn check_row(key: &[u8], value: &[u8]) -> Result<()> {
+    within("key", key.len(), KEY_BYTES_MAX)?;
+    within("value", value.len(), VALUE_BYTES_MAX)
 }
 
 fn within(what: &str, bytes: usize, limit: usize) -> Result<()> {
@@ -428,7 +465,19 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
             }
             Ok(Operation::DeleteRange { bucket, start, end })
         }
-        3 => Ok(Operation::PutBlob {
+        3 => {
+            let (first, last) = (reader.bytes()?, reader.bytes()?);
+            if first > last {
+                return Err(Fault::Order);
+            }
+            Ok(Operation::Loaded {
+                bucket,
+                first,
+                last,
+                rows: reader.varint()?,
+            })
+        }
+        4 => Ok(Operation::PutBlob {
             bucket,
             key: reader.bytes()?,
             index: reader.bytes()?,
