@@ -14,7 +14,7 @@ use trine_io::{Lock, Mode, Storage};
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
 use crate::commit::batch::{DEFAULT_BUCKET, Encoded};
-use crate::commit::{SEGMENTS_KEPT, apply};
+use crate::commit::{How, SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::file_name::{
@@ -341,7 +341,7 @@ async fn replay_log(
             may_delete_ranges: true,
         };
         let find = |id| known.by_id(id);
-        apply(find, sequence, &batch, floor, Tree::stage, wanted)
+        apply(find, sequence, &batch, floor, How::Staged, wanted)
     });
     let replayed = replayed.await?;
     for tree in known.iter() {
