@@ -119,9 +119,7 @@ pub struct WriteBatch {
 impl PartialEq for WriteBatch {
     fn eq(&self, other: &Self) -> bool {
         // Buckets are numbered as they come up, so equal operations have equal bytes.
-        self.staged == other.staged
-            && self.buckets == other.buckets
-            && self.ranges == other.ranges
+        self.staged == other.staged && self.buckets == other.buckets && self.ranges == other.ranges
     }
 }
 
@@ -260,7 +258,8 @@ impl WriteBatch {
         if self.staged.capacity() == 0 {
             self.staged = spare();
         }
-        self.staged.reserve(key.len() + value.len() + HEADER_BYTES_MAX);
+        self.staged
+            .reserve(key.len() + value.len() + HEADER_BYTES_MAX);
         put_start(&mut self.staged, PUT, bucket);
         put_bytes(&mut self.staged, &key);
         put_bytes(&mut self.staged, &value);
@@ -279,7 +278,10 @@ impl WriteBatch {
     fn stage_delete_range(&mut self, bucket: BucketId, range: KeyRange) {
         put_start(&mut self.staged, DELETE_RANGE, bucket);
         self.ranges.push(range.clone());
-        self.also_list(bucket, |bucket| BatchOperation::DeleteRange { bucket, range });
+        self.also_list(bucket, |bucket| BatchOperation::DeleteRange {
+            bucket,
+            range,
+        });
     }
 
     fn note_key(&mut self, key: &[u8]) {
@@ -438,7 +440,7 @@ impl Drop for EncodedBatch {
         if (1..=SPARE_BYTES_MAX).contains(&bytes.capacity()) {
             bytes.clear();
             // While a thread ends it keeps nothing any more.
-            drop(SPARE.try_with(|spare| spare.set(bytes)));
+            SPARE.try_with(|spare| spare.set(bytes)).unwrap_or_default();
         }
     }
 }
@@ -600,7 +602,10 @@ mod tests {
         assert_eq!(asked_last.len(), 6);
         let names: Vec<_> = asked_last.operations().iter().map(|o| o.bucket()).collect();
         assert_eq!(names, ["default", "one", "default", "two", "one", "two"]);
-        assert_eq!(asked_first.clone().into_operations(), asked_first.operations());
+        assert_eq!(
+            asked_first.clone().into_operations(),
+            asked_first.operations()
+        );
     }
 
     #[test]

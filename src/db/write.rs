@@ -124,7 +124,10 @@ impl Core {
     /// Commits on this thread, which may block: without a future where nothing waits, as nearly always.
     pub(crate) fn commit_blocking(&self, prepared: Prepared) -> Result<CommitInfo> {
         let pressure = self.pressure_on(&prepared.0.trees);
-        let wants_segment = self.commits.supply().is_some_and(|supply| supply.is_wanting());
+        let wants_segment = self
+            .commits
+            .supply()
+            .is_some_and(|supply| supply.is_wanting());
         if pressure == Pressure::Stop || wants_segment {
             return block_on(self.commit_here(prepared, Mode::Blocking));
         }

@@ -108,13 +108,9 @@ impl Memtable {
     }
 
     /// One insert; see [`MemtableWriter::insert`].
+    #[cfg(test)]
     pub(crate) fn insert(&self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8]) {
         self.writer().insert(key, sequence, kind, value);
-    }
-
-    /// See [`MemtableWriter::stage`].
-    pub(crate) fn stage(&self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8]) {
-        self.writer().stage(key, sequence, kind, value);
     }
 
     /// See [`MemtableWriter::insert_staged`].
@@ -123,6 +119,7 @@ impl Memtable {
     }
 
     /// One insert; see [`MemtableWriter::insert_range_tombstone`].
+    #[cfg(test)]
     pub(crate) fn insert_range_tombstone(&self, start: &[u8], end: &[u8], sequence: Sequence) {
         self.writer().insert_range_tombstone(start, end, sequence);
     }
