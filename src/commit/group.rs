@@ -497,7 +497,9 @@ pub(crate) fn apply<'t>(
     wanted: impl Fn(BucketId) -> bool,
 ) -> Result<()> {
     let fault = |fault: Fault| Error::from(fault.at("batch", 0));
-    let mut rest = if batch.may_delete_ranges {
+    let mut all = operations(batch.bytes).enumerate();
+    let (first, second) = (all.next(), all.next());
+    let mut rest = if batch.may_delete_ranges && second.is_some() {
         batch_ranges(batch.bytes).map_err(fault)?
     } else {
         Vec::new()
@@ -505,7 +507,7 @@ pub(crate) fn apply<'t>(
     let guard = crate::epoch::pin();
     // Runs of operations on one bucket, nearly always all of them, share a writer.
     let mut current: Option<(BucketId, BufferWriter<'_>)> = None;
-    for (index, operation) in operations(batch.bytes).enumerate() {
+    for (index, operation) in first.into_iter().chain(second).chain(all) {
         let operation = operation.map_err(fault)?;
         rest.retain(|(at, _)| *at > index);
         let bucket = operation.bucket();
