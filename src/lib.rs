@@ -82,6 +82,13 @@ pub mod bucket {
     pub use crate::db::reader::BucketReader;
 }
 
+/// What a read touches, and why.
+pub mod explain {
+    pub use crate::db::explain::{
+        BlockPlace, GetAnswer, GetExplanation, GetSource, GetStep, ValuePlace,
+    };
+}
+
 /// Iterators over rows.
 pub mod iterator {
     pub use crate::db::iter::{Iter, LazyIter, LazyKeyValue, LazyValue};

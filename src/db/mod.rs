@@ -17,6 +17,7 @@ pub(crate) mod calls;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
 pub(crate) mod counters;
+pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
@@ -369,6 +370,17 @@ impl Db {
             options,
             Mode::Blocking,
         ))
+    }
+
+    /// The bucket of this name, whatever its options; none is created. `"default"` is the default bucket.
+    ///
+    /// # Errors
+    /// [`Error::BucketMissing`]; [`Error::Closed`].
+    ///
+    /// # Cost
+    /// A look-up; no I/O.
+    pub fn existing_bucket(&self, name: impl Into<BucketName>) -> Result<Bucket> {
+        bucket::existing_named(&self.default_bucket, &name.into())
     }
 
     /// Drops a bucket with everything in it. Handles to it fail with

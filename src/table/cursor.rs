@@ -91,6 +91,11 @@ impl TableCursor {
         }
     }
 
+    /// A sequence that nothing in the table is above.
+    pub(crate) fn newest(&self) -> Sequence {
+        self.table.meta().largest_sequence
+    }
+
     fn open(&self) -> Result<OpenTable<'_>, Halt<Missing>> {
         self.table.read().map_err(Halt::Needs)
     }

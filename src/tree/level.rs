@@ -39,6 +39,15 @@ impl LevelCursor {
         self.current.as_mut().filter(|_| self.entered)
     }
 
+    /// A sequence that nothing in the level is above.
+    pub(crate) fn newest(&self) -> Sequence {
+        let newest = self
+            .tables
+            .iter()
+            .map(|table| table.meta().largest_sequence);
+        newest.max().unwrap_or_default()
+    }
+
     /// Opens the table at `at`, if there is one and it is not open already.
     fn open(&mut self, at: Option<usize>) -> Option<&mut TableCursor> {
         let Some((at, table)) = at.and_then(|at| Some((at, self.tables.get(at)?))) else {

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::internal_key::{Entry, compare};
 use crate::sequence::Sequence;
 use crate::table::{Loaded, Missing, Run, TableCursor};
+use crate::tree::hiding::Hidden;
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::picker::Part;
@@ -105,6 +106,15 @@ impl Source {
         }
     }
 
+    /// A sequence that nothing in it is above. Of a memtable nobody knows: it may be written to.
+    fn newest(&self) -> Sequence {
+        match self {
+            Self::Memtable(_) => Sequence::new(u64::MAX),
+            Self::Table(cursor) => cursor.newest(),
+            Self::Level(cursor) => cursor.newest(),
+        }
+    }
+
     fn supply(&mut self, block: &Arc<CachedBlock>) {
         match self {
             Self::Memtable(_) => {}
@@ -174,6 +184,34 @@ impl Merge {
             self.order.remove(0);
         } else if self.order.len() > 1 {
             self.sink();
+        }
+        Ok(())
+    }
+
+    /// Leaves out what comes next as far as it is hidden and its source has nothing else there.
+    pub(crate) fn skip(&mut self, hidden: &Hidden) -> Moved<Missing> {
+        while let Some(front) = self.order.first() {
+            let source = &mut self.sources[*front];
+            let is_hidden = match (source.entry(), &hidden.end) {
+                (Some(entry), Some(end)) => match self.direction {
+                    Direction::Forward => entry.key < end.as_slice(),
+                    Direction::Reverse => entry.key >= end.as_slice(),
+                },
+                // It has no end, or the seek was halted.
+                _ => true,
+            };
+            if !is_hidden || source.newest() >= hidden.below {
+                break;
+            }
+            if let Some(end) = &hidden.end {
+                let end = (end.as_slice(), Sequence::new(u64::MAX));
+                source.start(self.direction, Some(end))?;
+            }
+            if hidden.end.is_some() && source.stands() {
+                self.sink();
+            } else {
+                self.order.remove(0);
+            }
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ pub(crate) mod claims;
 pub(crate) mod compaction;
 mod covered;
 pub(crate) mod flush;
+mod hiding;
 pub(crate) mod level;
 pub(crate) mod lookup;
 pub(crate) mod memtable;

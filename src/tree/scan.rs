@@ -16,11 +16,12 @@ use crate::key::{KeyRange, successor};
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
 use crate::table::{self, Counting, Missing, TableCursor};
+use crate::tree::hiding::Tombstones;
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Merge, Source};
 use crate::tree::view::View;
-use crate::tree::visibility::{Tombstones, Visible};
+use crate::tree::visibility::Visible;
 
 use trine_io::Mode;
 use trine_platform::block_on;

@@ -8,72 +8,18 @@
 //! together (a *run*) and lent one after the other, whichever way the scan goes, without a look at the sources.
 
 use std::ops::Bound;
-use std::sync::Arc;
-
-use trine_io::Mode;
 
 use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
-use crate::error::Result;
 use crate::internal_key::{Entry, Kind};
-use crate::key::{KeyRange, overlap};
-use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
-use crate::table::{Loaded, Missing, OpenTable, Run, Table};
+use crate::table::{Loaded, Missing, Run};
+use crate::tree::hiding::{Hidden, Hiding, Tombstones};
 use crate::tree::merge::Merge;
 
 /// How many entries ahead to look for the first run: a short scan needs no more. Each after it looks twice as far.
 const RUN_ENTRIES_FIRST: u32 = 16;
 const RUN_ENTRIES_MAX: u32 = 128;
-
-/// Range tombstones of one source.
-#[derive(Debug)]
-pub(crate) enum Tombstones {
-    Memtable(Arc<Fragments>),
-    Table(Arc<Table>),
-}
-
-impl Tombstones {
-    /// `None`: the table is not open.
-    fn fragments(&self) -> Option<&Fragments> {
-        match self {
-            Self::Memtable(fragments) => Some(fragments),
-            Self::Table(table) => table.opened().map(OpenTable::tombstones),
-        }
-    }
-
-    /// Whether they can be read.
-    fn check_open(&self) -> Moved<Missing> {
-        match self {
-            Self::Table(table) => table.read().map(drop).map_err(Halt::Needs),
-            Self::Memtable(_) => Ok(()),
-        }
-    }
-
-    /// Makes them readable.
-    pub(crate) async fn open(&self, mode: Mode) -> Result<()> {
-        match self {
-            Self::Table(table) => table.open(mode).await.map(drop),
-            Self::Memtable(_) => Ok(()),
-        }
-    }
-
-    fn covering(&self, key: &[u8], at: Sequence) -> Option<Sequence> {
-        self.fragments()?.covering(key, at)
-    }
-
-    /// Whether a tombstone above `above` deletes from `range`. They must be readable.
-    pub(crate) fn meets(&self, range: &KeyRange, above: Sequence) -> bool {
-        let fragments = self.fragments().map(Fragments::as_slice);
-        fragments.unwrap_or_default().iter().any(|fragment| {
-            fragment
-                .sequences
-                .first()
-                .is_some_and(|newest| *newest > above)
-                && overlap(range, &fragment.start, &fragment.end)
-        })
-    }
-}
 
 /// What is known of the key that was looked at last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +48,9 @@ pub(crate) struct Visible {
     merge: Merge,
     direction: Direction,
     sequence: Sequence,
-    /// Of those sources that have any.
-    tombstones: Vec<Tombstones>,
+    hiding: Hiding,
+    /// What is hidden comes next and is being left out.
+    skipping: Option<Hidden>,
     stands: Stands,
     /// Rows ahead that lie together. While it stands in them, the merge stands on the last entry of theirs.
     run: Run,
@@ -134,7 +81,8 @@ impl Visible {
             merge,
             direction,
             sequence,
-            tombstones,
+            hiding: Hiding::new(tombstones, sequence),
+            skipping: None,
             stands: Stands::Nowhere,
             run: Run::default(),
             run_entries: RUN_ENTRIES_FIRST,
@@ -168,6 +116,7 @@ impl Visible {
         if self.stepping {
             self.step_merge()?;
         }
+        self.skip()?;
         if self.enter_run()? {
             return Ok(());
         }
@@ -178,9 +127,7 @@ impl Visible {
     }
 
     fn start(&mut self, from: Option<&[u8]>) -> Moved<Missing> {
-        self.tombstones
-            .iter()
-            .try_for_each(Tombstones::check_open)?;
+        self.hiding.check_open()?;
         // Before every version of the key, whichever way it is approached.
         self.merge
             .start(from.map(|key| (key, Sequence::new(u64::MAX))))?;
@@ -231,7 +178,7 @@ impl Visible {
         if !begins {
             return Ok(false);
         }
-        let (tombstones, at) = (&self.tombstones, self.sequence);
+        let (hiding, at) = (&mut self.hiding, self.sequence);
         let mut decided = true;
         let sees = |entry: &Entry<'_>, repeats: bool| {
             decided &= repeats;
@@ -239,7 +186,7 @@ impl Visible {
                 return false;
             }
             decided = true;
-            entry.kind != Kind::Tombstone && !hidden(tombstones, entry.key, entry.sequence, at)
+            entry.kind != Kind::Tombstone && !hiding.hides(entry)
         };
         if !self.merge.find_run(&mut self.run, self.run_entries, sees)? {
             return Ok(false);
@@ -277,20 +224,37 @@ impl Visible {
         Ok(())
     }
 
+    /// Leaves out what is hidden, where much of it comes next. What is left out are only versions that a range
+    /// tombstone hides: whatever was known of a key remains true.
+    #[inline]
+    fn skip(&mut self) -> Moved<Missing> {
+        if self.skipping.is_none() && self.hiding.hides_much() {
+            let entry = self.merge.entry();
+            self.skipping = entry.and_then(|entry| self.hiding.ahead(entry.key, self.direction));
+        }
+        if let Some(hidden) = &self.skipping {
+            self.merge.skip(hidden)?;
+            self.skipping = None;
+        }
+        Ok(())
+    }
+
     fn step_forward(&mut self) -> Moved<Missing> {
         if self.stands == Stands::OnRow {
             self.stands = Stands::Nowhere;
             self.step_merge()?;
         }
-        while let Some(entry) = self.merge.entry() {
+        loop {
+            self.skip()?;
+            let Some(entry) = self.merge.entry() else {
+                return Ok(());
+            };
             let decided = self.known == Known::All && entry.key == self.key.as_slice();
             if !decided && entry.sequence <= self.sequence {
                 self.key.clear();
                 self.key.extend_from_slice(entry.key);
                 self.known = Known::All;
-                if entry.kind != Kind::Tombstone
-                    && !hidden(&self.tombstones, entry.key, entry.sequence, self.sequence)
-                {
+                if entry.kind != Kind::Tombstone && !self.hiding.hides(&entry) {
                     self.kind = entry.kind;
                     self.stands = Stands::OnRow;
                     return Ok(());
@@ -298,12 +262,12 @@ impl Visible {
             }
             self.step_merge()?;
         }
-        Ok(())
     }
 
     fn step_reverse(&mut self) -> Moved<Missing> {
         self.stands = Stands::Nowhere;
         loop {
+            self.skip()?;
             let entry = self.merge.entry();
             let ends = entry.is_none_or(|entry| entry.key != self.key.as_slice());
             if self.known == Known::Part && ends {
@@ -321,8 +285,7 @@ impl Visible {
                 self.kind = Kind::Tombstone;
             }
             if entry.sequence <= self.sequence {
-                let is_hidden = hidden(&self.tombstones, entry.key, entry.sequence, self.sequence);
-                self.kind = if is_hidden {
+                self.kind = if self.hiding.hides(&entry) {
                     Kind::Tombstone
                 } else {
                     entry.kind
@@ -335,13 +298,4 @@ impl Visible {
             self.step_merge()?;
         }
     }
-}
-
-/// Whether a range tombstone visible at `at` hides the version `sequence` of `key`.
-fn hidden(tombstones: &[Tombstones], key: &[u8], sequence: Sequence, at: Sequence) -> bool {
-    tombstones.iter().any(|source| {
-        source
-            .covering(key, at)
-            .is_some_and(|covering| covering > sequence)
-    })
 }

@@ -45,7 +45,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use cursor::MemtableCursor;
 pub(crate) use writer::MemtableWriter;
 
-use crate::internal_key::{Entry, Kind};
+use crate::internal_key::Entry;
+#[cfg(test)]
+use crate::internal_key::Kind;
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
 use crate::sync::{AtomicPtr, Ordering};
