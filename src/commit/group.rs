@@ -235,8 +235,7 @@ pub(super) fn commit_at_once(
     let accepted = std::iter::once((next, commit));
     let logged = match &mut writer.log {
         None => Ok(()),
-        Some(log) => stage(log, accepted.clone())
-            .and_then(|()| checked(log, |log| block_on(log.write(false, Mode::Blocking)))),
+        Some(log) => stage(log, accepted.clone()).and_then(|()| checked(log, store)),
     };
     let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted));
     Some(match applied {
@@ -347,6 +346,14 @@ fn stage<'c>(
             .try_for_each(|(sequence, commit)| log.push_commit(sequence, commit.batch.as_bytes()))
             .inspect_err(|_| log.forget_staged())
     })
+}
+
+/// Hands what is staged to the operating system, by a call of it if there is no other way.
+fn store(log: &mut LogWriter) -> Result<()> {
+    if log.store()? {
+        return Ok(());
+    }
+    block_on(log.write(false, Mode::Blocking))
 }
 
 /// Does something to the log. What was taken back never happened: the disk may have room again for the next one.
