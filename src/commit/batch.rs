@@ -600,7 +600,11 @@ mod tests {
         assert_eq!(asked_first.operations(), asked_last.operations());
         assert_eq!(asked_first, asked_last);
         assert_eq!(asked_last.len(), 6);
-        let names: Vec<_> = asked_last.operations().iter().map(BatchOperation::bucket).collect();
+        let names: Vec<_> = asked_last
+            .operations()
+            .iter()
+            .map(BatchOperation::bucket)
+            .collect();
         assert_eq!(names, ["default", "one", "default", "two", "one", "two"]);
         assert_eq!(
             asked_first.clone().into_operations(),
