@@ -10,7 +10,10 @@
 //! ```
 //!
 //! A range delete that can hold no key is not encoded. Operations keep their order: the last one on
-//! a key wins.
+//! a key wins. The default bucket is number 0 in every database.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
 
 use crate::coding::{Reader, put_bytes, put_varint};
 use crate::error::{Error, Fault, Result};
@@ -20,6 +23,18 @@ use crate::types::Value;
 
 /// The name that default-bucket operations carry.
 pub(crate) const DEFAULT_BUCKET: &str = "default";
+
+/// And their number.
+const DEFAULT: BucketId = BucketId(0);
+
+/// Tags of operations. They reach the disk: never renumber.
+const PUT: u8 = 0;
+const DELETE: u8 = 1;
+const DELETE_RANGE: u8 = 2;
+const LOADED: u8 = 3;
+
+/// What an operation takes besides its key and value, at most.
+const HEADER_BYTES_MAX: usize = 1 + 5 + 10 + 10;
 
 /// Keys up to 32 MiB.
 pub(crate) const KEY_BYTES_MAX: usize = 32 << 20;
@@ -87,9 +102,37 @@ impl BatchOperation {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct WriteBatch {
-    operations: Vec<BatchOperation>,
+    /// Encoded as it comes, so that a batch for the default bucket goes to the log as it is. Buckets go by their place in
+    /// `buckets`; a range delete is its tag, its bucket, and nothing: it is the next one of `ranges`.
+    staged: Vec<u8>,
+    len: usize,
+    /// The named ones, from number 1 on; 0 is the default one.
+    buckets: Vec<String>,
+    ranges: Vec<KeyRange>,
+    longest_key: usize,
+    longest_value: usize,
+    has_empty_key: bool,
+    /// The same as a list, from when somebody first asks for it on.
+    listed: OnceLock<Vec<BatchOperation>>,
+}
+
+impl PartialEq for WriteBatch {
+    fn eq(&self, other: &Self) -> bool {
+        // Buckets are numbered as they come up, so equal operations have equal bytes.
+        self.staged == other.staged && self.buckets == other.buckets && self.ranges == other.ranges
+    }
+}
+
+impl Eq for WriteBatch {}
+
+impl std::fmt::Debug for WriteBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteBatch")
+            .field("operations", &self.operations())
+            .finish()
+    }
 }
 
 impl WriteBatch {
@@ -97,34 +140,30 @@ impl WriteBatch {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            operations: Vec::new(),
+            staged: Vec::new(),
+            len: 0,
+            buckets: Vec::new(),
+            ranges: Vec::new(),
+            longest_key: 0,
+            longest_value: 0,
+            has_empty_key: false,
+            listed: OnceLock::new(),
         }
     }
 
     /// Stages a put in the default bucket.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Value>) {
-        let bucket = DEFAULT_BUCKET.to_owned();
-        self.operations.push(BatchOperation::Put {
-            bucket,
-            key: key.into(),
-            value: value.into(),
-        });
+        self.stage_put(DEFAULT, key.into(), value.into());
     }
 
     /// Stages a delete in the default bucket.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        let bucket = DEFAULT_BUCKET.to_owned();
-        self.operations.push(BatchOperation::Delete {
-            bucket,
-            key: key.into(),
-        });
+        self.stage_delete(DEFAULT, key.into());
     }
 
     /// Stages a range delete in the default bucket.
     pub fn delete_range(&mut self, range: KeyRange) {
-        let bucket = DEFAULT_BUCKET.to_owned();
-        self.operations
-            .push(BatchOperation::DeleteRange { bucket, range });
+        self.stage_delete_range(DEFAULT, range);
     }
 
     /// Stages a put in a named bucket. Whether it exists is checked at commit.
@@ -137,12 +176,8 @@ impl WriteBatch {
         key: impl Into<Vec<u8>>,
         value: impl Into<Value>,
     ) -> Result<()> {
-        let bucket = named(bucket.into())?;
-        self.operations.push(BatchOperation::Put {
-            bucket,
-            key: key.into(),
-            value: value.into(),
-        });
+        let bucket = self.number(bucket.into())?;
+        self.stage_put(bucket, key.into(), value.into());
         Ok(())
     }
 
@@ -155,11 +190,8 @@ impl WriteBatch {
         bucket: impl Into<String>,
         key: impl Into<Vec<u8>>,
     ) -> Result<()> {
-        let bucket = named(bucket.into())?;
-        self.operations.push(BatchOperation::Delete {
-            bucket,
-            key: key.into(),
-        });
+        let bucket = self.number(bucket.into())?;
+        self.stage_delete(bucket, key.into());
         Ok(())
     }
 
@@ -172,35 +204,175 @@ impl WriteBatch {
         bucket: impl Into<String>,
         range: KeyRange,
     ) -> Result<()> {
-        let bucket = named(bucket.into())?;
-        self.operations
-            .push(BatchOperation::DeleteRange { bucket, range });
+        let bucket = self.number(bucket.into())?;
+        self.stage_delete_range(bucket, range);
         Ok(())
     }
 
     /// Whether nothing is staged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.operations.is_empty()
+        self.len == 0
     }
 
     /// How many operations are staged.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.operations.len()
+        self.len
     }
 
     /// The staged operations, in call order.
+    ///
+    /// # Cost
+    /// The first call makes the list, which is then kept beside what is staged.
     #[must_use]
     pub fn operations(&self) -> &[BatchOperation] {
-        &self.operations
+        self.listed.get_or_init(|| self.list())
     }
 
     /// The staged operations, in call order.
     #[must_use]
-    pub fn into_operations(self) -> Vec<BatchOperation> {
-        self.operations
+    pub fn into_operations(mut self) -> Vec<BatchOperation> {
+        self.listed.take().unwrap_or_else(|| self.list())
     }
+
+    /// The number of a named bucket in this batch.
+    fn number(&mut self, bucket: String) -> Result<BucketId> {
+        let bucket = named(bucket)?;
+        let known = self.buckets.iter().rposition(|name| *name == bucket);
+        let place = known.unwrap_or_else(|| {
+            self.buckets.push(bucket);
+            self.buckets.len() - 1
+        });
+        let number = u32::try_from(place + 1);
+        Ok(BucketId(number.map_err(|_| {
+            Error::invalid_options("too many buckets in a batch")
+        })?))
+    }
+
+    fn name(&self, bucket: BucketId) -> &str {
+        let place = usize::try_from(bucket.0).ok();
+        let named = place.and_then(|number| self.buckets.get(number.checked_sub(1)?));
+        named.map_or(DEFAULT_BUCKET, String::as_str)
+    }
+
+    fn stage_put(&mut self, bucket: BucketId, key: Vec<u8>, value: Value) {
+        if self.staged.capacity() == 0 {
+            self.staged = spare();
+        }
+        self.staged
+            .reserve(key.len() + value.len() + HEADER_BYTES_MAX);
+        put_start(&mut self.staged, PUT, bucket);
+        put_bytes(&mut self.staged, &key);
+        put_bytes(&mut self.staged, &value);
+        self.longest_value = self.longest_value.max(value.len());
+        self.note_key(&key);
+        self.also_list(bucket, |bucket| BatchOperation::Put { bucket, key, value });
+    }
+
+    fn stage_delete(&mut self, bucket: BucketId, key: Vec<u8>) {
+        put_start(&mut self.staged, DELETE, bucket);
+        put_bytes(&mut self.staged, &key);
+        self.note_key(&key);
+        self.also_list(bucket, |bucket| BatchOperation::Delete { bucket, key });
+    }
+
+    fn stage_delete_range(&mut self, bucket: BucketId, range: KeyRange) {
+        put_start(&mut self.staged, DELETE_RANGE, bucket);
+        self.ranges.push(range.clone());
+        self.also_list(bucket, |bucket| BatchOperation::DeleteRange {
+            bucket,
+            range,
+        });
+    }
+
+    fn note_key(&mut self, key: &[u8]) {
+        self.longest_key = self.longest_key.max(key.len());
+        self.has_empty_key |= key.is_empty();
+    }
+
+    fn also_list(&mut self, bucket: BucketId, operation: impl FnOnce(String) -> BatchOperation) {
+        self.len += 1;
+        if let Some(mut listed) = self.listed.take() {
+            listed.push(operation(self.name(bucket).to_owned()));
+            self.listed = OnceLock::from(listed);
+        }
+    }
+
+    fn list(&self) -> Vec<BatchOperation> {
+        let mut listed = Vec::with_capacity(self.len);
+        let each = self.each(|name, operation| {
+            let bucket = name.to_owned();
+            listed.push(match operation {
+                Staged::Put(key, value) => BatchOperation::Put {
+                    bucket,
+                    key: key.to_vec(),
+                    value: value.to_vec(),
+                },
+                Staged::Delete(key) => BatchOperation::Delete {
+                    bucket,
+                    key: key.to_vec(),
+                },
+                Staged::DeleteRange(range) => BatchOperation::DeleteRange {
+                    bucket,
+                    range: range.clone(),
+                },
+            });
+            Ok(())
+        });
+        debug_assert!(each.is_ok(), "it was encoded here");
+        listed
+    }
+
+    /// Gives each operation to `visit`, in call order, with the name of its bucket.
+    pub(crate) fn each<'b>(
+        &'b self,
+        mut visit: impl FnMut(&'b str, Staged<'b>) -> Result<()>,
+    ) -> Result<()> {
+        let fault = |fault: Fault| Error::from(fault.at("batch", 0));
+        let mut ranges = self.ranges.iter();
+        let mut reader = Reader::new(&self.staged);
+        while !reader.is_empty() {
+            let (tag, bucket) = start(&mut reader).map_err(fault)?;
+            let operation = match tag {
+                PUT => {
+                    let key = reader.bytes().map_err(fault)?;
+                    Staged::Put(key, reader.bytes().map_err(fault)?)
+                }
+                DELETE => Staged::Delete(reader.bytes().map_err(fault)?),
+                _ => match ranges.next() {
+                    Some(range) => Staged::DeleteRange(range),
+                    None => return Err(fault(Fault::Tag(tag))),
+                },
+            };
+            visit(self.name(bucket), operation)?;
+        }
+        Ok(())
+    }
+
+    /// The batch as the log takes it, if that is what is staged: keys of the default bucket only, none of which is
+    /// empty, nothing too long, no range deletes.
+    pub(crate) fn take_encoded(&mut self) -> Option<EncodedBatch> {
+        let plain = self.buckets.is_empty()
+            && self.ranges.is_empty()
+            && !self.has_empty_key
+            && self.longest_key <= KEY_BYTES_MAX
+            && self.longest_value <= VALUE_BYTES_MAX
+            && self.staged.len() <= BATCH_BYTES_MAX - HEADER_BYTES_MAX;
+        plain.then(|| EncodedBatch {
+            bytes: std::mem::take(&mut self.staged),
+            operations: self.len,
+            deletes_ranges: false,
+        })
+    }
+}
+
+/// One staged write, lent from a [`WriteBatch`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Staged<'b> {
+    Put(&'b [u8], &'b [u8]),
+    Delete(&'b [u8]),
+    DeleteRange(&'b KeyRange),
 }
 
 fn named(bucket: String) -> Result<String> {
@@ -273,6 +445,29 @@ pub(crate) struct EncodedBatch {
     deletes_ranges: bool,
 }
 
+impl Drop for EncodedBatch {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if (1..=SPARE_BYTES_MAX).contains(&bytes.capacity()) {
+            bytes.clear();
+            // While a thread ends it keeps nothing any more.
+            SPARE.try_with(|spare| spare.set(bytes)).unwrap_or_default();
+        }
+    }
+}
+
+thread_local! {
+    /// The memory of the thread's last batch, for its next one: a batch of some size would else come to fresh pages.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// More than this is given back to the allocator.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+
+fn spare() -> Vec<u8> {
+    SPARE.try_with(Cell::take).unwrap_or_default()
+}
+
 /// The bytes of a batch, with what need not be looked for in them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoded<'a> {
@@ -284,13 +479,13 @@ pub(crate) struct Encoded<'a> {
 impl EncodedBatch {
     pub(crate) fn put(&mut self, bucket: BucketId, key: &[u8], value: &[u8]) -> Result<()> {
         within("value", value.len(), VALUE_BYTES_MAX)?;
-        self.start(0, bucket, key, value.len())?;
+        self.start(PUT, bucket, key, value.len())?;
         put_bytes(&mut self.bytes, value);
         Ok(())
     }
 
     pub(crate) fn delete(&mut self, bucket: BucketId, key: &[u8]) -> Result<()> {
-        self.start(1, bucket, key, 0)
+        self.start(DELETE, bucket, key, 0)
     }
 
     pub(crate) fn delete_range(&mut self, bucket: BucketId, range: &KeyRange) -> Result<()> {
@@ -301,7 +496,7 @@ impl EncodedBatch {
         let (start, end) = range.to_half_open();
         let end = end.unwrap_or_default();
         within("range bound", end.len(), KEY_BYTES_MAX)?;
-        self.start(2, bucket, &start, end.len())?;
+        self.start(DELETE_RANGE, bucket, &start, end.len())?;
         self.deletes_ranges = true;
         put_bytes(&mut self.bytes, &end);
         Ok(())
@@ -316,20 +511,21 @@ impl EncodedBatch {
         rows: u64,
     ) -> Result<()> {
         const ROWS_BYTES_MAX: usize = 10;
-        self.start(3, bucket, first, last.len() + ROWS_BYTES_MAX)?;
+        self.start(LOADED, bucket, first, last.len() + ROWS_BYTES_MAX)?;
         put_bytes(&mut self.bytes, last);
         put_varint(&mut self.bytes, rows);
         Ok(())
     }
 
     fn start(&mut self, tag: u8, bucket: BucketId, key: &[u8], more: usize) -> Result<()> {
-        const HEADER_BYTES_MAX: usize = 1 + 5 + 10 + 10;
         within("key", key.len(), KEY_BYTES_MAX)?;
         let grown = self.bytes.len() + key.len() + more + HEADER_BYTES_MAX;
         within("batch", grown, BATCH_BYTES_MAX)?;
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare();
+        }
         self.bytes.reserve(key.len() + more + HEADER_BYTES_MAX);
-        self.bytes.push(tag);
-        put_varint(&mut self.bytes, u64::from(bucket.0));
+        put_start(&mut self.bytes, tag, bucket);
         put_bytes(&mut self.bytes, key);
         self.operations += 1;
         Ok(())
@@ -358,6 +554,17 @@ pub(crate) fn check_row(key: &[u8], value: &[u8]) -> Result<()> {
     within("value", value.len(), VALUE_BYTES_MAX)
 }
 
+fn put_start(out: &mut Vec<u8>, tag: u8, bucket: BucketId) {
+    out.push(tag);
+    put_varint(out, u64::from(bucket.0));
+}
+
+fn start(reader: &mut Reader<'_>) -> std::result::Result<(u8, BucketId), Fault> {
+    let tag = reader.u8()?;
+    let bucket = u32::try_from(reader.varint()?).map_err(|_| Fault::Field("bucket number"))?;
+    Ok((tag, BucketId(bucket)))
+}
+
 fn within(what: &str, bytes: usize, limit: usize) -> Result<()> {
     if bytes > limit {
         return Err(Error::invalid_options(format!(
@@ -383,28 +590,25 @@ pub(crate) fn operations(
 }
 
 fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fault> {
-    let tag = reader.u8()?;
-    let bucket = u32::try_from(reader.varint()?)
-        .map(BucketId)
-        .map_err(|_| Fault::Field("bucket number"))?;
+    let (tag, bucket) = start(reader)?;
     match tag {
-        0 => Ok(Operation::Put {
+        PUT => Ok(Operation::Put {
             bucket,
             key: reader.bytes()?,
             value: reader.bytes()?,
         }),
-        1 => Ok(Operation::Delete {
+        DELETE => Ok(Operation::Delete {
             bucket,
             key: reader.bytes()?,
         }),
-        2 => {
+        DELETE_RANGE => {
             let (start, end) = (reader.bytes()?, reader.bytes()?);
             if !end.is_empty() && start >= end {
                 return Err(Fault::Order);
             }
             Ok(Operation::DeleteRange { bucket, start, end })
         }
-        3 => {
+        LOADED => {
             let (first, last) = (reader.bytes()?, reader.bytes()?);
             if first > last {
                 return Err(Fault::Order);
@@ -423,6 +627,45 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_list_of_operations_grows_with_the_batch() {
+        let mut asked_first = WriteBatch::new();
+        let mut asked_last = WriteBatch::new();
+        assert!(asked_first.operations().is_empty());
+        for batch in [&mut asked_first, &mut asked_last] {
+            batch.put("a", "1");
+            batch.put_bucket("one", "b", "2").unwrap();
+            batch.delete_range(KeyRange::half_open("b", "a"));
+            batch.delete_bucket("two", "c").unwrap();
+            batch.delete_bucket("one", "").unwrap();
+            batch.delete_range_bucket("two", KeyRange::all()).unwrap();
+        }
+        assert_eq!(asked_first.operations(), asked_last.operations());
+        assert_eq!(asked_first, asked_last);
+        assert_eq!(asked_last.len(), 6);
+        let names: Vec<_> = asked_last
+            .operations()
+            .iter()
+            .map(BatchOperation::bucket)
+            .collect();
+        assert_eq!(names, ["default", "one", "default", "two", "one", "two"]);
+        assert_eq!(
+            asked_first.clone().into_operations(),
+            asked_first.operations()
+        );
+    }
+
+    #[test]
+    fn what_is_staged_for_the_default_bucket_is_what_the_log_takes() {
+        let mut batch = WriteBatch::new();
+        batch.put("k", "v");
+        batch.delete("other");
+        let mut encoded = EncodedBatch::default();
+        encoded.put(DEFAULT, b"k", b"v").unwrap();
+        encoded.delete(DEFAULT, b"other").unwrap();
+        assert_eq!(batch.take_encoded().unwrap().as_bytes(), encoded.as_bytes());
+    }
 
     #[test]
     fn operations_come_back_in_order() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 use trine_platform::bell::Bell;
+use trine_platform::block_on;
 
 use crate::commit::batch::{Encoded, Operation, operations};
 use crate::commit::supply::LogSupply;
@@ -13,6 +14,7 @@ use crate::internal_key::Kind;
 use crate::manifest::{BucketId, Change, VersionEdit};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
+use crate::tree::buffer::BufferWriter;
 use crate::tree::{Registry, Tree};
 use crate::wal::LogWriter;
 
@@ -200,27 +202,58 @@ async fn commit_group(
         return;
     }
     path.note_allocated(last);
-    match log_and_apply(path, writer, accepted(commits, results), mode).await {
-        Ok(full) => {
-            writer.last = last;
-            let (count, bytes) = accepted(commits, results)
-                .fold((0, 0), |(count, bytes), (_, commit)| {
-                    (count + 1, bytes + commit.batch.as_bytes().len())
-                });
-            path.note_logged(writer, count, bytes);
-            path.publish(last);
-            if full.iter().map(|tree| tree.freeze()).count() > 0 {
-                path.context.maintenance.ring();
-            }
-        }
-        Err(stop) => {
-            let failure = stop.failure();
-            let mut first = Some(stop.noted(path, writer));
-            for result in results.iter_mut().filter(|result| result.is_ok()) {
-                *result = Err(first.take().unwrap_or_else(|| failure.error()));
-            }
+    let logged = log(path, writer, accepted(commits, results), mode).await;
+    let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted(commits, results)));
+    if let Err(stop) = applied {
+        let failure = stop.failure();
+        let mut first = Some(note_stop(path, writer, stop));
+        for result in results.iter_mut().filter(|result| result.is_ok()) {
+            *result = Err(first.take().unwrap_or_else(|| failure.error()));
         }
     }
+}
+
+/// Commits where that takes no waiting for anybody; else does nothing. For leaders who may block: that is what a call of
+/// the host does, where there is no map of the log.
+pub(super) fn commit_at_once(
+    path: &CommitPath,
+    writer: &mut Writer,
+    commit: &Commit,
+) -> Option<Result<Sequence>> {
+    let bytes = commit.batch.as_bytes().len() as u64;
+    let waits = commit.reads.is_some()
+        || commit.batch.is_empty()
+        || is_synced(commit.durability)
+        || writer.log.as_ref().is_some_and(|log| is_long(log, bytes));
+    if waits {
+        return None;
+    }
+    let next = writer.last.next()?;
+    if let Err(error) = admit_unread(writer, commit) {
+        return Some(Err(error));
+    }
+    path.note_allocated(next);
+    let accepted = std::iter::once((next, commit));
+    let logged = match &mut writer.log {
+        None => Ok(()),
+        Some(log) => stage(log, accepted.clone()).and_then(|()| checked(log, store)),
+    };
+    let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted));
+    Some(match applied {
+        Ok(()) => Ok(next),
+        Err(stop) => Err(note_stop(path, writer, stop)),
+    })
+}
+
+/// Takes note of a group that was not written.
+fn note_stop(path: &CommitPath, writer: &mut Writer, stop: Stop) -> Error {
+    if stop.for_ever {
+        writer.failure = Some(stop.failure());
+        path.note_skipped();
+    } else {
+        path.note_allocated(writer.last);
+    }
+    stop.error
 }
 
 /// Whether the commit may join the group.
@@ -230,16 +263,22 @@ async fn admit(
     commit: &Commit,
     mode: Mode,
 ) -> Result<()> {
+    admit_unread(writer, commit)?;
+    if let Some(reads) = &commit.reads {
+        Box::pin(reads.validate(mode)).await?;
+        accepted.try_for_each(|(_, earlier)| reads.validate_against(earlier.batch.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Whether a commit that read nothing may join the group.
+fn admit_unread(writer: &Writer, commit: &Commit) -> Result<()> {
     if let Some(failure) = &writer.failure {
         return Err(failure.error());
     }
     // Buckets are dropped by the leader, too: none goes away between here and the memtable.
     for tree in commit.trees.iter() {
         tree.check_kept()?;
-    }
-    if let Some(reads) = &commit.reads {
-        Box::pin(reads.validate(mode)).await?;
-        accepted.try_for_each(|(_, earlier)| reads.validate_against(earlier.batch.as_bytes()))?;
     }
     Ok(())
 }
@@ -252,17 +291,6 @@ struct Stop {
 }
 
 impl Stop {
-    /// The error, once it is known what it means for commits to come.
-    fn noted(self, path: &CommitPath, writer: &mut Writer) -> Error {
-        if self.for_ever {
-            writer.failure = Some(self.failure());
-            path.note_skipped();
-        } else {
-            path.note_allocated(writer.last);
-        }
-        self.error
-    }
-
     fn failure(&self) -> Failure {
         match &self.error {
             Error::Io(error) if !self.for_ever => Failure::Log {
@@ -283,52 +311,81 @@ impl From<Error> for Stop {
     }
 }
 
-/// Gives back the trees whose active memtables have grown to their limit.
-async fn log_and_apply(
+/// Writes the group to the log, as durably as asked.
+async fn log(
     path: &CommitPath,
     writer: &mut Writer,
     accepted: impl Iterator<Item = (Sequence, &Commit)> + Clone,
     mode: Mode,
-) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
+) -> std::result::Result<(), Stop> {
+    let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) else {
+        return Ok(());
+    };
+    let bytes = accepted
+        .clone()
+        .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
+        .sum::<u64>();
+    if is_long(log, bytes) {
+        let next = writer.last.next().unwrap_or(writer.last);
+        Box::pin(go_over(path, log, supply, next, mode)).await?;
+    }
+    stage(log, accepted.clone())?;
+    let durably = accepted
+        .clone()
+        .any(|(_, commit)| is_synced(commit.durability));
+    let written = log.write(durably, mode).await;
+    checked(log, |_| written)
+}
+
+/// Stages a group for the log: all of it or nothing.
+fn stage<'c>(
+    log: &mut LogWriter,
+    mut accepted: impl Iterator<Item = (Sequence, &'c Commit)>,
+) -> std::result::Result<(), Stop> {
+    checked(log, |log| {
+        accepted
+            .try_for_each(|(sequence, commit)| log.push_commit(sequence, commit.batch.as_bytes()))
+            .inspect_err(|_| log.forget_staged())
+    })
+}
+
+/// Hands what is staged to the operating system, by a call of it if there is no other way.
+fn store(log: &mut LogWriter) -> Result<()> {
+    if log.store()? {
+        return Ok(());
+    }
+    block_on(log.write(false, Mode::Blocking))
+}
+
+/// Does something to the log. What was taken back never happened: the disk may have room again for the next one.
+fn checked(
+    log: &mut LogWriter,
+    work: impl FnOnce(&mut LogWriter) -> Result<()>,
+) -> std::result::Result<(), Stop> {
+    work(log).map_err(|error| Stop {
+        error,
+        for_ever: log.check().is_err(),
+    })
+}
+
+/// Puts a group that is logged into memtables and shows it to readers.
+fn apply_and_publish<'c>(
+    path: &CommitPath,
+    writer: &mut Writer,
+    accepted: impl Iterator<Item = (Sequence, &'c Commit)>,
+) -> std::result::Result<(), Stop> {
+    let limit = path.context.write_buffer_bytes;
     let mut segment = 0;
-    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) {
-        let bytes = accepted
-            .clone()
-            .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
-            .sum::<u64>();
-        if is_long(log, bytes) {
-            let next = writer.last.next().unwrap_or(writer.last);
-            Box::pin(go_over(path, log, supply, next, mode)).await?;
-        }
-        for (sequence, commit) in accepted.clone() {
-            if let Err(error) = log.push_commit(sequence, commit.batch.as_bytes()) {
-                log.forget_staged();
-                let for_ever = log.check().is_err();
-                return Err(Stop { error, for_ever });
-            }
-        }
-        let durably = accepted
-            .clone()
-            .any(|(_, commit)| is_synced(commit.durability));
-        if let Err(error) = log.write(durably, mode).await {
-            // What was taken back never happened: the disk may have room again for the next one.
-            let for_ever = log.check().is_err();
-            return Err(Stop { error, for_ever });
-        }
+    if let (Some(log), Some(supply)) = (&writer.log, &path.context.log) {
         segment = log.number();
-        ask_ahead(
-            log,
-            supply,
-            &mut writer.asked,
-            path.context.write_buffer_bytes,
-        );
+        ask_ahead(log, supply, &mut writer.asked, limit);
     }
     let mut full: Vec<Arc<Tree>> = Vec::new();
-    let limit = path.context.write_buffer_bytes;
+    let (mut last, mut count, mut bytes) = (writer.last, 0, 0);
     for (sequence, commit) in accepted {
         let own = |id| commit.trees.iter().find(|tree| tree.id() == id);
         let batch = commit.batch.encoded();
-        apply(own, sequence, &batch, segment, Tree::insert, |_| true)?;
+        apply(own, sequence, &batch, segment, How::Inserted, |_| true)?;
         for tree in commit.trees.iter() {
             if limit.is_some_and(|limit| tree.is_full(limit))
                 && !full.iter().any(|other| other.id() == tree.id())
@@ -336,8 +393,15 @@ async fn log_and_apply(
                 full.push(Arc::clone(tree));
             }
         }
+        (last, count, bytes) = (sequence, count + 1, bytes + batch.bytes.len());
     }
-    Ok(full)
+    writer.last = last;
+    path.note_logged(writer, count, bytes);
+    path.publish(last);
+    if full.iter().map(|tree| tree.freeze()).count() > 0 {
+        path.context.maintenance.ring();
+    }
+    Ok(())
 }
 
 fn is_synced(durability: DurabilityMode) -> bool {
@@ -420,7 +484,16 @@ async fn sync(writer: &mut Writer, mode: Mode) -> Result<()> {
     }
 }
 
-/// Inserts a batch into the memtables that `tree` finds, as `insert` does it. An operation that a later range delete of the same batch
+/// How a batch goes into memtables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Readable at once.
+    Inserted,
+    /// Readable once what was staged is inserted: for recovery.
+    Staged,
+}
+
+/// Puts a batch into the memtables that `tree` finds. An operation that a later range delete of the same batch
 /// covers is left out: at one sequence a point entry would win over the range tombstone. Only
 /// `wanted` buckets are written to.
 pub(crate) fn apply<'t>(
@@ -428,41 +501,49 @@ pub(crate) fn apply<'t>(
     sequence: Sequence,
     batch: &Encoded<'_>,
     segment: u64,
-    insert: impl Fn(&Tree, &[u8], Sequence, Kind, &[u8], u64),
+    how: How,
     wanted: impl Fn(BucketId) -> bool,
 ) -> Result<()> {
     let fault = |fault: Fault| Error::from(fault.at("batch", 0));
-    let mut rest = if batch.may_delete_ranges {
+    let mut all = operations(batch.bytes).enumerate();
+    let (first, second) = (all.next(), all.next());
+    let mut rest = if batch.may_delete_ranges && second.is_some() {
         batch_ranges(batch.bytes).map_err(fault)?
     } else {
         Vec::new()
     };
-    // Each insert pins the epoch; within this one that is a count.
-    let _pinned = crate::epoch::pin();
-    for (index, operation) in operations(batch.bytes).enumerate() {
+    let guard = crate::epoch::pin();
+    // Runs of operations on one bucket, nearly always all of them, share a writer.
+    let mut current: Option<(BucketId, BufferWriter<'_>)> = None;
+    for (index, operation) in first.into_iter().chain(second).chain(all) {
         let operation = operation.map_err(fault)?;
         rest.retain(|(at, _)| *at > index);
-        if !wanted(operation.bucket()) {
-            continue;
-        }
-        let tree = tree(operation.bucket()).ok_or_else(|| fault(Fault::Field("bucket number")))?;
-        let covered = |key: &[u8]| {
-            rest.iter()
-                .any(|(_, range)| range.touches(operation.bucket(), key))
+        let bucket = operation.bucket();
+        let writer = match &mut current {
+            Some((of, writer)) if *of == bucket => writer,
+            _ if !wanted(bucket) => continue,
+            _ => {
+                let tree = tree(bucket).ok_or_else(|| fault(Fault::Field("bucket number")))?;
+                // One writer ends before the next begins: each holds a lock.
+                current = None;
+                &mut current.insert((bucket, tree.writer(&guard, segment))).1
+            }
         };
-        match operation {
-            Operation::Put { key, .. } | Operation::Delete { key, .. } if covered(key) => {}
-            Operation::Put { key, value, .. } => {
-                insert(tree, key, sequence, Kind::Value, value, segment);
-            }
-            Operation::Delete { key, .. } => {
-                insert(tree, key, sequence, Kind::Tombstone, &[], segment);
-            }
+        let covered = |key: &[u8]| rest.iter().any(|(_, range)| range.touches(bucket, key));
+        let (key, kind, value) = match operation {
+            Operation::Put { key, .. } | Operation::Delete { key, .. } if covered(key) => continue,
+            Operation::Put { key, value, .. } => (key, Kind::Value, value),
+            Operation::Delete { key, .. } => (key, Kind::Tombstone, &[][..]),
             Operation::DeleteRange { start, end, .. } => {
-                tree.insert_range_tombstone(start, end, sequence, segment);
+                writer.insert_range_tombstone(start, end, sequence);
+                continue;
             }
             // Its rows are in tables already.
-            Operation::Loaded { .. } => {}
+            Operation::Loaded { .. } => continue,
+        };
+        match how {
+            How::Inserted => writer.insert(key, sequence, kind, value),
+            How::Staged => writer.stage(key, sequence, kind, value),
         }
     }
     Ok(())
@@ -521,8 +602,8 @@ async fn serve_load(
     };
     path.note_allocated(next);
     let accepted = std::iter::once((next, &commit));
-    if let Err(stop) = log_and_apply(path, writer, accepted, mode).await {
-        return Err(stop.noted(path, writer));
+    if let Err(stop) = log(path, writer, accepted, mode).await {
+        return Err(note_stop(path, writer, stop));
     }
     writer.last = next;
     path.note_logged(writer, 1, commit.batch.as_bytes().len());

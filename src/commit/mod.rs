@@ -40,7 +40,7 @@ use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::wal::LogWriter;
 
-pub(crate) use group::{GroupContext, SEGMENTS_KEPT, apply};
+pub(crate) use group::{GroupContext, How, SEGMENTS_KEPT, apply};
 pub(crate) use supply::LogSupply;
 
 /// What leads. Owned by one thread at a time.
@@ -303,6 +303,24 @@ impl CommitPath {
         Box::pin(self.lead(writer, work, mode)).await
     }
 
+    /// Commits if nobody leads and that takes no waiting; `None`: nothing was done, [`run`](Self::run) it. For callers who may block.
+    pub(crate) fn commit_at_once(&self, commit: &Commit) -> Option<Result<Sequence>> {
+        let writer = {
+            let mut queue = self.queue();
+            if queue.closed {
+                return Some(Err(Error::Closed));
+            }
+            queue.writer.take()?
+        };
+        let mut leadership = Leadership {
+            path: self,
+            writer: Some(writer),
+        };
+        let result = leadership.commit_at_once(commit);
+        leadership.hand_on();
+        result
+    }
+
     /// Takes the writer if nobody leads, else a place in the queue.
     fn enter(&self, work: Work) -> Result<Entered> {
         let mut queue = self.queue();
@@ -475,6 +493,16 @@ impl Leadership<'_> {
             Some(writer) => group::serve_one(self.path, writer, work, mode).await,
             None => Err(Failure::lost().error()),
         };
+        #[cfg(test)]
+        LEADS.set(false);
+        result
+    }
+
+    fn commit_at_once(&mut self, commit: &Commit) -> Option<Result<Sequence>> {
+        #[cfg(test)]
+        LEADS.set(true);
+        let writer = self.writer.as_deref_mut();
+        let result = writer.and_then(|writer| group::commit_at_once(self.path, writer, commit));
         #[cfg(test)]
         LEADS.set(false);
         result

@@ -14,7 +14,7 @@ use trine_io::{Lock, Mode, Storage};
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
 use crate::commit::batch::{DEFAULT_BUCKET, Encoded};
-use crate::commit::{SEGMENTS_KEPT, apply};
+use crate::commit::{How, SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::file_name::{
@@ -33,6 +33,9 @@ use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Space, Start, cut
 /// So many tables and blob files are opened, and so checked but for blocks and values, with the database, so
 /// that damage of all but the largest shows at once; of more, and opening would cost more the more there are.
 const FILES_CHECKED: usize = 64;
+
+/// So many commits are inserted faster than a thread is woken to do it.
+const COMMITS_HERE_MAX: u64 = 1_000;
 
 /// The file name under which a recovery report is built.
 const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
@@ -144,11 +147,21 @@ pub(crate) async fn recover(
     let owner: Weak<Registry> = Arc::downgrade(&trees);
     files.set_owner(owner);
     let replayed = replay_log(storage, &manifest, &trees, mode).await?;
+    // What takes long goes beside what is done to files now, much of which waits for the disk.
+    let many = replayed
+        .as_ref()
+        .is_some_and(|replayed| replayed.commits > COMMITS_HERE_MAX);
+    let beside = if many { Mode::Cooperative } else { mode };
+    let inserted = storage.offload(beside, {
+        let trees = Arc::clone(&trees);
+        move || trees.load().iter().for_each(|tree| tree.insert_staged())
+    });
     let last = replayed
         .as_ref()
         .map_or(Sequence::ZERO, |replayed| replayed.last_sequence)
         .max(manifest.state().last_sequence());
     let log = if options.read_only {
+        inserted.await?;
         None
     } else {
         // Everything was checked: from here on files are changed.
@@ -160,6 +173,7 @@ pub(crate) async fn recover(
         finish_renames(storage, &names, &manifest, mode).await?;
         sweep(storage, &names, Some(&manifest), mode).await?;
         forget_obsolete(storage, &mut manifest, mode).await?;
+        inserted.await?;
         let start = Start {
             first_sequence: last.next().unwrap_or(last),
             previous: replayed
@@ -318,7 +332,7 @@ async fn finish_renames(
     Ok(())
 }
 
-/// Puts what is only in the log into memtables.
+/// Puts what is only in the log into memtables; readers find it once what was staged there is inserted.
 async fn replay_log(
     storage: &Storage,
     manifest: &Manifest,
@@ -342,13 +356,9 @@ async fn replay_log(
             may_delete_ranges: true,
         };
         let find = |id| known.by_id(id);
-        apply(find, sequence, &batch, floor, Tree::stage, wanted)
+        apply(find, sequence, &batch, floor, How::Staged, wanted)
     });
-    let replayed = replayed.await?;
-    for tree in known.iter() {
-        tree.insert_staged();
-    }
-    Ok(Some(replayed))
+    Ok(Some(replayed.await?))
 }
 
 /// Removes temporary files that the policy allows to be removed, and writes down which.

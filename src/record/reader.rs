@@ -43,7 +43,10 @@ pub(crate) enum Next<'r> {
 /// Reads a whole log file, record by record.
 #[derive(Debug)]
 pub(crate) struct RecordReader<'a> {
+    /// What of the file was read: all of it, or all but zeros at its end, from the start of a sector on.
     file: &'a [u8],
+    /// The file's length.
+    length: usize,
     salt: Salt,
     proof: Proof,
     offset: usize,
@@ -76,6 +79,8 @@ enum Payload {
     /// All its sectors are there and it is not what was written; it was to end here.
     Damaged { end: usize, fault: Fault },
 }
+
+static ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
 
 fn is_zero(bytes: &[u8]) -> bool {
     let (chunks, rest) = bytes.as_chunks::<64>();
@@ -113,11 +118,19 @@ impl<'a> RecordReader<'a> {
     pub(crate) fn new(file: &'a [u8], salt: Salt, offset: usize, proof: Proof) -> Self {
         Self {
             file,
+            length: file.len(),
             salt,
             proof,
             offset,
             payload: Vec::new(),
         }
+    }
+
+    /// The file goes on with zeros up to `length`; what was given of it ends with a sector.
+    pub(crate) fn with_zeros_up_to(mut self, length: usize) -> Self {
+        debug_assert!(length <= self.file.len() || self.file.len().is_multiple_of(SECTOR_BYTES));
+        self.length = length.max(self.file.len());
+        self
     }
 
     /// The end of the last record it yielded: the file's valid length.
@@ -186,11 +199,15 @@ impl<'a> RecordReader<'a> {
         self.torn(Torn::LostSector, 0, self.offset).is_err()
     }
 
-    /// The bytes from `start` to `end`, or to the end of the file.
+    /// The bytes from `start` to `end`, which lie in one sector, or to the end of the file.
     fn slice(&self, start: usize, end: usize) -> &'a [u8] {
-        self.file
-            .get(start..end.min(self.file.len()))
-            .unwrap_or_default()
+        let end = end.min(self.length);
+        if start < self.file.len() {
+            self.file.get(start..end.min(self.file.len()))
+        } else {
+            ZEROS.get(..end.saturating_sub(start))
+        }
+        .unwrap_or_default()
     }
 
     /// Whether the sector that starts at `sector` holds nothing of this file.
@@ -262,12 +279,12 @@ impl<'a> RecordReader<'a> {
     fn read_payload(&mut self, claim: &Claim) -> Result<Payload, (u64, Fault)> {
         // No more than the file holds, whatever the header claims.
         self.payload.clear();
-        self.payload.reserve(claim.length.min(self.file.len()));
+        self.payload.reserve(claim.length.min(self.length));
         let mut at = claim.header_at.saturating_add(RECORD_HEADER_BYTES);
         let mut lost = false;
         let mut wanted = claim.length;
         while wanted > 0 {
-            if at >= self.file.len() {
+            if at >= self.length {
                 return Ok(Payload::Cut);
             }
             if at == sector_start(at) {
@@ -303,7 +320,7 @@ impl<'a> RecordReader<'a> {
     /// proves that it had been synced, or is nothing that a power loss leaves behind.
     fn torn(&mut self, why: Torn, damage: usize, resume: usize) -> Result<End, (u64, Fault)> {
         let mut at = resume;
-        while at < self.file.len() {
+        while at < self.length {
             let end = sector_end(at);
             if at == sector_start(at) {
                 if self.is_blank(at) {
