@@ -82,6 +82,13 @@ pub mod bucket {
     pub use crate::db::reader::BucketReader;
 }
 
+/// What a read touches, and why.
+pub mod explain {
+    pub use crate::db::explain::{
+        BlockPlace, GetAnswer, GetExplanation, GetSource, GetStep, ValuePlace,
+    };
+}
+
 /// Iterators over rows.
 pub mod iterator {
     pub use crate::db::iter::{Iter, LazyIter, LazyKeyValue, LazyValue};
@@ -116,6 +123,7 @@ pub mod write_batch {
 
 pub use bucket::{Bucket, BucketName, BucketReader};
 pub use db::reader::{PointValue, ValueRef};
+pub use db::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};
 pub use error::{Error, Result};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor};

@@ -191,10 +191,10 @@ impl Storage {
                 cooperative: false,
             },
             #[cfg(feature = "simulation")]
-            Backend::Simulated(_) => Capabilities {
+            Backend::Simulated(directory) => Capabilities {
                 durable_sync: true,
                 map: true,
-                cooperative: true,
+                cooperative: !directory.is_deferring(),
             },
         }
     }
@@ -304,6 +304,15 @@ impl Storage {
             Backend::Image(directory) => directory.metrics.watch(watcher),
             #[cfg(feature = "simulation")]
             Backend::Simulated(directory) => directory.metrics().watch(watcher),
+        }
+    }
+
+    /// A number that no other call will ever give, as far as the host's chance goes; from its seed on a simulated host.
+    pub fn fresh_id(&self) -> u64 {
+        match &self.0 {
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.fresh_id(),
+            _ => trine_platform::random::entropy_seed(),
         }
     }
 

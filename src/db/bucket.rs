@@ -144,6 +144,18 @@ pub(crate) async fn open_or_create(
     Ok(Bucket::new(Arc::clone(any.handle()), tree))
 }
 
+/// The bucket of this name, whatever its options.
+pub(crate) fn existing_named(any: &Bucket, name: &BucketName) -> Result<Bucket> {
+    let core = any.core();
+    core.check_open()?;
+    let trees = core.trees.load();
+    let tree = trees.by_name(name.as_str()).map(Arc::clone);
+    let tree = tree.ok_or_else(|| Error::BucketMissing {
+        name: name.as_str().to_owned(),
+    })?;
+    Ok(Bucket::new(Arc::clone(any.handle()), tree))
+}
+
 fn existing(core: &Core, name: &BucketName, options: &BucketOptions) -> Result<Option<Arc<Tree>>> {
     let trees = core.trees.load();
     let Some(tree) = trees.by_name(name.as_str()) else {

@@ -11,12 +11,15 @@
 
 pub(crate) mod archive;
 mod attempt;
+pub(crate) mod backup;
 pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
+pub(crate) mod copy;
 pub(crate) mod counters;
+pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
@@ -41,6 +44,7 @@ mod update;
 pub(crate) mod worker;
 pub(crate) mod write;
 
+pub use backup::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use budget::{MaintenanceBudget, MaintenanceOutcome};
 pub use inspect::VerifyReport;
 pub use open::IntoOpenOptions;
@@ -369,6 +373,17 @@ impl Db {
             options,
             Mode::Blocking,
         ))
+    }
+
+    /// The bucket of this name, whatever its options; none is created. `"default"` is the default bucket.
+    ///
+    /// # Errors
+    /// [`Error::BucketMissing`]; [`Error::Closed`].
+    ///
+    /// # Cost
+    /// A look-up; no I/O.
+    pub fn existing_bucket(&self, name: impl Into<BucketName>) -> Result<Bucket> {
+        bucket::existing_named(&self.default_bucket, &name.into())
     }
 
     /// Drops a bucket with everything in it. Handles to it fail with

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 
 use crate::blob::BlobBytes;
+use crate::block::frame::BlockHandle;
 use crate::block::{Answer, BlockRef};
 use crate::cache::{CachedBlock, Loan};
 use crate::cursor::Halt;
@@ -156,6 +157,25 @@ impl<'t> OpenTable<'t> {
             one_more(&mut steps.rare.false_positives);
         }
         Ok(found)
+    }
+
+    /// Where `count` blocks lie, from the first on in which `get` looks for `key`; none if the index is not at hand.
+    pub(crate) fn blocks_over(
+        self,
+        key: &[u8],
+        count: u64,
+        supplied: &[Arc<CachedBlock>],
+        guard: &Guard,
+    ) -> Vec<(u32, BlockHandle)> {
+        let Ok(index) = self.index(supplied, guard) else {
+            return Vec::new();
+        };
+        let first = index.find(key).unwrap_or(u32::MAX);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let numbers = (first..index.count()).take(count);
+        numbers
+            .filter_map(|number| Some((number, index.handle(number).ok()?)))
+            .collect()
     }
 
     #[expect(clippy::inline_always, reason = "as `get`")]

@@ -17,6 +17,7 @@ use crate::internal_key::Kind;
 use crate::read_counters::{PointSteps, RarePointSteps, ReadCounters};
 use crate::sequence::Sequence;
 use crate::table::{Found, Lent, Missing, OpenTable, Table};
+use crate::tree::buffer::WriteBuffer;
 use crate::tree::view::View;
 
 /// A value where it lies.
@@ -87,11 +88,27 @@ impl<'v> Readable<'v, '_> {
 }
 
 /// What a source knows of a key: its newest version not above a sequence.
-struct Known<'v, 'g> {
-    sequence: Sequence,
+pub(crate) struct Known<'v, 'g> {
+    pub(crate) sequence: Sequence,
     /// `None`: deleted.
-    value: Option<Hit<'v, 'g>>,
+    pub(crate) value: Option<Hit<'v, 'g>>,
 }
+
+/// What a lookup asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'v> {
+    Memtable(&'v Arc<WriteBuffer>),
+    Table(&'v Arc<Table>),
+}
+
+/// Who looks on while a lookup asks its sources, newest first. To `()` it is not even told.
+pub(crate) trait Watch<'v> {
+    /// `source` was asked; `steps` are those of the lookup so far.
+    #[inline]
+    fn asked(&mut self, _: Source<'v>, _: &PointSteps, _: Option<&Known<'v, '_>>) {}
+}
+
+impl Watch<'_> for () {}
 
 /// The newest point entry and the newest range tombstone of one source, made one answer.
 #[expect(
@@ -119,7 +136,7 @@ fn settle<'v, 'g>(
 }
 
 /// Walks the sources of one view until one knows the key.
-struct Lookup<'v, 'g, 'k> {
+struct Lookup<'v, 'g, 'k, W> {
     view: &'v View,
     key: &'k [u8],
     sequence: Sequence,
@@ -130,9 +147,10 @@ struct Lookup<'v, 'g, 'k> {
     steps: PointSteps,
     /// Those of the tables, once one was asked.
     counters: Option<&'v ReadCounters>,
+    watch: W,
 }
 
-impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
+impl<'v: 'g, 'g, W: Watch<'v>> Lookup<'v, 'g, '_, W> {
     #[inline(never)]
     fn run(&mut self) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
         for buffer in self.view.buffers() {
@@ -141,15 +159,21 @@ impl<'v: 'g, 'g> Lookup<'v, 'g, '_> {
                 .get(self.key, self.sequence)
                 .map(|entry| (entry.sequence, entry.kind, Hit::Memtable(entry.value)));
             let tombstone = memtable.covering_tombstone(self.key, self.sequence);
-            if let Some(known) = settle(entry, tombstone) {
-                return Ok(Some(known));
+            let known = settle(entry, tombstone);
+            let source = Source::Memtable(buffer);
+            self.watch.asked(source, &self.steps, known.as_ref());
+            if known.is_some() {
+                return Ok(known);
             }
         }
         let version = &self.view.version;
         let hash = KeyHash::of(self.key);
         for table in version.tables_over(self.key) {
-            if let Some(known) = self.table(table, hash)? {
-                return Ok(Some(known));
+            let known = self.table(table, hash)?;
+            let source = Source::Table(table);
+            self.watch.asked(source, &self.steps, known.as_ref());
+            if known.is_some() {
+                return Ok(known);
             }
         }
         Ok(None)
@@ -200,12 +224,36 @@ pub(crate) fn get<'v: 'g, 'g>(
         guard,
         steps: PointSteps::default(),
         counters: None,
+        watch: (),
     };
     let known = lookup.run();
     if let Some(counters) = lookup.counters {
         count(counters, &lookup.steps, known.is_ok(), at_hand);
     }
     Ok(known?.and_then(|known| known.value))
+}
+
+/// As `get`, before the eyes of `watch`, and not counted.
+pub(crate) fn get_watched<'v: 'g, 'g>(
+    view: &'v View,
+    key: &[u8],
+    sequence: Sequence,
+    supplied: &'g [Arc<CachedBlock>],
+    guard: &'g Guard,
+    watch: impl Watch<'v>,
+) -> Result<Option<Hit<'v, 'g>>, Halt<Missing>> {
+    let mut lookup = Lookup {
+        view,
+        key,
+        sequence,
+        above: Sequence::ZERO,
+        supplied,
+        guard,
+        steps: PointSteps::default(),
+        counters: None,
+        watch,
+    };
+    Ok(lookup.run()?.and_then(|known| known.value))
 }
 
 #[inline]
@@ -244,6 +292,7 @@ pub(crate) fn newest_change(
         guard,
         steps: PointSteps::default(),
         counters: None,
+        watch: (),
     };
     let newest = lookup.run()?.map(|known| known.sequence);
     Ok(newest.filter(|sequence| *sequence > above))

@@ -1,0 +1,271 @@
+//! What can be said on the command line. The comments here are the help that users read.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::rows::Format;
+use crate::text::Encoding;
+
+/// Reads, changes, checks and moves Trine KV databases.
+///
+/// A database is a directory. Commands that only read open it read-only, beside a running writer too, and show it as
+/// of that moment.
+#[derive(Debug, Parser)]
+#[command(name = "trine", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Report in JSON: an object, or one for each row.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say nothing but what was asked for: no notes, no progress.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 not found; 2 wrong arguments or not a database; 3 failed; 4 damage found;
+5 another process has the database open for writing; 6 rows that cannot be read; 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the value of a key.
+    Get(Get),
+    /// Set the value of a key.
+    Put(Put),
+    /// Delete a key, or all keys of a range.
+    Delete(Delete),
+    /// Print the rows of a range.
+    Scan(Scan),
+    /// Print the rows whose keys start with a prefix.
+    Prefix(Prefix),
+    /// Count the rows of a range.
+    Count(Count),
+    /// List the buckets and what they hold.
+    Buckets(Place),
+    /// Tell what the database consists of.
+    Stat(Place),
+    /// Tell what a read touches: memtables, filters, tables, blocks, blob files.
+    #[command(subcommand)]
+    Explain(Explain),
+    /// Merge tables, so that what was deleted or overwritten takes no space.
+    Compact(Compact),
+    /// Write what lies in the log only into tables.
+    Flush(Place),
+    /// Read everything and check it.
+    Verify(Place),
+    /// Make a copy that opens as a database of its own, sharing files where the file system can.
+    Checkpoint(Checkpoint),
+    /// Write rows to a file.
+    Export(Export),
+    /// Read rows from a file.
+    Import(Import),
+    /// Print completions for a shell.
+    Completions(Completions),
+    /// Print the manual page.
+    Man,
+}
+
+/// Where the database lies.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The directory of the database.
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+}
+
+/// Which rows are meant and how they are written.
+#[derive(Debug, Args)]
+pub(crate) struct Form {
+    /// The bucket; without it the default one.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) bucket: Option<String>,
+    /// How keys are written.
+    #[arg(short, long, value_name = "FORM", default_value = "utf8")]
+    pub(crate) keys: Encoding,
+    /// How values are written.
+    #[arg(short = 'v', long, value_name = "FORM", default_value = "utf8")]
+    pub(crate) values: Encoding,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The key.
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Explain {
+    /// The read of one key.
+    Get(Get),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The key.
+    pub(crate) key: String,
+    /// The value; without it, or as `-`, the bytes of standard input as they are.
+    pub(crate) value: Option<String>,
+    /// Create the database, or the bucket, if there is none.
+    #[arg(long)]
+    pub(crate) create: bool,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The key.
+    #[arg(required_unless_present_any = ["from", "to", "prefix"], conflicts_with_all = ["from", "to", "prefix"])]
+    pub(crate) key: Option<String>,
+    #[command(flatten)]
+    pub(crate) range: Range,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+/// A range of keys; all of them if nothing is said.
+#[derive(Debug, Args)]
+pub(crate) struct Range {
+    /// The first key.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) from: Option<String>,
+    /// The key to stop before.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) to: Option<String>,
+    /// Only keys that start with this.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["from", "to"])]
+    pub(crate) prefix: Option<String>,
+}
+
+/// How rows are printed.
+#[derive(Debug, Args)]
+pub(crate) struct Listing {
+    /// At most so many rows.
+    #[arg(short = 'n', long, value_name = "ROWS")]
+    pub(crate) limit: Option<u64>,
+    /// From the last key to the first.
+    #[arg(short, long)]
+    pub(crate) reverse: bool,
+    /// Keys without values.
+    #[arg(long)]
+    pub(crate) only_keys: bool,
+    /// The form of the rows.
+    #[arg(short, long, value_name = "FORMAT", default_value = "tsv")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) range: Range,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prefix {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// What the keys start with.
+    #[arg(value_name = "PREFIX")]
+    pub(crate) start: String,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Count {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) range: Range,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compact {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Only as much as is due, instead of everything.
+    #[arg(long)]
+    pub(crate) due: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Checkpoint {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The new directory: missing or empty.
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub(crate) target: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The file; `-` is standard output.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// The form of the rows; without it what the file's name ends with: .tsv, .csv, .jsonl, .trows.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+    /// All buckets, each row with its bucket's name: JSON lines and the binary form only.
+    #[arg(long, conflicts_with_all = ["bucket"])]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) range: Range,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The file; `-` is standard input.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// The form of the rows; without it what the file's name ends with: .tsv, .csv, .jsonl, .trows.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+    /// Create the database if there is none. Buckets are created in any case.
+    #[arg(long)]
+    pub(crate) create: bool,
+    /// CSV: the first line holds names, not a row.
+    #[arg(long)]
+    pub(crate) header: bool,
+    /// CSV and TSV: the column of the key, from 1.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) key_column: u32,
+    /// CSV and TSV: the column of the value.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) value_column: u32,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}

@@ -1,0 +1,257 @@
+//! Rows to and from files, as a stream: memory does not grow with them.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use serde_json::json;
+use trine_kv::{Bucket, Db, Direction, DurabilityMode, WriteBatch, WriteOptions};
+
+use crate::arguments::{Export, Import};
+use crate::failure::Failure;
+use crate::interrupt::{self, Awaited};
+use crate::opening;
+use crate::output::{self, Output};
+use crate::point;
+use crate::progress;
+use crate::rows::{Columns, Format, Row, RowReader, RowWriter};
+use crate::scan::most_rows;
+
+/// One commit of an import holds at most so much.
+const BATCH_ROWS: usize = 1_000;
+const BATCH_BYTES: usize = 1 << 20;
+
+pub(crate) fn export(asked: &Export, output: &mut Output) -> Result<(), Failure> {
+    let format = format(asked.format, &asked.file, output.json)?;
+    let range = point::range(&asked.form, &asked.range)?;
+    if asked.all && !format.names_buckets() {
+        return Err(Failure::Usage(
+            "--all needs a format with room for the bucket: jsonl or binary".to_owned(),
+        ));
+    }
+    let db = opening::for_reading(&asked.place.directory, output)?;
+    let buckets = if asked.all {
+        opening::buckets(&db)?
+    } else {
+        vec![opening::bucket(&db, asked.form.bucket.as_deref(), false)?]
+    };
+    let most = buckets.iter().map(most_rows).sum::<Option<u64>>();
+    let bar = progress::of_things(output, "exporting", most);
+    let mut rows = 0;
+    let mut write_all = |target: &mut dyn Write| -> Result<(), Failure> {
+        let (keys, values) = (asked.form.keys, asked.form.values);
+        let mut writer = RowWriter::new(format, keys, values, target)?;
+        for bucket in &buckets {
+            if asked.all {
+                writer.bucket(bucket.name().as_str());
+            }
+            let mut cursor = bucket.cursor(&range, Direction::Forward)?;
+            while cursor.advance_sync()? {
+                writer.row(cursor.key(), cursor.value())?;
+                rows += 1;
+                if rows % 4096 == 0 {
+                    bar.set_position(rows);
+                }
+            }
+        }
+        writer.finish()
+    };
+    if is_standard(&asked.file) {
+        write_all(output.bytes())?;
+        bar.finish_and_clear();
+        return Ok(());
+    }
+    // A file under its name is whole.
+    let unfinished = asked.file.with_added_extension("unfinished");
+    let debris = unfinished.clone();
+    let remove = move || drop(std::fs::remove_file(debris));
+    let written = interrupt::cleaning_up(remove.clone(), || {
+        let file = File::create(&unfinished).map_err(|error| Failure::at(&unfinished, &error))?;
+        let mut target = BufWriter::with_capacity(1 << 18, file);
+        write_all(&mut target)?;
+        let file = target
+            .into_inner()
+            .map_err(|error| Failure::from(error.into_error()))?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, &asked.file).map_err(|error| Failure::at(&asked.file, &error))
+    });
+    if written.is_err() {
+        remove();
+    }
+    written?;
+    bar.finish_and_clear();
+    let bytes = std::fs::metadata(&asked.file).map_or(0, |file| file.len());
+    output.report(&json!({ "rows": rows, "bytes": bytes }), |output| {
+        output.line(format_args!(
+            "{} rows, {}",
+            output::count(rows),
+            output::bytes(bytes)
+        ))
+    })
+}
+
+pub(crate) fn import(asked: &Import, output: &mut Output) -> Result<(), Failure> {
+    let format = format(asked.format, &asked.file, false)?;
+    let _awaited = Awaited::begin();
+    let (source, length): (Box<dyn Read>, _) = if is_standard(&asked.file) {
+        (Box::new(io::stdin().lock()), None)
+    } else {
+        let file = File::open(&asked.file).map_err(|error| Failure::at(&asked.file, &error))?;
+        let length = file.metadata().ok().map(|file| file.len());
+        (Box::new(file), length)
+    };
+    let bar = progress::of_bytes(output, "importing", length);
+    let source = BufReader::with_capacity(
+        1 << 18,
+        Counted {
+            source,
+            bar: bar.clone(),
+        },
+    );
+    let columns = Columns {
+        header: asked.header,
+        key: asked.key_column,
+        value: asked.value_column,
+    };
+    let mut reader = RowReader::new(format, asked.form.keys, asked.form.values, columns, source)?;
+    let db = opening::for_writing(&asked.place.directory, asked.create)?;
+    let mut loader = Loader::new(&db, asked.form.bucket.as_deref())?;
+    let started = Instant::now();
+    let ended = loop {
+        if interrupt::requested() {
+            break Err(Failure::Interrupted(String::new()));
+        }
+        match reader.next_row() {
+            Ok(Some(row)) => {
+                if let Err(failure) = loader.add(row) {
+                    break Err(failure);
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(failure) => break Err(failure),
+        }
+    };
+    // Whatever ended it: the rows that were read are in the database, and on the disk.
+    let rows = loader.finish()?;
+    bar.finish_and_clear();
+    match ended {
+        Ok(()) => {}
+        Err(Failure::Interrupted(_)) => {
+            return Err(Failure::Interrupted(format!(
+                "interrupted; the first {} rows are in the database",
+                output::count(rows)
+            )));
+        }
+        Err(Failure::Input(why)) => {
+            return Err(Failure::Input(format!(
+                "{}: {why}; the {} rows before are in the database",
+                asked.file.display(),
+                output::count(rows)
+            )));
+        }
+        Err(other) => return Err(other),
+    }
+    let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let sequence = db.last_committed_sequence().get();
+    let report = json!({ "rows": rows, "milliseconds": milliseconds, "sequence": sequence });
+    output.report(&report, |output| {
+        let rate = rows.saturating_mul(1000) / milliseconds.max(1);
+        let rate = output::count(rate);
+        output.line(format_args!(
+            "{} rows, {rate} a second",
+            output::count(rows)
+        ))
+    })
+}
+
+fn is_standard(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+fn format(said: Option<Format>, file: &Path, json: bool) -> Result<Format, Failure> {
+    let found = said
+        .or(json.then_some(Format::Jsonl))
+        .or_else(|| Format::of(file));
+    found.ok_or_else(|| {
+        Failure::Usage(format!(
+            "{}: which format? Name it with --format: tsv, csv, jsonl or binary",
+            file.display()
+        ))
+    })
+}
+
+/// Moves the bar as bytes are read.
+struct Counted<R> {
+    source: R,
+    bar: ProgressBar,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.bar.inc(read as u64);
+        Ok(read)
+    }
+}
+
+/// Gathers rows into commits.
+struct Loader<'d> {
+    db: &'d Db,
+    /// Where rows go that name no bucket.
+    default: Bucket,
+    /// Those that are known to exist.
+    current: Option<String>,
+    batch: WriteBatch,
+    bytes: usize,
+    rows: u64,
+}
+
+impl<'d> Loader<'d> {
+    fn new(db: &'d Db, bucket: Option<&str>) -> Result<Self, Failure> {
+        Ok(Self {
+            db,
+            default: opening::bucket(db, bucket, true)?,
+            current: None,
+            batch: WriteBatch::new(),
+            bytes: 0,
+            rows: 0,
+        })
+    }
+
+    fn add(&mut self, row: Row) -> Result<(), Failure> {
+        if row.bucket != self.current {
+            opening::bucket(self.db, row.bucket.as_deref(), true)?;
+            self.current = row.bucket;
+        }
+        let bucket = self
+            .current
+            .as_deref()
+            .unwrap_or(self.default.name().as_str());
+        self.bytes += row.key.len() + row.value.len();
+        if bucket == "default" {
+            self.batch.put(row.key, row.value);
+        } else {
+            self.batch.put_bucket(bucket, row.key, row.value)?;
+        }
+        self.rows += 1;
+        if self.batch.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        self.bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        self.db.write_sync(batch, WriteOptions::buffered())?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<u64, Failure> {
+        self.commit()?;
+        self.db.persist_sync(DurabilityMode::SyncAll)?;
+        Ok(self.rows)
+    }
+}
