@@ -189,7 +189,7 @@ mod tests {
             &edit,
             "01",               // one data file
             "04030201",         // with this checksum
-            "f04d6c54",         // of all before
+            "43f04d6c",         // of all before
             "5452494e45424b46", // TRINEBKF
         ];
         assert_eq!(hex(&generation.encode(ID)), expected.concat());
