@@ -104,7 +104,10 @@ pub struct BucketOptions {
     pub allow_empty_keys: bool,
     /// Compression of table blocks, and of blob values under [`CompressionProfile::Zstd`]. Default [`CompressionProfile::Fast`].
     pub compression: CompressionProfile,
-    /// Target size of a data block before compression, in bytes. Default 16 KiB. Not zero.
+    /// Target size of a data block before compression, in bytes. Default 8 KiB. Not zero.
+    ///
+    /// A read from the disk fetches one block. Smaller ones are read sooner, larger ones are scanned faster, compress
+    /// better, and take less memory for indexes: `docs/decisions/0014-blocks-of-8-kib.md`.
     pub block_bytes: usize,
     /// Filter for point reads. Default: Bloom, 10 bits per key.
     pub filter_policy: FilterPolicy,
@@ -122,7 +125,7 @@ pub struct BucketOptions {
 
 impl BucketOptions {
     /// Default of [`BucketOptions::block_bytes`].
-    pub const DEFAULT_BLOCK_BYTES: usize = 16_384;
+    pub const DEFAULT_BLOCK_BYTES: usize = 8_192;
     /// Default of [`BucketOptions::blob_threshold_bytes`].
     pub const DEFAULT_BLOB_THRESHOLD_BYTES: usize = 1_048_576;
 
@@ -205,7 +208,7 @@ mod tests {
         let options = BucketOptions::default();
         assert!(options.allow_empty_keys);
         assert_eq!(options.compression, CompressionProfile::Fast);
-        assert_eq!(options.block_bytes, 16_384);
+        assert_eq!(options.block_bytes, 8_192);
         assert_eq!(
             options.filter_policy,
             FilterPolicy::Bloom { bits_per_key: 10 }
