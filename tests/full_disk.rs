@@ -214,11 +214,11 @@ fn fill_every_place(db: &Db) -> Rows {
             let key = format!("{:02}", row + round).into_bytes();
             let length = if row % 4 == 0 { 16 << 10 } else { 1 << 10 };
             let value = noise(row * 7 + round, length);
-            db.put_sync(key.clone(), value.clone()).unwrap();
+            db.put_sync(key.clone(), value.clone()).expect("a put");
             expected.insert(key, value);
         }
         if round < 2 {
-            db.flush_sync().unwrap();
+            db.flush_sync().expect("a flush");
         }
     }
     expected
