@@ -95,7 +95,7 @@ async fn look(db: &Db) -> Result<std::result::Result<Counts, String>> {
     let snapshot = db.snapshot();
     let mut found = Counts::default();
     let mut before = Vec::new();
-    for writer in 0..WRITERS {
+    for (writer, reached) in found.iter_mut().enumerate() {
         let key = counter(writer);
         let values = (
             snapshot.get(&first, &key).await?,
@@ -106,7 +106,7 @@ async fn look(db: &Db) -> Result<std::result::Result<Counts, String>> {
         }
         if let Some(value) = &values.0 {
             let (number, others) = decode(value);
-            found[writer] = number;
+            *reached = number;
             before.push(others);
         }
     }
