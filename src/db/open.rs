@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use trine_io::{Mode, PortableOptions, Storage};
+use trine_io::{Lock, Mode, PortableOptions, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 use trine_platform::pace::Pace;
@@ -14,6 +14,7 @@ use crate::commit::backpressure::Backpressure;
 use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::counters::Counters;
+use crate::db::follow::{self, Before};
 use crate::db::recovery::{self, Recovered};
 use crate::db::rota::Rota;
 use crate::db::worker::Workers;
@@ -179,22 +180,46 @@ fn in_memory(options: DbOptions) -> Db {
 
 pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
     let lock = recovery::enter(&options, &storage, mode).await?;
-    let Some(recovered) = recovery::recover(&options, &storage, mode).await? else {
-        // A read-only open of an empty directory: an empty database that takes nothing.
-        return Ok(in_memory(options));
-    };
+    if options.read_only {
+        return reader(options, storage, None, mode).await;
+    }
+    let recovered = recovery::recover(&options, &storage, mode).await?;
+    with_state(options, storage, lock, recovered, mode).await
+}
+
+/// Opens read-only, with the files that another reader of the same directory has open.
+pub(crate) async fn reader(
+    options: DbOptions,
+    storage: Storage,
+    before: Option<&Before>,
+    mode: Mode,
+) -> Result<Db> {
+    match follow::follow(&options, &storage, before, mode).await? {
+        Some(found) => with_state(options, storage, None, found, mode).await,
+        // An empty directory: an empty database that takes nothing.
+        None => Ok(in_memory(options)),
+    }
+}
+
+async fn with_state(
+    options: DbOptions,
+    storage: Storage,
+    lock: Option<Lock>,
+    recovered: Recovered,
+    mode: Mode,
+) -> Result<Db> {
     let Recovered {
         trees,
         manifest,
         files,
-        numbers,
         log,
         last,
     } = recovered;
-    if options.runtime.mode == RuntimeMode::PlatformIo {
+    if options.runtime.mode == RuntimeMode::PlatformIo && !storage.has_rings() {
         // Refused, threads do the same work: `DbStats::storage_uses_platform_async_io` tells.
         drop(storage.start_rings(mode, CURRENT, options.read_rings).await);
     }
+    let numbers = Arc::clone(manifest.numbers());
     let manifest = Arc::new(Baton::new(manifest));
     let maintenance = Arc::new(Bell::default());
     let default = trees
