@@ -85,7 +85,7 @@ impl Core {
             Some(before) => {
                 let files = before.known_files(&self.trees.load()).await;
                 let storage = before.storage.clone();
-                open::reader(options, storage, Some(&files), mode).await
+                open::reader(options, storage, &files, mode).await
             }
             // There was no database when it was opened.
             None => open::open(options, mode).await,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use trine_io::{Lock, Mode, PortableOptions, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
+use trine_platform::clock::{self, Instant};
 use trine_platform::pace::Pace;
 
 use crate::blob::BlobGc;
@@ -20,6 +21,7 @@ use crate::db::rota::Rota;
 use crate::db::worker::Workers;
 use crate::db::{Core, Db, Handle, Persistent};
 use crate::error::{Error, Result};
+use crate::event::{Event, Job, Observer};
 use crate::file_name::CURRENT;
 use crate::manifest::BucketId;
 use crate::options::{DbOptions, FileReads, HostStorageBackend, StorageMode};
@@ -156,6 +158,7 @@ pub(crate) fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
 }
 
 fn in_memory(options: DbOptions) -> Db {
+    let began = clock::now();
     let trees = Arc::new(Registry::default());
     let default = Arc::new(Tree::new(
         BucketId(0),
@@ -175,28 +178,45 @@ fn in_memory(options: DbOptions) -> Db {
     finish(
         Core::new(options, trees, commits, maintenance, None),
         default,
+        began,
     )
 }
 
 pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
+    let observer = observer(&options);
+    let opening = recovered(options, storage, mode);
+    observer.within(Job::Open, opening).await
+}
+
+fn observer(options: &DbOptions) -> Observer {
+    Observer::new(options.place(), options.listener.clone())
+}
+
+async fn recovered(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
+    let began = clock::now();
     let lock = recovery::enter(&options, &storage, mode).await?;
-    if options.read_only {
-        return reader(options, storage, None, mode).await;
-    }
-    let recovered = recovery::recover(&options, &storage, mode).await?;
-    with_state(options, storage, lock, recovered, mode).await
+    let recovered = if options.read_only {
+        match follow::follow(&options, &storage, None, mode).await? {
+            Some(found) => found,
+            // An empty directory: an empty database that takes nothing.
+            None => return Ok(in_memory(options)),
+        }
+    } else {
+        recovery::recover(&options, &storage, mode).await?
+    };
+    with_state(options, storage, lock, recovered, began, mode).await
 }
 
 /// Opens read-only, with the files that another reader of the same directory has open.
 pub(crate) async fn reader(
     options: DbOptions,
     storage: Storage,
-    before: Option<&Before>,
+    before: &Before,
     mode: Mode,
 ) -> Result<Db> {
-    match follow::follow(&options, &storage, before, mode).await? {
-        Some(found) => with_state(options, storage, None, found, mode).await,
-        // An empty directory: an empty database that takes nothing.
+    let began = clock::now();
+    match follow::follow(&options, &storage, Some(before), mode).await? {
+        Some(found) => with_state(options, storage, None, found, began, mode).await,
         None => Ok(in_memory(options)),
     }
 }
@@ -206,6 +226,7 @@ async fn with_state(
     storage: Storage,
     lock: Option<Lock>,
     recovered: Recovered,
+    began: Instant,
     mode: Mode,
 ) -> Result<Db> {
     let Recovered {
@@ -215,9 +236,10 @@ async fn with_state(
         log,
         last,
     } = recovered;
+    let mut refused = None;
     if options.runtime.mode == RuntimeMode::PlatformIo && !storage.has_rings() {
-        // Refused, threads do the same work: `DbStats::storage_uses_platform_async_io` tells.
-        drop(storage.start_rings(mode, CURRENT, options.read_rings).await);
+        let started = storage.start_rings(mode, CURRENT, options.read_rings).await;
+        refused = started.err().map(Error::from);
     }
     let numbers = Arc::clone(manifest.numbers());
     let manifest = Arc::new(Baton::new(manifest));
@@ -270,7 +292,10 @@ async fn with_state(
         drop(core.close(mode).await);
         return Err(error);
     }
-    Ok(finish(core, default))
+    if let Some(reason) = &refused {
+        core.observer.tell(&Event::RingRefused { reason });
+    }
+    Ok(finish(core, default, began))
 }
 
 impl Core {
@@ -283,6 +308,7 @@ impl Core {
     ) -> Arc<Self> {
         Arc::new(Self {
             backpressure: Backpressure::of(&options),
+            observer: observer(&options),
             options,
             trees,
             commits: Arc::new(commits),
@@ -324,7 +350,11 @@ impl Core {
     }
 }
 
-fn finish(core: Arc<Core>, default: Arc<Tree>) -> Db {
+fn finish(core: Arc<Core>, default: Arc<Tree>, began: Instant) -> Db {
+    core.observer.tell(&Event::Opened {
+        took: began.elapsed(),
+        last_committed: core.commits.visible(),
+    });
     Db {
         default_bucket: Bucket::new(Arc::new(Handle { core }), default),
     }
