@@ -148,56 +148,49 @@ pub(crate) async fn follow(
     mode: Mode,
 ) -> Result<Option<Recovered>> {
     let mut doubt = Doubt::default();
-    for _ in 0..LOOKS_MAX {
+    for _ in 1..LOOKS_MAX {
         match look(options, storage, before, mode).await {
-            Ok(Look::Found(found)) => return Ok(found),
-            Ok(Look::MovedOn) => {}
             Err(error) => doubt.consider(error)?,
+            found => return found,
         }
     }
-    Err(Error::runtime_busy(
-        "the writer changes the directory faster than it can be read",
-    ))
+    look(options, storage, before, mode).await
 }
 
-enum Look {
-    Found(Option<Recovered>),
-    /// A writer gave up a part of the log that was being read.
-    MovedOn,
-}
-
+/// Looks once. [`Error::RuntimeBusy`] if a writer gave up a part of the log that was being read.
 async fn look(
     options: &DbOptions,
     storage: &Storage,
     before: Option<&Before>,
     mode: Mode,
-) -> Result<Look> {
+) -> Result<Option<Recovered>> {
     let names = storage.list(mode).await?;
     check_names(options, &names)?;
     let Some(manifest) = Manifest::load(storage, mode).await? else {
         check_without_manifest(&names)?;
-        return Ok(Look::Found(None));
+        return Ok(None);
     };
-    let (files, known) = match before {
-        Some(before) => (Arc::clone(&before.files), before.still_in(manifest.state())),
-        None => {
-            let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
-            let files = OpenFiles::new(storage.clone(), cache, usize::MAX);
-            (Arc::new(files), KnownFiles::default())
-        }
+    let (files, known) = if let Some(before) = before {
+        (Arc::clone(&before.files), before.still_in(manifest.state()))
+    } else {
+        let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
+        let files = OpenFiles::new(storage.clone(), cache, usize::MAX);
+        (Arc::new(files), KnownFiles::default())
     };
     // All are opened: the writer may remove them at any time.
     let found = find(&names, manifest, files, &known, usize::MAX, mode).await?;
     if found.manifest.log_has_moved_on(mode).await? {
-        return Ok(Look::MovedOn);
+        return Err(Error::runtime_busy(
+            "the writer changes the directory faster than it can be read",
+        ));
     }
-    Ok(Look::Found(Some(Recovered {
+    Ok(Some(Recovered {
         trees: found.trees,
         manifest: found.manifest,
         files: found.files,
         log: None,
         last: found.last,
-    })))
+    }))
 }
 
 /// Damage that may be none: what is written while it is read looks like it.
@@ -213,6 +206,7 @@ impl Doubt {
         let is_doubtful = match &error {
             Error::Corruption { .. } | Error::InvalidFormat { .. } => true,
             Error::Io(error) => error.kind() == ErrorKind::NotFound,
+            Error::RuntimeBusy { .. } => return Ok(()),
             _ => false,
         };
         let text = error.to_string();

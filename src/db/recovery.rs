@@ -97,13 +97,12 @@ pub(crate) async fn recover(
 ) -> Result<Recovered> {
     let names = storage.list(mode).await?;
     let temporaries = check_names(options, &names)?;
-    let manifest = match Manifest::load(storage, mode).await? {
-        Some(manifest) => manifest,
-        None => {
-            check_without_manifest(&names)?;
-            sweep(storage, &names, None, mode).await?;
-            initialise(options, storage, mode).await?
-        }
+    let manifest = if let Some(manifest) = Manifest::load(storage, mode).await? {
+        manifest
+    } else {
+        check_without_manifest(&names)?;
+        sweep(storage, &names, None, mode).await?;
+        initialise(options, storage, mode).await?
     };
     check_referenced(&names, manifest.state())?;
     let open_max = options.max_open_tables;
