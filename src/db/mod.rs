@@ -21,6 +21,7 @@ pub(crate) mod compaction;
 pub(crate) mod copy;
 pub(crate) mod counters;
 pub(crate) mod explain;
+pub(crate) mod follow;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;

@@ -3,13 +3,13 @@
 //! - What our own crashes leave (`unfinished-*`, segments and manifests that nothing names, files
 //!   listed as obsolete) is debris: a writable open removes it and goes on.
 //! - Everything else that should not be there, or should be and is not, is an error, and stays as it is.
-//! - A read-only open changes nothing.
+//! - A read-only open changes nothing: [`crate::db::follow`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 
-use trine_io::{Lock, Mode, Storage};
+use trine_io::{Completion, Lock, Mode, Storage};
 
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
@@ -45,7 +45,6 @@ pub(crate) struct Recovered {
     pub(crate) trees: Arc<Registry>,
     pub(crate) manifest: Manifest,
     pub(crate) files: Arc<OpenFiles>,
-    pub(crate) numbers: Arc<FileNumbers>,
     /// `None` for a read-only open.
     pub(crate) log: Option<LogWriter>,
     pub(crate) last: Sequence,
@@ -93,44 +92,94 @@ pub(crate) fn refused(error: trine_io::Error) -> Error {
     }
 }
 
-/// Reads the directory's state; `None` for a read-only open of an empty directory.
+/// Reads the directory's state and makes it fit to be written to.
 pub(crate) async fn recover(
     options: &DbOptions,
     storage: &Storage,
     mode: Mode,
-) -> Result<Option<Recovered>> {
+) -> Result<Recovered> {
     let names = storage.list(mode).await?;
     let temporaries = check_names(options, &names)?;
-    let mut manifest = match Manifest::load(storage, mode).await? {
-        Some(manifest) => manifest,
-        None if options.read_only => {
-            check_without_manifest(&names)?;
-            return Ok(None);
-        }
-        None => {
-            check_without_manifest(&names)?;
-            sweep(storage, &names, None, mode).await?;
-            initialise(options, storage, mode).await?
-        }
+    let manifest = if let Some(manifest) = Manifest::load(storage, mode).await? {
+        manifest
+    } else {
+        check_without_manifest(&names)?;
+        sweep(storage, &names, None, mode).await?;
+        initialise(options, storage, mode).await?
     };
-    check_unreferenced(&names, manifest.state())?;
     check_referenced(&names, manifest.state())?;
+    let open_max = options.max_open_tables;
     let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
-    let open_max = if options.read_only {
-        usize::MAX
-    } else {
-        options.max_open_tables
-    };
     let files = Arc::new(OpenFiles::new(storage.clone(), cache, open_max));
-    let mut opened = Vec::new();
-    let mut checked_max = if options.read_only {
-        // A writer beside it may remove them at any time.
-        usize::MAX
-    } else {
-        FILES_CHECKED.min(open_max)
+    let checked_max = FILES_CHECKED.min(open_max);
+    let no_tables = KnownFiles::default();
+    let found = find(&names, manifest, files, &no_tables, checked_max, mode).await?;
+    let Found {
+        mut manifest,
+        trees,
+        files,
+        replayed,
+        inserted,
+        last,
+    } = found;
+    // Everything was checked: from here on files are changed.
+    manifest.adopt(mode).await?;
+    if let Some(replayed) = &replayed {
+        cut_tail(storage, replayed, mode).await?;
+    }
+    repair(storage, temporaries, mode).await?;
+    finish_renames(storage, &names, &manifest, mode).await?;
+    sweep(storage, &names, Some(&manifest), mode).await?;
+    forget_obsolete(storage, &mut manifest, mode).await?;
+    inserted.await?;
+    let start = Start {
+        first_sequence: last.next().unwrap_or(last),
+        previous: replayed
+            .and_then(|replayed| replayed.last_used)
+            .unwrap_or(0),
+        settled: true,
     };
+    let log = start_log(storage, &mut manifest, &trees.load(), start, mode).await?;
+    Ok(Recovered {
+        trees,
+        manifest,
+        files,
+        log: Some(log),
+        last,
+    })
+}
+
+/// What was found in a directory, in which nothing was changed.
+pub(super) struct Found {
+    pub(super) manifest: Manifest,
+    pub(super) trees: Arc<Registry>,
+    pub(super) files: Arc<OpenFiles>,
+    pub(super) replayed: Option<Replayed>,
+    /// Ready when what was replayed can be read.
+    pub(super) inserted: Completion<()>,
+    pub(super) last: Sequence,
+}
+
+/// Files that an earlier reading of the same directory had, by number.
+#[derive(Debug, Default)]
+pub(super) struct KnownFiles {
+    pub(super) tables: BTreeMap<u64, Arc<Table>>,
+    pub(super) blobs: BTreeMap<u64, Arc<BlobFile>>,
+}
+
+/// Takes in what `manifest` names: the tables, of which at most `checked_max` are opened, then the log.
+pub(super) async fn find(
+    names: &[String],
+    manifest: Manifest,
+    files: Arc<OpenFiles>,
+    known: &KnownFiles,
+    mut checked_max: usize,
+    mode: Mode,
+) -> Result<Found> {
+    check_unreferenced(names, manifest.state())?;
+    let mut opened = Vec::new();
     for (id, bucket) in manifest.state().buckets() {
-        let version = version(bucket, &files)?;
+        let version = version(bucket, &files, known)?;
         for table in version.tables().take(checked_max) {
             table.open(mode).await?;
             checked_max -= 1;
@@ -146,13 +195,13 @@ pub(crate) async fn recover(
     trees.extend(opened.into_iter());
     let owner: Weak<Registry> = Arc::downgrade(&trees);
     files.set_owner(owner);
-    let replayed = replay_log(storage, &manifest, &trees, mode).await?;
+    let replayed = replay_log(files.storage(), &manifest, &trees, mode).await?;
     // What takes long goes beside what is done to files now, much of which waits for the disk.
     let many = replayed
         .as_ref()
         .is_some_and(|replayed| replayed.commits > COMMITS_HERE_MAX);
     let beside = if many { Mode::Cooperative } else { mode };
-    let inserted = storage.offload(beside, {
+    let inserted = files.storage().offload(beside, {
         let trees = Arc::clone(&trees);
         move || trees.load().iter().for_each(|tree| tree.insert_staged())
     });
@@ -160,38 +209,14 @@ pub(crate) async fn recover(
         .as_ref()
         .map_or(Sequence::ZERO, |replayed| replayed.last_sequence)
         .max(manifest.state().last_sequence());
-    let log = if options.read_only {
-        inserted.await?;
-        None
-    } else {
-        // Everything was checked: from here on files are changed.
-        manifest.adopt(mode).await?;
-        if let Some(replayed) = &replayed {
-            cut_tail(storage, replayed, mode).await?;
-        }
-        repair(storage, temporaries, mode).await?;
-        finish_renames(storage, &names, &manifest, mode).await?;
-        sweep(storage, &names, Some(&manifest), mode).await?;
-        forget_obsolete(storage, &mut manifest, mode).await?;
-        inserted.await?;
-        let start = Start {
-            first_sequence: last.next().unwrap_or(last),
-            previous: replayed
-                .and_then(|replayed| replayed.last_used)
-                .unwrap_or(0),
-            settled: true,
-        };
-        Some(start_log(storage, &mut manifest, &trees.load(), start, mode).await?)
-    };
-    let numbers = Arc::clone(manifest.numbers());
-    Ok(Some(Recovered {
-        trees,
+    Ok(Found {
         manifest,
+        trees,
         files,
-        numbers,
-        log,
+        replayed,
+        inserted,
         last,
-    }))
+    })
 }
 
 /// Makes sure that there is no database in the directory; sweeps what is left of one that never came to be.
@@ -206,7 +231,7 @@ pub(crate) async fn vacate(options: &DbOptions, storage: &Storage, mode: Mode) -
 }
 
 /// Fails on names that must not be there; gives back the temporary files that may be removed.
-fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<String>> {
+pub(super) fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<String>> {
     let mut temporaries = Vec::new();
     for name in names {
         match FileName::parse(name) {
@@ -227,7 +252,7 @@ fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<String>> {
 }
 
 /// Without a manifest there must be no data: the first one is durable before any.
-fn check_without_manifest(names: &[String]) -> Result<()> {
+pub(super) fn check_without_manifest(names: &[String]) -> Result<()> {
     let data = names.iter().find(|name| {
         matches!(
             FileName::parse(name),
@@ -296,12 +321,17 @@ async fn initialise(options: &DbOptions, storage: &Storage, mode: Mode) -> Resul
     Manifest::create(storage, Arc::new(FileNumbers::starting_at(1)), state, mode).await
 }
 
-/// The tables and blob files of a bucket, none of them open.
-fn version(bucket: &BucketState, files: &Arc<OpenFiles>) -> Result<Version> {
-    let added = bucket
-        .tables()
-        .map(|(level, meta)| (level.into(), Table::closed(meta.clone(), files)));
-    let blobs = bucket.blobs().map(|meta| BlobFile::closed(meta, files));
+/// The tables and blob files of a bucket, none of them open but those that were known.
+fn version(bucket: &BucketState, files: &Arc<OpenFiles>, known: &KnownFiles) -> Result<Version> {
+    let added = bucket.tables().map(|(level, meta)| {
+        let table = known.tables.get(&meta.number).map(Arc::clone);
+        let table = table.unwrap_or_else(|| Table::closed(meta.clone(), files));
+        (level.into(), table)
+    });
+    let blobs = bucket.blobs().map(|meta| {
+        let file = known.blobs.get(&meta.number).map(Arc::clone);
+        file.unwrap_or_else(|| BlobFile::closed(meta, files))
+    });
     let change = VersionChange {
         added: added.collect(),
         blobs: blobs.collect(),

@@ -165,6 +165,20 @@ impl Manifest {
         }
     }
 
+    /// Whether a writer has given up log segments since this was loaded.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) async fn log_has_moved_on(&self, mode: Mode) -> Result<bool> {
+        let is_current = read_current(&self.storage, mode).await? == Some(self.number);
+        if is_current && self.file.len(mode).await? == self.records.offset() {
+            return Ok(false);
+        }
+        let floor = |state: &ManifestState| state.log_segments().map(|segments| *segments.start());
+        let now = Self::load(&self.storage, mode).await?;
+        Ok(now.is_none_or(|now| floor(&now.state) != floor(&self.state)))
+    }
+
     /// Makes `edit` durable, then applies it. Rolls over to a new manifest when this one is long.
     ///
     /// # Errors
