@@ -43,7 +43,9 @@ pub(crate) enum Next<'r> {
 /// Reads a whole log file, record by record.
 #[derive(Debug)]
 pub(crate) struct RecordReader<'a> {
+    /// What there is of the file, from `base` on.
     file: &'a [u8],
+    base: usize,
     salt: Salt,
     proof: Proof,
     offset: usize,
@@ -113,11 +115,32 @@ impl<'a> RecordReader<'a> {
     pub(crate) fn new(file: &'a [u8], salt: Salt, offset: usize, proof: Proof) -> Self {
         Self {
             file,
+            base: 0,
             salt,
             proof,
             offset,
             payload: Vec::new(),
         }
+    }
+
+    /// `piece` is what of the file starts at `base`, where a sector does; the next record starts at `offset` of the file.
+    /// A record or a tail that the piece cuts is [`Torn::Cut`].
+    pub(crate) fn of_piece(
+        piece: &'a [u8],
+        base: usize,
+        salt: Salt,
+        offset: usize,
+        proof: Proof,
+    ) -> Self {
+        Self {
+            base,
+            ..Self::new(piece, salt, offset, proof)
+        }
+    }
+
+    /// Where what there is of the file ends.
+    fn end(&self) -> usize {
+        self.base.saturating_add(self.file.len())
     }
 
     /// The end of the last record it yielded: the file's valid length.
@@ -188,8 +211,9 @@ impl<'a> RecordReader<'a> {
 
     /// The bytes from `start` to `end`, or to the end of the file.
     fn slice(&self, start: usize, end: usize) -> &'a [u8] {
+        let within = |at: usize| at.saturating_sub(self.base);
         self.file
-            .get(start..end.min(self.file.len()))
+            .get(within(start)..within(end.min(self.end())))
             .unwrap_or_default()
     }
 
@@ -212,7 +236,7 @@ impl<'a> RecordReader<'a> {
             sector_end(start)
         };
         is_zero(self.slice(start, first))
-            && (first..self.file.len())
+            && (first..self.end())
                 .step_by(SECTOR_BYTES)
                 .all(|sector| self.is_blank(sector))
     }
@@ -267,7 +291,7 @@ impl<'a> RecordReader<'a> {
         let mut lost = false;
         let mut wanted = claim.length;
         while wanted > 0 {
-            if at >= self.file.len() {
+            if at >= self.end() {
                 return Ok(Payload::Cut);
             }
             if at == sector_start(at) {
@@ -303,7 +327,7 @@ impl<'a> RecordReader<'a> {
     /// proves that it had been synced, or is nothing that a power loss leaves behind.
     fn torn(&mut self, why: Torn, damage: usize, resume: usize) -> Result<End, (u64, Fault)> {
         let mut at = resume;
-        while at < self.file.len() {
+        while at < self.end() {
             let end = sector_end(at);
             if at == sector_start(at) {
                 if self.is_blank(at) {
