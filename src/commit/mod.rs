@@ -28,6 +28,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_io::Mode;
+use trine_platform::bell::Bell;
 use trine_platform::event::{Event, Setter, channel};
 
 use crate::commit::batch::EncodedBatch;
@@ -156,6 +157,8 @@ struct Queue {
     /// Present while nobody leads.
     writer: Option<Box<Writer>>,
     closed: bool,
+    /// Somebody waits for the next publication.
+    awaited: bool,
 }
 
 /// The commit path of one database.
@@ -167,6 +170,8 @@ pub(crate) struct CommitPath {
     context: GroupContext,
     log_thread: LogThread,
     logged: Logged,
+    /// Rung for those who wait for one.
+    publications: Bell,
 }
 
 /// What became of commits, and what went to the log. Written by the leader only.
@@ -223,6 +228,7 @@ impl CommitPath {
             context,
             log_thread: LogThread::default(),
             logged,
+            publications: Bell::default(),
         }
     }
 
@@ -273,6 +279,18 @@ impl CommitPath {
         let allocated = self.logged.allocated.load(Relaxed);
         let skipped = allocated.saturating_sub(self.visible().get());
         self.logged.skipped.store(skipped, Relaxed);
+    }
+
+    /// Ready once something may have been published since the call, or the database is closed.
+    ///
+    /// Whoever publishes takes the queue's lock afterwards, and so finds out at no cost whether somebody waits.
+    pub(crate) fn next_publication(&self) -> Result<Event<()>> {
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err(Error::Closed);
+        }
+        queue.awaited = true;
+        Ok(self.publications.next_ring())
     }
 
     fn publish(&self, sequence: Sequence) {
@@ -420,6 +438,11 @@ impl CommitPath {
         loop {
             let waiting = {
                 let mut queue = self.queue();
+                if std::mem::take(&mut queue.awaited) {
+                    drop(queue);
+                    self.publications.ring();
+                    continue;
+                }
                 if queue.waiting.is_empty() {
                     queue.writer = leadership.writer.take();
                     return;
@@ -515,6 +538,11 @@ impl Leadership<'_> {
         };
         loop {
             let mut queue = self.path.queue();
+            if std::mem::take(&mut queue.awaited) {
+                drop(queue);
+                self.path.publications.ring();
+                continue;
+            }
             let Some(next) = queue.waiting.iter().position(|request| request.can_lead) else {
                 if queue.waiting.is_empty() {
                     queue.writer = Some(writer);
@@ -574,7 +602,6 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
-    use trine_platform::bell::Bell;
     use trine_platform::block_on;
 
     use super::*;

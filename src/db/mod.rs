@@ -16,6 +16,7 @@ pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod bulk_load;
 pub(crate) mod calls;
+pub(crate) mod changes;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
 pub(crate) mod copy;

@@ -28,7 +28,9 @@ use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree, Trees};
-use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Space, Start, cut_tail, replay};
+use crate::wal::{
+    LogWriter, Prepared, Replayed, SegmentWriter, Space, Start, cut_tail, kept_from, replay,
+};
 
 /// So many tables and blob files are opened, and so checked but for blocks and values, with the database, so
 /// that damage of all but the largest shows at once; of more, and opening would cost more the more there are.
@@ -139,7 +141,8 @@ pub(crate) async fn recover(
             .unwrap_or(0),
         settled: true,
     };
-    let log = start_log(storage, &mut manifest, &trees.load(), start, mode).await?;
+    let retained = options.change_retention_bytes;
+    let log = start_log(storage, &mut manifest, &trees.load(), start, retained, mode).await?;
     Ok(Recovered {
         trees,
         manifest,
@@ -475,6 +478,7 @@ async fn start_log(
     manifest: &mut Manifest,
     trees: &Trees,
     start: Start,
+    retention: u64,
     mode: Mode,
 ) -> Result<LogWriter> {
     let old = manifest.state().log_segments();
@@ -488,14 +492,19 @@ async fn start_log(
         Change::Sessions { sessions },
     ];
     let needed = trees.iter().filter_map(|tree| tree.first_segment()).min();
-    if needed.is_none() {
-        // Every segment so far holds only what is in tables.
-        changes.push(Change::LogFloor { segment: number });
+    let floor = old.as_ref().map_or(number, |segments| *segments.start());
+    // Without any, every segment so far holds only what is in tables.
+    let kept = match needed {
+        None => kept_from(storage, floor, number, retention, mode).await?,
+        Some(_) => floor,
+    };
+    if kept > floor || old.is_none() {
+        changes.push(Change::LogFloor { segment: kept });
     }
     manifest.append(&VersionEdit { changes }, mode).await?;
     match needed {
         None => {
-            for segment in old.into_iter().flatten() {
+            for segment in floor..kept {
                 // A failure leaves debris below the floor, which the next open removes.
                 drop(storage.remove(mode, &wal_name(segment)).await);
             }

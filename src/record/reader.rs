@@ -43,10 +43,11 @@ pub(crate) enum Next<'r> {
 /// Reads a whole log file, record by record.
 #[derive(Debug)]
 pub(crate) struct RecordReader<'a> {
-    /// What of the file was read: all of it, or all but zeros at its end, from the start of a sector on.
+    /// What of the file was read, from `base` on: all of it, or all but zeros at its end, from the start of a sector on.
     file: &'a [u8],
-    /// The file's length.
-    length: usize,
+    base: usize,
+    /// Where the file ends, or the piece of it that there is.
+    end: usize,
     salt: Salt,
     proof: Proof,
     offset: usize,
@@ -118,7 +119,8 @@ impl<'a> RecordReader<'a> {
     pub(crate) fn new(file: &'a [u8], salt: Salt, offset: usize, proof: Proof) -> Self {
         Self {
             file,
-            length: file.len(),
+            base: 0,
+            end: file.len(),
             salt,
             proof,
             offset,
@@ -129,8 +131,24 @@ impl<'a> RecordReader<'a> {
     /// The file goes on with zeros up to `length`; what was given of it ends with a sector.
     pub(crate) fn with_zeros_up_to(mut self, length: usize) -> Self {
         debug_assert!(length <= self.file.len() || self.file.len().is_multiple_of(SECTOR_BYTES));
-        self.length = length.max(self.file.len());
+        self.end = length.max(self.file.len());
         self
+    }
+
+    /// `piece` is what of the file starts at `base`, where a sector does; the next record starts at `offset` of the file.
+    /// A record or a tail that the piece cuts is [`Torn::Cut`].
+    pub(crate) fn of_piece(
+        piece: &'a [u8],
+        base: usize,
+        salt: Salt,
+        offset: usize,
+        proof: Proof,
+    ) -> Self {
+        Self {
+            base,
+            end: base.saturating_add(piece.len()),
+            ..Self::new(piece, salt, offset, proof)
+        }
     }
 
     /// The end of the last record it yielded: the file's valid length.
@@ -201,7 +219,11 @@ impl<'a> RecordReader<'a> {
 
     /// The bytes from `start` to `end`, which lie in one sector, or to the end of the file.
     fn slice(&self, start: usize, end: usize) -> &'a [u8] {
-        let end = end.min(self.length);
+        let end = end.min(self.end);
+        let (start, end) = (
+            start.saturating_sub(self.base),
+            end.saturating_sub(self.base),
+        );
         if start < self.file.len() {
             self.file.get(start..end.min(self.file.len()))
         } else {
@@ -229,7 +251,7 @@ impl<'a> RecordReader<'a> {
             sector_end(start)
         };
         is_zero(self.slice(start, first))
-            && (first..self.file.len())
+            && (first..self.end)
                 .step_by(SECTOR_BYTES)
                 .all(|sector| self.is_blank(sector))
     }
@@ -279,12 +301,12 @@ impl<'a> RecordReader<'a> {
     fn read_payload(&mut self, claim: &Claim) -> Result<Payload, (u64, Fault)> {
         // No more than the file holds, whatever the header claims.
         self.payload.clear();
-        self.payload.reserve(claim.length.min(self.length));
+        self.payload.reserve(claim.length.min(self.end));
         let mut at = claim.header_at.saturating_add(RECORD_HEADER_BYTES);
         let mut lost = false;
         let mut wanted = claim.length;
         while wanted > 0 {
-            if at >= self.length {
+            if at >= self.end {
                 return Ok(Payload::Cut);
             }
             if at == sector_start(at) {
@@ -320,7 +342,7 @@ impl<'a> RecordReader<'a> {
     /// proves that it had been synced, or is nothing that a power loss leaves behind.
     fn torn(&mut self, why: Torn, damage: usize, resume: usize) -> Result<End, (u64, Fault)> {
         let mut at = resume;
-        while at < self.length {
+        while at < self.end {
             let end = sector_end(at);
             if at == sector_start(at) {
                 if self.is_blank(at) {

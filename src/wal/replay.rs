@@ -50,12 +50,12 @@ pub(crate) struct Tail {
 }
 
 /// One payload, decoded.
-enum Payload<'a> {
+pub(super) enum Payload<'a> {
     Commit(Sequence, &'a [u8]),
     SyncMark(u64),
 }
 
-fn decode(payload: &[u8]) -> std::result::Result<Payload<'_>, Fault> {
+pub(super) fn decode(payload: &[u8]) -> std::result::Result<Payload<'_>, Fault> {
     let mut reader = Reader::new(payload);
     match reader.u8()? {
         COMMIT => Ok(Payload::Commit(Sequence::new(reader.u64()?), reader.rest())),
@@ -69,7 +69,7 @@ fn decode(payload: &[u8]) -> std::result::Result<Payload<'_>, Fault> {
 }
 
 /// What a sync mark says of its own segment.
-fn proof(_: u64, payload: &[u8]) -> u64 {
+pub(super) fn proof(_: u64, payload: &[u8]) -> u64 {
     match decode(payload) {
         Ok(Payload::SyncMark(through)) => through,
         _ => 0,
