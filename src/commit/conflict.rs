@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
-use crate::commit::batch::{Operation, operations};
+use crate::commit::encoding::{Operation, operations};
 use crate::commit::range_set::RangeSet;
 use crate::cursor::Halt;
 use crate::error::{Error, Result};
@@ -136,6 +136,8 @@ impl BucketReads {
                     .range::<[u8], _>((Bound::Included(*start), below));
                 (covered.next().is_some(), self.ranges.meets(start, end))
             }
+            // It is no member of a group: what it brought is in the tree already.
+            Operation::Loaded { .. } => (false, false),
         };
         if point {
             return Err(self.point_conflict());
@@ -162,7 +164,7 @@ impl BucketReads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::batch::EncodedBatch;
+    use crate::commit::encoding::EncodedBatch;
     use crate::key::overlap;
     use crate::options::BucketOptions;
     use crate::tree::pins::Pins;

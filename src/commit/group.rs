@@ -6,9 +6,9 @@ use trine_io::Mode;
 use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
-use crate::commit::batch::{Encoded, Operation, operations};
+use crate::commit::encoding::{Encoded, Operation, operations};
 use crate::commit::supply::LogSupply;
-use crate::commit::{Commit, CommitPath, Work, Writer};
+use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::Kind;
 use crate::manifest::{BucketId, Change, VersionEdit};
@@ -155,6 +155,7 @@ async fn serve_other(
             path.note_skipped();
             Err(error)
         }
+        Work::Load(load) => serve_load(path, writer, load, mode).await,
         Work::Freeze => freeze(path, writer, mode).await,
         Work::Drop(tree) => drop_tree(path, writer, &tree, mode).await,
         Work::Close => close(path, writer, mode).await,
@@ -205,7 +206,7 @@ async fn commit_group(
     let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted(commits, results)));
     if let Err(stop) = applied {
         let failure = stop.failure();
-        let mut first = Some(note_stop(path, writer, stop));
+        let mut first = Some(stop.noted(path, writer));
         for result in results.iter_mut().filter(|result| result.is_ok()) {
             *result = Err(first.take().unwrap_or_else(|| failure.error()));
         }
@@ -240,19 +241,8 @@ pub(super) fn commit_at_once(
     let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted));
     Some(match applied {
         Ok(()) => Ok(next),
-        Err(stop) => Err(note_stop(path, writer, stop)),
+        Err(stop) => Err(stop.noted(path, writer)),
     })
-}
-
-/// Takes note of a group that was not written.
-fn note_stop(path: &CommitPath, writer: &mut Writer, stop: Stop) -> Error {
-    if stop.for_ever {
-        writer.failure = Some(stop.failure());
-        path.note_skipped();
-    } else {
-        path.note_allocated(writer.last);
-    }
-    stop.error
 }
 
 /// Whether the commit may join the group.
@@ -290,6 +280,17 @@ struct Stop {
 }
 
 impl Stop {
+    /// The error, once it is known what it means for commits to come.
+    fn noted(self, path: &CommitPath, writer: &mut Writer) -> Error {
+        if self.for_ever {
+            writer.failure = Some(self.failure());
+            path.note_skipped();
+        } else {
+            path.note_allocated(writer.last);
+        }
+        self.error
+    }
+
     fn failure(&self) -> Failure {
         match &self.error {
             Error::Io(error) if !self.for_ever => Failure::Log {
@@ -537,6 +538,8 @@ pub(crate) fn apply<'t>(
                 writer.insert_range_tombstone(start, end, sequence);
                 continue;
             }
+            // Its rows are in tables already.
+            Operation::Loaded { .. } => continue,
         };
         match how {
             How::Inserted => writer.insert(key, sequence, kind, value),
@@ -575,6 +578,38 @@ async fn persist(
     }
     path.note_logged(writer, 0, 0);
     Ok(path.visible())
+}
+
+/// Logs a load as a commit, has it installed, and publishes it, whatever came of that: the log has its sequence.
+async fn serve_load(
+    path: &CommitPath,
+    writer: &mut Writer,
+    load: Load,
+    mode: Mode,
+) -> Result<Sequence> {
+    if let Some(failure) = &writer.failure {
+        return Err(failure.error());
+    }
+    load.tree.check_kept()?;
+    let Some(next) = writer.last.next() else {
+        return Err(Error::invalid_options("sequence numbers are used up"));
+    };
+    let commit = Commit {
+        batch: load.batch,
+        trees: Touched::One(load.tree),
+        reads: None,
+        durability: load.durability,
+    };
+    path.note_allocated(next);
+    let accepted = std::iter::once((next, &commit));
+    if let Err(stop) = log(path, writer, accepted, mode).await {
+        return Err(stop.noted(path, writer));
+    }
+    writer.last = next;
+    path.note_logged(writer, 1, commit.batch.as_bytes().len());
+    let installed = load.guest.install(next, mode).await;
+    path.publish(next);
+    installed.map(|()| next)
 }
 
 async fn freeze(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Sequence> {

@@ -16,11 +16,14 @@
 pub(crate) mod backpressure;
 pub(crate) mod batch;
 pub(crate) mod conflict;
+pub(crate) mod encoding;
 mod group;
 mod log_thread;
 pub(crate) mod range_set;
 pub(crate) mod supply;
 
+use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,8 +31,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trine_io::Mode;
 use trine_platform::event::{Event, Setter, channel};
 
-use crate::commit::batch::EncodedBatch;
 use crate::commit::conflict::Reads;
+use crate::commit::encoding::EncodedBatch;
 use crate::commit::group::Failure;
 use crate::commit::log_thread::LogThread;
 use crate::error::{Error, Result};
@@ -95,10 +98,28 @@ impl std::ops::Deref for Touched {
     }
 }
 
+/// A commit whose data is in tables already.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) tree: Arc<Tree>,
+    /// What the log says of it.
+    pub(crate) batch: EncodedBatch,
+    pub(crate) durability: DurabilityMode,
+    pub(crate) guest: Box<dyn Guest>,
+}
+
+/// Makes a load part of its tree once it has its sequence, while nothing else is committed.
+pub(crate) trait Guest: Debug + Send {
+    fn install(self: Box<Self>, at: Sequence, mode: Mode) -> Installing;
+}
+
+pub(crate) type Installing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
 /// What can be asked of the leader.
 #[derive(Debug)]
 pub(crate) enum Work {
     Commit(Commit),
+    Load(Load),
     /// Make everything logged so far as durable as this.
     Persist(DurabilityMode),
     /// A sync of the log by somebody else failed: bytes may be lost that count as written from now on.
