@@ -6,7 +6,7 @@ use trine_io::Mode;
 use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
-use crate::commit::batch::{Encoded, Operation, operations};
+use crate::commit::encoding::{Encoded, Operation, operations};
 use crate::commit::supply::LogSupply;
 use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer};
 use crate::error::{Error, Fault, Result};
@@ -206,7 +206,7 @@ async fn commit_group(
     let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted(commits, results)));
     if let Err(stop) = applied {
         let failure = stop.failure();
-        let mut first = Some(note_stop(path, writer, stop));
+        let mut first = Some(stop.noted(path, writer));
         for result in results.iter_mut().filter(|result| result.is_ok()) {
             *result = Err(first.take().unwrap_or_else(|| failure.error()));
         }
@@ -241,19 +241,8 @@ pub(super) fn commit_at_once(
     let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted));
     Some(match applied {
         Ok(()) => Ok(next),
-        Err(stop) => Err(note_stop(path, writer, stop)),
+        Err(stop) => Err(stop.noted(path, writer)),
     })
-}
-
-/// Takes note of a group that was not written.
-fn note_stop(path: &CommitPath, writer: &mut Writer, stop: Stop) -> Error {
-    if stop.for_ever {
-        writer.failure = Some(stop.failure());
-        path.note_skipped();
-    } else {
-        path.note_allocated(writer.last);
-    }
-    stop.error
 }
 
 /// Whether the commit may join the group.
@@ -291,6 +280,17 @@ struct Stop {
 }
 
 impl Stop {
+    /// The error, once it is known what it means for commits to come.
+    fn noted(self, path: &CommitPath, writer: &mut Writer) -> Error {
+        if self.for_ever {
+            writer.failure = Some(self.failure());
+            path.note_skipped();
+        } else {
+            path.note_allocated(writer.last);
+        }
+        self.error
+    }
+
     fn failure(&self) -> Failure {
         match &self.error {
             Error::Io(error) if !self.for_ever => Failure::Log {
@@ -603,7 +603,7 @@ async fn serve_load(
     path.note_allocated(next);
     let accepted = std::iter::once((next, &commit));
     if let Err(stop) = log(path, writer, accepted, mode).await {
-        return Err(note_stop(path, writer, stop));
+        return Err(stop.noted(path, writer));
     }
     writer.last = next;
     path.note_logged(writer, 1, commit.batch.as_bytes().len());

@@ -16,6 +16,7 @@
 pub(crate) mod backpressure;
 pub(crate) mod batch;
 pub(crate) mod conflict;
+pub(crate) mod encoding;
 mod group;
 mod log_thread;
 pub(crate) mod range_set;
@@ -31,8 +32,8 @@ use trine_io::Mode;
 use trine_platform::bell::Bell;
 use trine_platform::event::{Event, Setter, channel};
 
-use crate::commit::batch::EncodedBatch;
 use crate::commit::conflict::Reads;
+use crate::commit::encoding::EncodedBatch;
 use crate::commit::group::Failure;
 use crate::commit::log_thread::LogThread;
 use crate::error::{Error, Result};

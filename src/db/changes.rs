@@ -9,7 +9,7 @@ use std::sync::Arc;
 use trine_io::Mode;
 use trine_platform::block_on;
 
-use crate::commit::batch::{Operation, operations};
+use crate::commit::encoding::{Operation, operations};
 use crate::db::{Core, Db, Persistent};
 use crate::error::{Error, Fault, Result};
 use crate::key::KeyRange;

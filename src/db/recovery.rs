@@ -13,7 +13,8 @@ use trine_io::{Completion, Lock, Mode, Storage};
 
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
-use crate::commit::batch::{DEFAULT_BUCKET, Encoded};
+use crate::commit::batch::DEFAULT_BUCKET;
+use crate::commit::encoding::Encoded;
 use crate::commit::{How, SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};

@@ -7,8 +7,9 @@ use trine_io::Mode;
 use trine_platform::block_on;
 
 use crate::commit::backpressure::Pressure;
-use crate::commit::batch::{DEFAULT_BUCKET, EncodedBatch, Staged, WriteBatch};
+use crate::commit::batch::{DEFAULT_BUCKET, Staged, WriteBatch};
 use crate::commit::conflict::Reads;
+use crate::commit::encoding::EncodedBatch;
 use crate::commit::{Commit, Touched, Work};
 use crate::db::Core;
 use crate::error::{Error, Result};
