@@ -16,6 +16,7 @@ use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::counters::Counters;
 use crate::db::follow::{self, Before};
+use crate::db::loads::Loads;
 use crate::db::recovery::{self, Recovered};
 use crate::db::rota::Rota;
 use crate::db::worker::Workers;
@@ -273,6 +274,7 @@ async fn with_state(
         }),
         flushing: Baton::new(()),
         claims: Claims::new(&maintenance),
+        loads: Loads::default(),
         background: Pace::default(),
         background_limit: AtomicU64::new(0),
         obsolete: Mutex::default(),
