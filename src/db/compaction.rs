@@ -357,7 +357,7 @@ impl Core {
         }
     }
 
-    fn shape(&self) -> Shape {
+    pub(crate) fn shape(&self) -> Shape {
         Shape::of(&self.options)
     }
 
