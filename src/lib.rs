@@ -47,10 +47,14 @@ mod epoch;
 mod file_kind;
 mod file_name;
 mod filter;
+#[cfg(any(inspect, test))]
+mod frame_search;
 #[cfg(all(any(fuzzing, test), not(loom)))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hash;
+#[cfg(any(inspect, test))]
+pub mod inspect;
 mod internal_key;
 mod key;
 mod manifest;
@@ -60,6 +64,8 @@ mod range_tombstone;
 mod read_counters;
 mod record;
 mod residency;
+#[cfg(any(inspect, test))]
+pub mod salvage;
 mod sequence;
 #[cfg(all(test, not(loom)))]
 mod simulation;

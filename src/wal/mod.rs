@@ -24,6 +24,8 @@ mod tests;
 
 pub(crate) use log::{LeftSegment, LogWriter};
 pub(crate) use prepare::{Prepared, Retired, Space};
+#[cfg(any(inspect, test))]
+pub(crate) use replay::{Payload, decode};
 pub(crate) use replay::{Replayed, cut_tail, replay};
 pub(crate) use writer::{SegmentWriter, Start};
 

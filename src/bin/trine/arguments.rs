@@ -58,6 +58,12 @@ pub(crate) enum Command {
     Verify(Place),
     /// Make a copy that opens as a database of its own, sharing files where the file system can.
     Checkpoint(Checkpoint),
+    /// Take a table, blob file, log segment or manifest apart.
+    Dump(Dump),
+    /// Save every intact record of a damaged database into a new one.
+    Salvage(Salvage),
+    /// Read commands line by line.
+    Shell(Shell),
     /// Write rows to a file.
     Export(Export),
     /// Read rows from a file.
@@ -216,6 +222,42 @@ pub(crate) struct Checkpoint {
     /// The new directory: missing or empty.
     #[arg(value_hint = clap::ValueHint::DirPath)]
     pub(crate) target: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    /// The file.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Also each entry of a block, each operation of a commit, each change of an edit.
+    #[arg(short, long)]
+    pub(crate) entries: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Salvage {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The directory of the new database: missing or empty.
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub(crate) target: PathBuf,
+    /// The bucket for rows of which nothing tells where they belong; without it each table's go to one of their own.
+    #[arg(long, value_name = "BUCKET")]
+    pub(crate) unknown_into: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shell {
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// A line of the shell.
+#[derive(Debug, Parser)]
+#[command(name = "", no_binary_name = true, disable_version_flag = true)]
+pub(crate) struct Line {
+    #[command(subcommand)]
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Args)]
