@@ -129,6 +129,7 @@ pub mod write_batch {
 
 pub use bucket::{Bucket, BucketName, BucketReader};
 pub use db::reader::{PointValue, ValueRef};
+pub use db::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};
 pub use error::{Error, Result};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor};

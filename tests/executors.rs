@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use tempfile::TempDir;
 use trine_kv::{
-    Bucket, BucketOptions, BucketReader, Db, DbOptions, DurabilityMode, Error, Iter, KeyRange,
-    LazyIter, LazyKeyValue, LazyValue, MaintenanceBudget, Result, Snapshot, Transaction,
-    TransactionOptions, WriteBatch, WriteOptions,
+    BackupId, BackupOptions, Backups, Bucket, BucketOptions, BucketReader, Db, DbOptions,
+    DurabilityMode, Error, Iter, KeyRange, LazyIter, LazyKeyValue, LazyValue, MaintenanceBudget,
+    Result, Snapshot, Transaction, TransactionOptions, WriteBatch, WriteOptions,
 };
 
 #[path = "common"]
@@ -355,6 +355,13 @@ fn futures_of_a_database_are_send(db: &Db, at: &Snapshot, range: &KeyRange) {
     send(db.run_maintenance_with_budget(MaintenanceBudget::unbounded()));
     send(db.verify(drop));
     send(db.checkpoint("path"));
+    let backups = Backups::in_directory("path");
+    send(db.backup(&backups, BackupOptions::default()));
+    send(backups.list());
+    send(backups.verify(BackupId::new(1)));
+    send(backups.restore(BackupId::new(1), "path"));
+    send(backups.prune(1));
+    send(backups.remove(BackupId::new(1)));
     send(db.close());
 }
 

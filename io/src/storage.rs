@@ -308,6 +308,15 @@ impl Storage {
         }
     }
 
+    /// A number that no other call will ever give, as far as the host's chance goes; from its seed on a simulated host.
+    pub fn fresh_id(&self) -> u64 {
+        match &self.0 {
+            #[cfg(feature = "simulation")]
+            Backend::Simulated(directory) => directory.fresh_id(),
+            _ => trine_platform::random::entropy_seed(),
+        }
+    }
+
     /// Creates the directory and its parents where missing; makes their entries durable.
     ///
     /// # Errors

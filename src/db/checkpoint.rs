@@ -6,23 +6,20 @@
 //!   they are copied.
 //! - The manifest comes last: a checkpoint that was interrupted is a directory without `CURRENT`.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use trine_io::{File, Mode, Storage};
+use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
 use crate::commit::Work;
+use crate::db::copy::copy;
 use crate::db::{Core, Db, Persistent};
 use crate::error::{Error, Result};
-use crate::file_name::{FileNumbers, blob_name, table_name, unfinished_name};
+use crate::file_name::{FileNumbers, blob_name, table_name};
 use crate::manifest::{Manifest, ManifestState};
 use crate::sequence::Sequence;
-use crate::tree::view::View;
-
-/// How much is copied at a time where files cannot be linked.
-const PIECE_BYTES: u64 = 1 << 20;
+use crate::tree::version::Version;
 
 impl Db {
     /// Makes a copy of the database in the directory `path`, as of one commit that includes everything
@@ -71,10 +68,10 @@ impl Core {
                 "the checkpoint directory is not empty",
             ));
         }
-        // The pinned views keep the tables' files while they are linked.
+        // The pinned versions keep the tables' files while they are linked.
         let (through, state, pinned) = self.tables_of_now(persistent, mode).await?;
         for (number, name) in data_files(&state) {
-            copy_file(&persistent.storage, target, number, &name, mode).await?;
+            persistent.link_or_copy(target, number, &name, mode).await?;
         }
         drop(pinned);
         target.sync_directory(mode).await?;
@@ -84,12 +81,12 @@ impl Core {
     }
 
     /// Puts everything committed so far into tables. Gives back the newest commit in them, the state
-    /// that names just those tables, and views that pin them.
+    /// that names just those tables, and versions that keep their files.
     pub(crate) async fn tables_of_now(
         &self,
         persistent: &Persistent,
         mode: Mode,
-    ) -> Result<(Sequence, ManifestState, Vec<View>)> {
+    ) -> Result<(Sequence, ManifestState, Vec<Arc<Version>>)> {
         // Held before the freeze: nobody else flushes, so no bucket gets ahead of the others.
         let _compacting = persistent.claims.pause().await;
         let _flushing = persistent.flushing.take().await;
@@ -106,7 +103,7 @@ impl Core {
         Ok((
             through,
             state,
-            trees.iter().map(|tree| tree.pin()).collect(),
+            trees.iter().map(|tree| tree.pin().version).collect(),
         ))
     }
 }
@@ -122,50 +119,26 @@ pub(crate) fn data_files(state: &ManifestState) -> impl Iterator<Item = (u64, St
     })
 }
 
-/// Opens a table or blob file, by whatever name it has.
-pub(crate) async fn open_data_file(
-    storage: &Storage,
-    number: u64,
-    name: &str,
-    mode: Mode,
-) -> trine_io::Result<File> {
-    match storage.open(mode, name).await {
-        // Where renaming it failed it is still called as while it was written.
-        Err(error) if error.source.kind() == ErrorKind::NotFound => {
-            storage.open(mode, &unfinished_name(number)).await
+impl Persistent {
+    /// Shares a data file with the directory `to`, or copies it there.
+    async fn link_or_copy(&self, to: &Storage, number: u64, name: &str, mode: Mode) -> Result<()> {
+        if self.storage.link(mode, name, to).await.is_ok() {
+            return Ok(());
         }
-        opened => opened,
+        let source = self.files.open(number, name, mode).await?;
+        let bytes = source.len(mode).await?;
+        let target = to.create(mode, name).await?;
+        copy(&source, Some(&target), bytes, None, mode).await?;
+        target.sync_all(mode).await?;
+        Ok(())
     }
-}
-
-async fn copy_file(
-    from: &Storage,
-    to: &Storage,
-    number: u64,
-    name: &str,
-    mode: Mode,
-) -> Result<()> {
-    if from.link(mode, name, to).await.is_ok() {
-        return Ok(());
-    }
-    let source = open_data_file(from, number, name, mode).await?;
-    let length = source.len(mode).await?;
-    let copy = to.create(mode, name).await?;
-    let mut at = 0;
-    while at < length {
-        let piece = usize::try_from((length - at).min(PIECE_BYTES)).unwrap_or_default();
-        let bytes = source.read_at(mode, at, piece).await?;
-        copy.write_at(mode, at, bytes).await?;
-        at += piece as u64;
-    }
-    copy.sync_all(mode).await?;
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::db::open::on_storage;
+    use crate::file_name::unfinished_name;
     use crate::options::DbOptions;
 
     const MODE: Mode = Mode::Blocking;

@@ -11,11 +11,13 @@
 
 pub(crate) mod archive;
 mod attempt;
+pub(crate) mod backup;
 pub(crate) mod bucket;
 pub(crate) mod budget;
 pub(crate) mod calls;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
+pub(crate) mod copy;
 pub(crate) mod counters;
 pub(crate) mod explain;
 pub(crate) mod inspect;
@@ -42,6 +44,7 @@ mod update;
 pub(crate) mod worker;
 pub(crate) mod write;
 
+pub use backup::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use budget::{MaintenanceBudget, MaintenanceOutcome};
 pub use inspect::VerifyReport;
 pub use open::IntoOpenOptions;

@@ -440,7 +440,12 @@ async fn start_log(
     let number = old.as_ref().map_or(1, |segments| segments.end() + 1);
     remove_if_there(storage, &wal_name(number), mode).await?;
     let prepared = Prepared::create(storage, number, 0, Space::Reserved, mode).await?;
-    let mut changes = vec![Change::LogStarted { segment: number }];
+    // File numbers that were given out and lost may be given out again, in this session.
+    let sessions = manifest.state().sessions_with(storage.fresh_id());
+    let mut changes = vec![
+        Change::LogStarted { segment: number },
+        Change::Sessions { sessions },
+    ];
     let needed = trees.iter().filter_map(|tree| tree.first_segment()).min();
     if needed.is_none() {
         // Every segment so far holds only what is in tables.

@@ -60,6 +60,18 @@ pub(crate) enum Change {
     /// A blob file that a table of this edit refers to. It is obsolete after the edit that takes the
     /// last table which does.
     BlobAdded { bucket: BucketId, meta: BlobMeta },
+    /// All sessions whose files may be there, in order.
+    Sessions { sessions: Vec<Session> },
+}
+
+/// One life of the database in a directory, from an opening for writing to its end. Copies of a directory that are
+/// opened go on with the same numbers: what a file holds follows from its number and its session together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// Files with lower numbers were there before.
+    pub(crate) first_file: u64,
+    /// Drawn at random.
+    pub(crate) id: u64,
 }
 
 /// Changes that happen together or not at all, in this order.
@@ -84,6 +96,7 @@ mod tag {
     pub(super) const LAST_SEQUENCE: u8 = 12;
     pub(super) const NEXT_BUCKET: u8 = 13;
     pub(super) const BLOB_ADDED: u8 = 14;
+    pub(super) const SESSIONS: u8 = 15;
 }
 
 impl VersionEdit {
@@ -164,6 +177,13 @@ impl Change {
                 numbers(tag::BLOB_ADDED, &[bucket.0.into()]);
                 encode_blob(out, meta);
             }
+            Self::Sessions { sessions } => {
+                numbers(tag::SESSIONS, &[sessions.len() as u64]);
+                for session in sessions {
+                    put_varint(out, session.first_file);
+                    put_varint(out, session.id);
+                }
+            }
         }
     }
 
@@ -222,6 +242,16 @@ impl Change {
                 bucket: bucket(reader)?,
                 meta: decode_blob(reader)?,
             },
+            tag::SESSIONS => {
+                let mut sessions = Vec::new();
+                for _ in 0..reader.varint()? {
+                    sessions.push(Session {
+                        first_file: reader.varint()?,
+                        id: reader.varint()?,
+                    });
+                }
+                Self::Sessions { sessions }
+            }
             tag => return Err(Fault::Tag(tag)),
         };
         Ok(change)
@@ -384,6 +414,18 @@ mod tests {
                     values: 2,
                     value_bytes: 600,
                 },
+            },
+            Change::Sessions {
+                sessions: vec![
+                    Session {
+                        first_file: 0,
+                        id: u64::MAX,
+                    },
+                    Session {
+                        first_file: 301,
+                        id: 7,
+                    },
+                ],
             },
         ];
         VersionEdit { changes }

@@ -10,7 +10,7 @@ mod edit;
 mod log;
 mod options;
 
-pub(crate) use edit::{BucketId, Change, VersionEdit};
+pub(crate) use edit::{BucketId, Change, Session, VersionEdit};
 pub(crate) use log::Manifest;
 #[cfg(any(inspect, test))]
 pub(crate) use log::read_current;
@@ -64,6 +64,8 @@ pub(crate) struct ManifestState {
     /// Within an edit: blob files that no table refers to so far.
     unreferenced: BTreeSet<u64>,
     obsolete: BTreeSet<u64>,
+    /// Each with the files from its first one to the next session's.
+    sessions: Vec<Session>,
     counters: Counters,
 }
 
@@ -93,6 +95,7 @@ enum Undo {
     FileObsolete(u64),
     ObsoleteGone(u64),
     Flushed(BucketId, Sequence),
+    Sessions(Vec<Session>),
 }
 
 /// An edit that is in the state as long as this lives, and for good once it is kept: so an edit costs what
@@ -181,6 +184,37 @@ impl ManifestState {
         self.counters.next_file = self.counters.next_file.max(bound);
     }
 
+    /// In which session the file of this number was written, if that is known.
+    pub(crate) fn session_of(&self, number: u64) -> Option<u64> {
+        let known = self.sessions.iter().rev();
+        let mut from = known.filter(|session| session.first_file <= number);
+        from.next().map(|session| session.id)
+    }
+
+    /// The sessions of the files that are there, and a new one for all that come. Whose files were never told apart
+    /// are the new one's: copies of such a directory have nothing in common then.
+    pub(crate) fn sessions_with(&self, id: u64) -> Vec<Session> {
+        let mut sessions = Vec::new();
+        let mut end = self.next_file();
+        for session in self.sessions.iter().rev() {
+            let files = session.first_file..end;
+            if self.tables.range(files.clone()).next().is_some()
+                || self.blobs.range(files).next().is_some()
+            {
+                sessions.push(*session);
+            }
+            end = session.first_file;
+        }
+        sessions.reverse();
+        let first_file = if self.sessions.is_empty() {
+            0
+        } else {
+            self.next_file()
+        };
+        sessions.push(Session { first_file, id });
+        sessions
+    }
+
     /// The highest sequence known to tables.
     pub(crate) fn last_sequence(&self) -> Sequence {
         self.counters.last_sequence
@@ -196,6 +230,7 @@ impl ManifestState {
             blobs: self.blobs.clone(),
             unreferenced: BTreeSet::new(),
             obsolete: BTreeSet::new(),
+            sessions: self.sessions.clone(),
             counters: Counters {
                 log: None,
                 last_sequence: last,
@@ -272,6 +307,10 @@ impl ManifestState {
         changes.push(Change::NextFile {
             number: self.counters.next_file,
         });
+        if !self.sessions.is_empty() {
+            let sessions = self.sessions.clone();
+            changes.push(Change::Sessions { sessions });
+        }
         changes.push(Change::LastSequence {
             sequence: self.counters.last_sequence,
         });
@@ -360,6 +399,17 @@ impl ManifestState {
                 let before = std::mem::replace(flushed, forward(*flushed, through)?);
                 Ok(Undo::Flushed(bucket, before))
             }
+            Change::Sessions { sessions } => {
+                let mut pairs = sessions.windows(2);
+                let last = sessions.last().map_or(0, |session| session.first_file);
+                if last > self.next_file()
+                    || !pairs.all(|pair| matches!(pair, [a, b] if a.first_file < b.first_file))
+                {
+                    return Err(Fault::Order);
+                }
+                let before = std::mem::replace(&mut self.sessions, sessions);
+                Ok(Undo::Sessions(before))
+            }
             Change::LogStarted { .. }
             | Change::LogFloor { .. }
             | Change::NextFile { .. }
@@ -438,6 +488,7 @@ impl ManifestState {
                     bucket.flushed_through = before;
                 }
             }
+            Undo::Sessions(before) => self.sessions = before,
         }
     }
 

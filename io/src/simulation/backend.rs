@@ -148,6 +148,10 @@ fn without_space(failure: Option<Failure>) -> Option<Failure> {
 }
 
 impl SimulatedDirectory {
+    pub(crate) fn fresh_id(&self) -> u64 {
+        self.host.machine().random.next_u64()
+    }
+
     pub(crate) fn new(host: Arc<Host>, path: &str) -> Self {
         Self {
             host,

@@ -1,20 +1,21 @@
 //! Writing an archive: the files of a checkpoint, read while they are wanted.
 //!
-//! The pinned views keep the files, the handle keeps the database open. A step that was dropped is taken again by the next.
+//! The pinned versions keep the files, the handle keeps the database open. A step that was dropped is taken again by the next.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use trine_io::{File, Mode, Storage};
 use trine_platform::block_on;
 
 use crate::db::archive::format::{Encoder, Kind, PIECE_BYTES_MAX};
-use crate::db::checkpoint::{data_files, open_data_file};
+use crate::db::checkpoint::data_files;
 use crate::db::{Core, Db};
 use crate::error::{Error, Result};
 use crate::file_name::{CURRENT, FileNumbers, manifest_name};
 use crate::manifest::Manifest;
 use crate::sequence::Sequence;
-use crate::tree::view::View;
+use crate::tree::version::Version;
 
 /// What is to be written, besides the header.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ struct Contents {
     /// The manifest and `CURRENT`, in memory.
     named: Storage,
     names: VecDeque<String>,
-    _pinned: Vec<View>,
+    _pinned: Vec<Arc<Version>>,
 }
 
 /// The file that is being written.
@@ -189,7 +190,7 @@ impl Export {
         if let (Some((number, name)), Some(persistent)) =
             (contents.data.front(), &self.db.core().persistent)
         {
-            let file = open_data_file(&persistent.storage, *number, name, mode).await?;
+            let file = persistent.files.open(*number, name, mode).await?;
             return Ok(Some((name.clone(), file)));
         }
         let Some(name) = contents.names.front() else {
