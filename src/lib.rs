@@ -88,11 +88,12 @@ pub mod bucket {
     pub use crate::db::reader::BucketReader;
 }
 
-/// What a read touches, and why.
+/// What a read touches; what takes space, and why.
 pub mod explain {
     pub use crate::db::explain::{
         BlockPlace, GetAnswer, GetExplanation, GetSource, GetStep, ValuePlace,
     };
+    pub use crate::db::space::{BucketSpace, Garbage, NextCompaction, PinnedSequence, SpaceReport};
 }
 
 /// Iterators over rows.

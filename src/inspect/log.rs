@@ -211,6 +211,10 @@ fn of_change(offset: u64, change: &Change) -> Piece {
         Change::LastSequence { sequence } => {
             ("last sequence", vec![("sequence", sequence.get().into())])
         }
+        Change::Sessions { sessions } => (
+            "sessions",
+            vec![("count", Field::Number(sessions.len() as u64))],
+        ),
         Change::NextBucket { id } => ("next bucket", vec![("bucket", u64::from(id.0).into())]),
     };
     piece(offset, 0, what, fields, None)

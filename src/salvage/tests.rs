@@ -14,7 +14,7 @@ use crate::key::KeyRange;
 type Key = (String, Vec<u8>);
 
 /// How many bytes of each file are changed, unless the environment asks for all.
-const SAMPLES: usize = 48;
+const SAMPLES: usize = 16;
 
 /// A database's files, what it holds, and all that its keys ever held.
 struct Scene {
@@ -294,7 +294,9 @@ fn a_missing_file_costs_what_was_in_it() {
         let is_data = ["table-", "blob-"]
             .iter()
             .any(|kind| name.starts_with(kind));
-        assert!(!is_data || report.lost_rows(), "{name}: {report:?}");
+        // Of a blob file there may be nothing left that counts.
+        let is_told = report.lost_rows() || found == scene.rows;
+        assert!(!is_data || is_told, "{name}: {report:?}");
     }
 }
 

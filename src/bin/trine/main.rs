@@ -9,6 +9,8 @@
 )]
 
 mod arguments;
+mod backup;
+mod bench;
 mod buckets;
 mod dump;
 mod explain;
@@ -69,6 +71,9 @@ fn run(command: &Command, output: &mut Output) -> Result<(), Failure> {
         Command::Dump(asked) => dump::dump(asked, output),
         Command::Salvage(asked) => salvage::salvage(asked, output),
         Command::Shell(asked) => shell::run(asked, output),
+        Command::Backup(asked) => backup::run(asked, output),
+        Command::Restore(asked) => backup::restore(asked, output),
+        Command::Bench(asked) => bench::run(asked, output),
         Command::Export(asked) => transfer::export(asked, output),
         Command::Import(asked) => transfer::import(asked, output),
         Command::Completions(asked) => generated::completions(asked, output),
