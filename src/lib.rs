@@ -25,6 +25,7 @@
 
 pub mod db;
 pub mod error;
+pub mod event;
 pub mod options;
 pub mod prefix;
 pub mod runtime;
@@ -53,6 +54,7 @@ mod frame_search;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hash;
+mod hash_map;
 #[cfg(any(inspect, test))]
 pub mod inspect;
 mod internal_key;
@@ -133,6 +135,7 @@ pub use db::reader::{PointValue, ValueRef};
 pub use db::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};
 pub use error::{Error, Result};
+pub use event::{Event, EventListener, Listener};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor};
 #[cfg(stream)]
 pub use iterator::{LazyRowStream, RowStream};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 10] = [
     &[
         "error",
+        "event",
         "sequence",
         "key",
         "internal_key",
@@ -21,6 +22,7 @@ const LAYERS: [&[&str]; 10] = [
         "checksum",
         "compression",
         "hash",
+        "hash_map",
         "options",
         "prefetch",
         "prefix",

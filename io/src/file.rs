@@ -274,7 +274,7 @@ impl File {
             #[cfg(image)]
             Backend::Image(file) => file.map_writable(),
             #[cfg(feature = "simulation")]
-            Backend::Simulated(file) => file.map_writable(mode),
+            Backend::Simulated(file) => file.map_writable(mode, length),
         }
     }
 }

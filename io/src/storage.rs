@@ -191,10 +191,10 @@ impl Storage {
                 cooperative: false,
             },
             #[cfg(feature = "simulation")]
-            Backend::Simulated(_) => Capabilities {
+            Backend::Simulated(directory) => Capabilities {
                 durable_sync: true,
                 map: true,
-                cooperative: true,
+                cooperative: !directory.is_deferring(),
             },
         }
     }

@@ -20,7 +20,57 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 
-pub use host::WritableMap;
+#[cfg(feature = "simulation")]
+use crate::simulation::SimulatedMap;
+
+/// A file's bytes, to be stored to. One owner at a time.
+///
+/// When the process ends, the file holds every store up to some moment in program order, and none after it.
+#[derive(Debug)]
+pub struct WritableMap(pub(crate) Kind);
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Host(host::Map),
+    #[cfg(feature = "simulation")]
+    Simulated(SimulatedMap),
+}
+
+impl WritableMap {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Host(map) => map.bytes(),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(map) => map.bytes(),
+        }
+    }
+
+    /// Stores `bytes` at `offset`, in no particular order.
+    ///
+    /// # Panics
+    /// If they do not lie within the map.
+    pub fn store(&mut self, offset: usize, bytes: &[u8]) {
+        match &mut self.0 {
+            Kind::Host(map) => map.store(offset, bytes),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(map) => map.store(offset, bytes),
+        }
+    }
+
+    /// Stores `word` at `offset`, a multiple of four, at once, after every earlier store and before every later one.
+    ///
+    /// # Panics
+    /// If it does not lie within the map, or not at a multiple of four.
+    pub fn store_word(&mut self, offset: usize, word: [u8; 4]) {
+        assert!(offset.is_multiple_of(4), "a word out of place");
+        match &mut self.0 {
+            Kind::Host(map) => map.store_word(offset, word),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(map) => map.store(offset, &word),
+        }
+    }
+}
 
 /// Maps all of a file; `None` where a store could fail.
 pub(crate) fn map(file: &File, length: u64) -> io::Result<Option<WritableMap>> {
@@ -31,7 +81,10 @@ pub(crate) fn map(file: &File, length: u64) -> io::Result<Option<WritableMap>> {
         return Err(ErrorKind::UnexpectedEof.into());
     }
     match usize::try_from(length) {
-        Ok(length) if length > 0 => Ok(host::map_exactly(file, length)),
+        Ok(length) if length > 0 => {
+            let map = host::map_exactly(file, length);
+            Ok(map.map(|map| WritableMap(Kind::Host(map))))
+        }
         _ => Ok(None),
     }
 }
@@ -39,27 +92,20 @@ pub(crate) fn map(file: &File, length: u64) -> io::Result<Option<WritableMap>> {
 #[cfg(all(target_pointer_width = "64", unix))]
 mod host {
     use std::fs::File;
-    use std::sync::atomic::{AtomicU32, Ordering::Release};
+    use std::sync::atomic::{AtomicU32, Ordering::Release, fence};
 
     use memmap2::{MmapOptions, MmapRaw};
 
-    /// A file's bytes, to be stored to. One owner at a time.
-    ///
-    /// When the process ends, the file holds every store up to some moment in program order, and none after it.
+    /// A mapping of the host.
     #[derive(Debug)]
-    pub struct WritableMap(MmapRaw);
+    pub(crate) struct Map(MmapRaw);
 
-    pub(super) fn map_exactly(file: &File, length: usize) -> Option<WritableMap> {
-        MmapOptions::new()
-            .len(length)
-            .map_raw(file)
-            .ok()
-            .map(WritableMap)
+    pub(super) fn map_exactly(file: &File, length: usize) -> Option<Map> {
+        MmapOptions::new().len(length).map_raw(file).ok().map(Map)
     }
 
-    impl WritableMap {
-        /// How many bytes it has.
-        pub fn bytes(&self) -> usize {
+    impl Map {
+        pub(super) fn bytes(&self) -> usize {
             self.0.len()
         }
 
@@ -73,27 +119,19 @@ mod host {
             self.0.as_mut_ptr().wrapping_add(offset)
         }
 
-        /// Stores `bytes` at `offset`, in no particular order.
-        ///
-        /// # Panics
-        /// If they do not lie within the map.
-        pub fn store(&mut self, offset: usize, bytes: &[u8]) {
+        pub(super) fn store(&mut self, offset: usize, bytes: &[u8]) {
             let place = self.place(offset, bytes.len());
             // SAFETY: `place` has as many bytes (checked), which exist and stay (1, 2) and which nothing
             // borrows (3), so they overlap with no slice.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
         }
 
-        /// Stores `word` at `offset`, a multiple of four, at once and after every earlier store.
-        ///
-        /// # Panics
-        /// If it does not lie within the map, or not at a multiple of four.
-        pub fn store_word(&mut self, offset: usize, word: [u8; 4]) {
-            assert!(offset.is_multiple_of(4), "a word out of place");
+        pub(super) fn store_word(&mut self, offset: usize, word: [u8; 4]) {
             let place = self.place(offset, 4).cast();
             // SAFETY: within the map (checked), aligned since maps start at a page (4), borrowed by nothing (3).
             let place = unsafe { AtomicU32::from_ptr(place) };
             place.store(u32::from_ne_bytes(word), Release);
+            fence(Release);
         }
     }
 }
@@ -104,25 +142,22 @@ mod host {
 
     /// There are none here.
     #[derive(Debug)]
-    pub enum WritableMap {}
+    pub(crate) enum Map {}
 
-    pub(super) fn map_exactly(_file: &File, _length: usize) -> Option<WritableMap> {
+    pub(super) fn map_exactly(_file: &File, _length: usize) -> Option<Map> {
         None
     }
 
-    impl WritableMap {
-        /// How many bytes it has.
-        pub fn bytes(&self) -> usize {
+    impl Map {
+        pub(super) fn bytes(&self) -> usize {
             match *self {}
         }
 
-        /// Stores `bytes` at `offset`.
-        pub fn store(&mut self, _offset: usize, _bytes: &[u8]) {
+        pub(super) fn store(&mut self, _offset: usize, _bytes: &[u8]) {
             match *self {}
         }
 
-        /// Stores `word` at `offset`.
-        pub fn store_word(&mut self, _offset: usize, _word: [u8; 4]) {
+        pub(super) fn store_word(&mut self, _offset: usize, _word: [u8; 4]) {
             match *self {}
         }
     }

@@ -2,13 +2,17 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use trine_io::Mode;
+use trine_platform::clock;
 
 use crate::db::budget::MaintenanceOutcome;
+use crate::db::counters::bytes_of;
 use crate::db::maintenance::{Turn, Unit, added, level_tag};
 use crate::db::{Core, Persistent};
 use crate::error::{Error, Result};
+use crate::event::{Event, Job as Span};
 use crate::key::KeyRange;
 use crate::manifest::Change;
 use crate::sequence::Sequence;
@@ -61,7 +65,12 @@ impl Core {
             }
             let (pick, job) = self.claim(persistent, tree, goal)?;
             if let Some(job) = job {
-                self.carry_out(persistent, tree, job, mode).await?;
+                let span = Span::Compaction {
+                    bucket: tree.name(),
+                    level: job.compaction.output_level,
+                };
+                let work = self.carry_out(persistent, tree, job, mode);
+                self.observer.within(span, work).await?;
                 self.remove_obsolete(mode).await;
                 return Ok(Unit::Done);
             }
@@ -246,6 +255,7 @@ impl Core {
         job: Job<'_>,
         mode: Mode,
     ) -> Result<()> {
+        let began = clock::now();
         persistent.manifest.take().await.check()?;
         self.check_space(persistent, &job)?;
         let to = job.compaction.output_level;
@@ -281,6 +291,8 @@ impl Core {
         self.counters
             .compacted(&job.tables().collect::<Vec<_>>(), &job.compaction, &built);
         self.counters.collected(&built.collected);
+        let took = began.elapsed();
+        self.tell_compacted(tree, &job, &built, took);
         let removed = job.tables().map(|table| table.meta().number).collect();
         let added = outputs.into_iter().map(|table| (to, table)).collect();
         let unreferenced = tree.install_compaction(&VersionChange {
@@ -300,6 +312,34 @@ impl Core {
         // Last: whoever claims next must find the result.
         drop(claim);
         Ok(())
+    }
+
+    fn tell_compacted(&self, tree: &Tree, job: &Job<'_>, built: &Built, took: Duration) {
+        let bucket = tree.name();
+        let moved = job.compaction.moves;
+        let input_bytes = bytes_of(job.tables());
+        let output_bytes = if moved {
+            input_bytes
+        } else {
+            bytes_of(&built.tables)
+        };
+        self.observer.tell(&Event::Compacted {
+            bucket,
+            level: job.compaction.output_level,
+            moved,
+            input_bytes,
+            output_bytes,
+            took,
+        });
+        let collected = &built.collected;
+        if collected.runs > 0 {
+            self.observer.tell(&Event::BlobsCollected {
+                bucket,
+                input_bytes: collected.input_bytes,
+                output_bytes: collected.output_bytes,
+                discarded_bytes: collected.discarded_bytes,
+            });
+        }
     }
 
     fn picker<'a>(&self, tree: &Tree, version: &'a Version, claimed: Claimed<'a>) -> Picker<'a> {

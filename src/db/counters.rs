@@ -47,7 +47,8 @@ pub(crate) struct Stalls {
     longest_nanos: AtomicU64,
 }
 
-fn bytes_of<'a>(tables: impl IntoIterator<Item = &'a Arc<Table>>) -> u64 {
+/// The bytes of these tables' files.
+pub(crate) fn bytes_of<'a>(tables: impl IntoIterator<Item = &'a Arc<Table>>) -> u64 {
     tables.into_iter().map(|table| table.meta().bytes).sum()
 }
 

@@ -6,11 +6,14 @@ use std::sync::{Arc, PoisonError};
 
 use trine_io::Mode;
 use trine_platform::baton::{Baton, Holder};
+use trine_platform::clock;
 
 use crate::commit::{LogSupply, Work};
 use crate::db::budget::{MaintenanceBudget, MaintenanceOutcome};
+use crate::db::counters::bytes_of;
 use crate::db::{Core, Persistent};
 use crate::error::{Error, Result};
+use crate::event::{Event, Job};
 use crate::file_name::wal_name;
 use crate::manifest::Change;
 use crate::options::DurabilityMode;
@@ -128,7 +131,11 @@ impl Core {
         let view = tree.pin();
         match view.immutables.last() {
             Some(oldest) if tree.check_kept().is_ok() => {
-                self.flush_buffer(persistent, tree, oldest, mode).await?;
+                let job = Job::Flush {
+                    bucket: tree.name(),
+                };
+                let flush = self.flush_buffer(persistent, tree, oldest, mode);
+                self.observer.within(job, flush).await?;
                 Ok(Unit::Done)
             }
             _ => Ok(Unit::Idle),
@@ -143,6 +150,7 @@ impl Core {
         oldest: &Arc<WriteBuffer>,
         mode: Mode,
     ) -> Result<()> {
+        let began = clock::now();
         persistent.manifest.take().await.check()?;
         // The table survives power loss, so what was committed before it must: else recovery would find
         // no prefix of the commits, a batch over several buckets in part, and a hole in the log.
@@ -183,6 +191,7 @@ impl Core {
         }
         persistent.install(changes, &built, mode).await?;
         self.counters.flushed(&built.tables);
+        let (tables, bytes) = (built.tables.len(), bytes_of(&built.tables));
         let change = VersionChange {
             removed: Vec::new(),
             added: built.tables.into_iter().map(|table| (0, table)).collect(),
@@ -193,6 +202,12 @@ impl Core {
         for segment in floor..needed {
             supply.retire(segment, mode).await;
         }
+        self.observer.tell(&Event::Flushed {
+            bucket: tree.name(),
+            tables,
+            bytes,
+            took: began.elapsed(),
+        });
         Ok(())
     }
 
@@ -253,6 +268,7 @@ impl Core {
 
     /// Remembers a failure of the background for the next write to report.
     pub(crate) fn note_background_failure(&self, error: &Error) {
+        self.observer.tell(&Event::BackgroundFailed { error });
         if let Some(persistent) = &self.persistent {
             let mut failure = persistent
                 .background_failure

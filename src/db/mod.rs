@@ -70,6 +70,7 @@ use crate::db::rota::Rota;
 use crate::db::snapshot::Snapshot;
 use crate::db::worker::Workers;
 use crate::error::{Error, Result};
+use crate::event::{Event, Observer};
 use crate::file_name::FileNumbers;
 use crate::manifest::Manifest;
 use crate::open_files::OpenFiles;
@@ -99,6 +100,7 @@ pub(crate) struct Core {
     pub(crate) flushed: Rota,
     pub(crate) compacted: Rota,
     pub(crate) counters: Counters,
+    pub(crate) observer: Observer,
     /// `None` in memory.
     pub(crate) persistent: Option<Persistent>,
     pub(crate) closed: AtomicBool,
@@ -190,6 +192,7 @@ impl Core {
             persistent.storage.close();
         }
         *done = true;
+        self.observer.tell(&Event::Closed);
         result
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use trine_io::{Mode, PortableOptions, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
+use trine_platform::clock::{self, Instant};
 use trine_platform::pace::Pace;
 
 use crate::blob::BlobGc;
@@ -19,6 +20,7 @@ use crate::db::rota::Rota;
 use crate::db::worker::Workers;
 use crate::db::{Core, Db, Handle, Persistent};
 use crate::error::{Error, Result};
+use crate::event::{Event, Job, Observer};
 use crate::file_name::CURRENT;
 use crate::manifest::BucketId;
 use crate::options::{DbOptions, FileReads, HostStorageBackend, StorageMode};
@@ -155,6 +157,7 @@ pub(crate) fn checked_storage(options: &DbOptions) -> Result<Option<Storage>> {
 }
 
 fn in_memory(options: DbOptions) -> Db {
+    let began = clock::now();
     let trees = Arc::new(Registry::default());
     let default = Arc::new(Tree::new(
         BucketId(0),
@@ -174,10 +177,22 @@ fn in_memory(options: DbOptions) -> Db {
     finish(
         Core::new(options, trees, commits, maintenance, None),
         default,
+        began,
     )
 }
 
 pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
+    let observer = observer(&options);
+    let opening = recovered(options, storage, mode);
+    observer.within(Job::Open, opening).await
+}
+
+fn observer(options: &DbOptions) -> Observer {
+    Observer::new(options.place(), options.listener.clone())
+}
+
+async fn recovered(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
+    let began = clock::now();
     let lock = recovery::enter(&options, &storage, mode).await?;
     let Some(recovered) = recovery::recover(&options, &storage, mode).await? else {
         // A read-only open of an empty directory: an empty database that takes nothing.
@@ -191,9 +206,10 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         log,
         last,
     } = recovered;
+    let mut refused = None;
     if options.runtime.mode == RuntimeMode::PlatformIo {
-        // Refused, threads do the same work: `DbStats::storage_uses_platform_async_io` tells.
-        drop(storage.start_rings(mode, CURRENT, options.read_rings).await);
+        let started = storage.start_rings(mode, CURRENT, options.read_rings).await;
+        refused = started.err().map(Error::from);
     }
     let manifest = Arc::new(Baton::new(manifest));
     let maintenance = Arc::new(Bell::default());
@@ -245,7 +261,10 @@ pub(crate) async fn on_storage(options: DbOptions, storage: Storage, mode: Mode)
         drop(core.close(mode).await);
         return Err(error);
     }
-    Ok(finish(core, default))
+    if let Some(reason) = &refused {
+        core.observer.tell(&Event::RingRefused { reason });
+    }
+    Ok(finish(core, default, began))
 }
 
 impl Core {
@@ -258,6 +277,7 @@ impl Core {
     ) -> Arc<Self> {
         Arc::new(Self {
             backpressure: Backpressure::of(&options),
+            observer: observer(&options),
             options,
             trees,
             commits: Arc::new(commits),
@@ -299,7 +319,11 @@ impl Core {
     }
 }
 
-fn finish(core: Arc<Core>, default: Arc<Tree>) -> Db {
+fn finish(core: Arc<Core>, default: Arc<Tree>, began: Instant) -> Db {
+    core.observer.tell(&Event::Opened {
+        took: began.elapsed(),
+        last_committed: core.commits.visible(),
+    });
     Db {
         default_bucket: Bucket::new(Arc::new(Handle { core }), default),
     }

@@ -17,6 +17,7 @@ use crate::commit::backpressure::{Debt, Pressure};
 use crate::db::Core;
 use crate::db::maintenance::Turn;
 use crate::error::Result;
+use crate::event::Event;
 use crate::tree::Tree;
 use crate::tree::picker::Goal;
 use crate::tree::throttle::pause;
@@ -70,7 +71,12 @@ impl Core {
                 progress.await;
             }
         }
-        self.counters.stalls.stopped(began.elapsed());
+        let took = began.elapsed();
+        self.counters.stalls.stopped(took);
+        if took >= DELAY_MIN {
+            let stopped = true;
+            self.observer.tell(&Event::WriteStalled { stopped, took });
+        }
         Ok(())
     }
 
@@ -101,6 +107,8 @@ impl Core {
         if delay >= DELAY_MIN {
             self.counters.stalls.delayed(delay);
             pause(delay, mode).await;
+            let (stopped, took) = (false, delay);
+            self.observer.tell(&Event::WriteStalled { stopped, took });
         }
     }
 }

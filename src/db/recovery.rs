@@ -5,7 +5,7 @@
 //! - Everything else that should not be there, or should be and is not, is an error, and stays as it is.
 //! - A read-only open changes nothing.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::file_name::{
     CURRENT, FileName, FileNumbers, LOCK, blob_name, table_name, unfinished_name, wal_name,
 };
+use crate::hash_map::Set;
 use crate::manifest::{BucketId, BucketState, Change, Manifest, ManifestState, VersionEdit};
 use crate::open_files::{OpenFiles, missing_file};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
@@ -255,7 +256,7 @@ fn check_unreferenced(names: &[String], state: &ManifestState) -> Result<()> {
 /// Every table that the manifest names is there, if only under the name that the crash of its writer left it.
 /// What is in it is looked at here for a few, and for the rest when they are first read.
 fn check_referenced(names: &[String], state: &ManifestState) -> Result<()> {
-    let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let names: Set<&str> = names.iter().map(String::as_str).collect();
     let missing = state.tables().iter().find(|number| {
         !names.contains(&*table_name(**number)) && !names.contains(&*unfinished_name(**number))
     });
@@ -303,7 +304,7 @@ async fn finish_renames(
     manifest: &Manifest,
     mode: Mode,
 ) -> Result<()> {
-    let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let names: Set<&str> = names.iter().map(String::as_str).collect();
     let state = manifest.state();
     let tables = state.tables().iter();
     let tables = tables.map(|number| (*number, table_name(*number)));

@@ -168,8 +168,9 @@ impl Manifest {
     /// Makes `edit` durable, then applies it. Rolls over to a new manifest when this one is long.
     ///
     /// # Errors
-    /// `Corruption` if the edit does not fit the state: nothing happened. `ReadOnly`. `Io`, and no
-    /// later edit is accepted: whether this one is on disk shows at the next open.
+    /// `Corruption` if the edit does not fit the state: nothing happened. `ReadOnly`. `Io`: nothing happened either, if
+    /// the write failed, for want of space perhaps, and could be taken back. Else no later edit is accepted
+    /// ([`check`](Self::check)): whether this one is on disk shows at the next open.
     ///
     /// # Cancellation
     /// Dropping the future poisons the manifest like a failure, unless it had not started to write.
@@ -189,7 +190,10 @@ impl Manifest {
         self.poison.arm();
         let result = match self.file.write_at(mode, at, bytes).await {
             Ok(_) => self.file.sync_data(mode).await,
-            Err(error) => Err(error),
+            Err(failed) => {
+                drop(attempt);
+                return self.take_back(failed, mode).await;
+            }
         };
         self.poison.settle(result)?;
         attempt.keep();
@@ -198,6 +202,19 @@ impl Manifest {
             self.roll_over(mode).await;
         }
         Ok(())
+    }
+
+    /// Cuts off what a failed write may have left, durably: the edit that comes in its place is another one.
+    async fn take_back(&mut self, failed: trine_io::Error, mode: Mode) -> Result<()> {
+        let cut = match self.file.set_len(mode, self.records.offset()).await {
+            Ok(()) => self.file.sync_data(mode).await,
+            Err(error) => Err(error),
+        };
+        if cut.is_err() {
+            return self.poison.settle(Err(failed));
+        }
+        self.poison.settle(Ok(()))?;
+        Err(failed.into())
     }
 
     /// Takes no edit any more: somebody else may own the directory from now on.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use trine_io::simulation::Failure;
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
@@ -13,6 +14,7 @@ use crate::file_name::{CURRENT, FileName, FileNumbers, UNFINISHED_CURRENT, manif
 use crate::options::BucketOptions;
 use crate::sequence::Sequence;
 use crate::table::{Freeable, TableMeta};
+use crate::testing::{fail_next, simulated};
 
 const MODE: Mode = Mode::Blocking;
 const DEFAULT: BucketId = BucketId(0);
@@ -600,6 +602,28 @@ fn a_failed_append_poisons_the_manifest() {
     assert_eq!(kind(append(&mut manifest, vec![added(0, 7)])), first);
     let manifest = loaded(&storage);
     assert!(manifest.state().has_table(5) && !manifest.state().has_table(7));
+}
+
+#[test]
+fn an_edit_that_the_disk_has_no_room_for_fails_alone() {
+    let (simulation, storage) = simulated();
+    let mut manifest = create(&storage, fresh());
+    append(&mut manifest, vec![added(0, 5)]).unwrap();
+    for _ in 0..3 {
+        fail_next(&simulation, 1, Failure::Full);
+        assert!(append(&mut manifest, vec![added(0, 6)]).is_err());
+        manifest.check().unwrap();
+        assert!(!manifest.state().has_table(6));
+    }
+    append(&mut manifest, vec![added(0, 7)]).unwrap();
+    // Where taking back fails, too, nothing is known any more.
+    fail_next(&simulation, 2, Failure::Io);
+    assert!(append(&mut manifest, vec![added(0, 8)]).is_err());
+    assert!(manifest.check().is_err());
+    fail_next(&simulation, 0, Failure::Io);
+    let manifest = loaded(&storage);
+    assert!(manifest.state().has_table(5) && manifest.state().has_table(7));
+    assert!(!manifest.state().has_table(6));
 }
 
 #[test]

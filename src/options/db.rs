@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::event::{EventListener, Listener};
 use crate::options::{BucketOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
@@ -148,6 +149,8 @@ pub struct DbOptions {
     pub blob_gc_discardable_ratio: BlobGcRatio,
     /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero where blob files are collected.
     pub blob_gc_min_file_bytes: u64,
+    /// Who hears of maintenance and of trouble. Default nobody.
+    pub listener: Option<Listener>,
 }
 
 impl DbOptions {
@@ -192,6 +195,7 @@ impl DbOptions {
             blob_gc_enabled: true,
             blob_gc_discardable_ratio: BlobGcRatio::HALF,
             blob_gc_min_file_bytes: Self::DEFAULT_BLOB_GC_MIN_FILE_BYTES,
+            listener: None,
         }
     }
 
@@ -266,6 +270,51 @@ impl DbOptions {
     pub fn with_default_bucket_options(mut self, options: BucketOptions) -> Self {
         self.default_bucket_options = options;
         self
+    }
+
+    /// Sets [`DbOptions::listener`].
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> trine_kv::Result<()> {
+    /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    /// use std::sync::Arc;
+    /// use trine_kv::{Db, DbOptions, Event};
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path();
+    /// let flushes = Arc::new(AtomicUsize::new(0));
+    /// let counted = Arc::clone(&flushes);
+    /// let options = DbOptions::new(path).with_listener(move |event: &Event<'_>| {
+    ///     if let Event::Flushed { .. } = event {
+    ///         counted.fetch_add(1, Relaxed);
+    ///     }
+    /// });
+    /// let db = Db::open_sync(options)?;
+    /// db.put_sync("key", "value")?;
+    /// db.flush_sync()?;
+    /// assert_eq!(flushes.load(Relaxed), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_listener(mut self, listener: impl EventListener) -> Self {
+        self.listener = Some(Listener::new(listener));
+        self
+    }
+
+    /// Where the database lives, for people.
+    pub(crate) fn place(&self) -> String {
+        match &self.storage_mode {
+            StorageMode::InMemory => "memory".to_owned(),
+            StorageMode::Persistent { path }
+            | StorageMode::HostPersistent {
+                backend: HostStorageBackend::Wasi { path },
+            } => path.display().to_string(),
+            StorageMode::HostPersistent {
+                backend: HostStorageBackend::Browser,
+            } => "browser".to_owned(),
+        }
     }
 
     /// Refuses what no database can work with.

@@ -4,6 +4,7 @@
 //! - `workload`: small runs that visit each thing that changes a directory.
 //! - `crash_points`: every place where a run, or a recovery, may be cut off, and what may be left there.
 //! - `seeds`: random calls under random failures and crashes.
+//! - `totals`: what many seeds did.
 //! - `failures`: every operation failing, once and for good; what goes on and what recovers.
 //!
 //! One thread, no workers, no clock: what is seen depends on the code and the seed alone.
@@ -12,6 +13,7 @@ mod crash_points;
 mod failures;
 mod history;
 mod seeds;
+mod totals;
 mod workload;
 
 use trine_io::Mode;

@@ -1,33 +1,31 @@
-//! Random calls under random failures, ends of the process and power losses, all chosen by one seed.
+//! Random calls under random failures, a full disk, ends of the process and power losses, all chosen by one seed.
 //!
-//! `TRINE_SIMULATION_SEED=<seed>` runs one seed, and with `TRINE_SIMULATION_SEEDS=<count>` so many from there on; it
-//! prints what was done. `ci/simulate.sh` does that in several processes. A failure names its seed.
+//! `TRINE_SIMULATION_SEED=<seed>` runs one seed and prints what was done; with `TRINE_SIMULATION_SEEDS=<count>` so many
+//! from there on; with `TRINE_SIMULATION_SECONDS=<time>` as many as fit into that time, on `TRINE_SIMULATION_JOBS`
+//! threads: `ci/simulate.sh`. A failure names its seed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 
 use trine_io::simulation::{Disk, Failure, Faults, Simulation};
 use trine_platform::random::Random;
 
+use crate::db::Db;
 use crate::epoch::alone;
-use crate::error::Error;
-use crate::options::DbOptions;
+use crate::error::{Error, Result};
+use crate::file_name::FileName;
+use crate::key::KeyRange;
+use crate::options::{DbOptions, DurabilityMode, FileReads};
+use crate::simulation::history::Write;
+use crate::simulation::totals::{Found, Totals, run_for};
 use crate::simulation::workload::{Act, Run, random_workload};
-use crate::simulation::{empty_disk, options};
+use crate::simulation::{HERE, bucket, empty_disk, open_with, options};
 
 /// How many seeds the default suite runs.
 const SEEDS: u64 = 40;
 
-/// What a seed did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Found {
-    calls: u64,
-    operations: u64,
-    injected: u64,
-    process_ends: u64,
-    power_losses: u64,
-    /// Of all operations and how each ended.
-    trace: u64,
-}
+/// How many crashes follow each other at the most, the later ones in the middle of an opening.
+const DEPTH: u64 = 3;
 
 fn small(random: &mut Random, least: usize, most: usize) -> usize {
     let span = u64::try_from(most - least).unwrap_or(0) + 1;
@@ -40,6 +38,7 @@ fn random_options(random: &mut Random) -> DbOptions {
         max_immutable_memtables: small(random, 1, 3),
         max_l0_files: small(random, 1, 5),
         target_table_bytes: small(random, 2, 60) * 100,
+        file_reads: [FileReads::Mapped, FileReads::Copied][small(random, 0, 1)],
         ..options()
     }
 }
@@ -64,97 +63,275 @@ fn random_power_loss(disk: &Disk, random: &mut Random) -> Disk {
     disk.power_loss(&mut |_| random.below(4) < kept)
 }
 
-/// Runs one seed; told to, it prints its calls and what they did. Whatever else this process does, the same happens.
-fn run_seed(seed: u64, tell: bool) -> Found {
-    alone(|| run_seed_here(seed, tell))
+/// A run, and what was done in it so far.
+struct Story<'a> {
+    random: &'a mut Random,
+    run: Run,
+    found: Found,
+    tells: bool,
 }
 
-fn run_seed_here(seed: u64, tell: bool) -> Found {
-    let random = &mut Random::new(seed);
-    let mut found = Found::default();
-    let mut run = Run::new(Simulation::new(empty_disk(), random.next_u64()));
-    for _ in 0..=random.below(6) {
-        run.options = random_options(random);
-        let calls = small(random, 1, 50);
-        for act in random_workload(random, calls) {
-            found.calls += 1;
-            if random.below(8) == 0 {
-                let faults = random_faults(random, run.simulation.operations());
-                run.simulation.set_faults(faults);
-            }
-            let (changes, injected) = (run.simulation.changes(), run.simulation.injected());
-            let result = run.act(&act);
-            if tell {
-                println!("{act:?}: {result:?}");
-                for step in run.simulation.steps().iter().skip(changes) {
-                    println!("    {step:?}");
-                }
-                println!("    {} failures", run.simulation.injected() - injected);
-            }
-            match result {
-                Ok(()) | Err(Error::Io(_)) => {}
-                Err(error) => panic!("{act:?}: {error}"),
-            }
+impl Story<'_> {
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.tells {
+            println!("{}", what());
         }
-        run.simulation.set_faults(Faults::None);
-        let ends = random.below(4);
-        if tell {
-            println!(
-                "{}",
-                ["reopened", "process end", "power loss", "power loss"]
-                    [usize::try_from(ends).unwrap_or(0)]
-            );
-        }
-        if ends == 0 {
-            run.act(&Act::Reopen)
-                .unwrap_or_else(|error| panic!("reopen: {error}"));
-            continue;
-        }
-        found.operations += run.simulation.operations();
-        found.injected += run.simulation.injected();
-        found.trace = found.trace.rotate_left(5) ^ run.simulation.trace();
-        let disk = run.simulation.disk();
-        let disk = if ends == 1 {
-            found.process_ends += 1;
-            disk.process_end()
+    }
+
+    fn simulation(&mut self, disk: Disk) -> Simulation {
+        let simulation = Simulation::new(disk, self.random.next_u64());
+        simulation.set_maps_logs(self.random.below(4) > 0);
+        simulation
+    }
+
+    /// Counts what a host did that is not needed any more.
+    fn count(&mut self, simulation: &Simulation) {
+        self.found.operations += simulation.operations();
+        self.found.injected += simulation.injected();
+        self.found.refused += simulation.refused();
+        self.found.trace = self.found.trace.rotate_left(5) ^ simulation.trace();
+    }
+
+    /// What is left of a disk: without power, or of a process that ended.
+    fn left(&mut self, disk: &Disk, power_lost: bool) -> Disk {
+        let left = if power_lost {
+            self.found.power_losses += 1;
+            random_power_loss(disk, self.random)
         } else {
-            found.power_losses += 1;
-            random_power_loss(&disk, random)
+            self.found.process_ends += 1;
+            disk.process_end()
         };
-        run.crash(Simulation::new(disk, random.next_u64()), ends != 1);
+        self.found.images.push(left.fingerprint());
+        left
     }
-    // Liveness: whatever happened, now everything works.
-    for act in [Act::Flush, Act::Compact, Act::Maintain, Act::Reopen] {
-        run.act(&act)
-            .unwrap_or_else(|error| panic!("{act:?} at the end: {error}"));
+
+    /// Makes a call; it works, or says that the host does not.
+    fn act(&mut self, act: &Act) -> Result<()> {
+        self.found.calls += 1;
+        let (changes, failed) = {
+            let host = &self.run.simulation;
+            (host.changes(), host.injected() + host.refused())
+        };
+        let result = self.run.act(act);
+        if self.tells {
+            let host = &self.run.simulation;
+            println!("{act:?}: {result:?}");
+            for step in host.steps().iter().skip(changes) {
+                println!("    {step:?}");
+            }
+            println!("    {} failures", host.injected() + host.refused() - failed);
+        }
+        match &result {
+            Ok(()) | Err(Error::Io(_)) => result,
+            Err(error) => panic!("{act:?}: {error}"),
+        }
     }
-    run.close();
-    found.operations += run.simulation.operations();
-    found.injected += run.simulation.injected();
-    found.trace = found.trace.rotate_left(5) ^ run.simulation.trace();
-    found
+
+    /// From here on operations fail in another way, or none does; or the disk has little room.
+    fn change_host(&mut self) {
+        let host = &self.run.simulation;
+        let faults = random_faults(self.random, host.operations());
+        let is_small = faults == Faults::None && self.random.below(2) == 0;
+        let capacity = is_small.then(|| host.disk().used_bytes() + small(self.random, 0, 6000));
+        host.set_faults(faults);
+        host.set_capacity(capacity);
+    }
+
+    fn calls(&mut self) {
+        if self.random.below(3) == 0 {
+            let host = &self.run.simulation;
+            let span = [20, 1000][small(self.random, 0, 1)];
+            host.stop_after(host.changes() + small(self.random, 0, span));
+        }
+        let calls = small(self.random, 1, 50);
+        for act in random_workload(self.random, calls) {
+            if self.random.below(8) == 0 {
+                self.change_host();
+            }
+            // Whether it worked, the history knows.
+            drop(self.act(&act));
+            if self.run.simulation.has_stopped() {
+                break;
+            }
+            if self.random.below(8) == 0 {
+                self.look_at_a_power_loss();
+            }
+        }
+    }
+
+    /// Where nothing failed but for want of space, everything works again once there is some.
+    fn resume(&mut self) {
+        self.run.simulation.set_faults(Faults::None);
+        self.run.simulation.set_capacity(None);
+        if self.run.simulation.has_stopped() || !self.run.is_unhurt() {
+            return;
+        }
+        let write = Write::Put {
+            key: b"k\x01".to_vec(),
+            length: 30,
+        };
+        let commit = Act::Commit(
+            DurabilityMode::SyncData,
+            vec![("default".to_owned(), write)],
+        );
+        for act in [commit, Act::Flush, Act::Compact, Act::Maintain] {
+            let result = self.act(&act);
+            if self.run.simulation.has_stopped() {
+                return;
+            }
+            result.unwrap_or_else(|error| {
+                panic!("{act:?}, with space again and without a reopen: {error}")
+            });
+        }
+    }
+
+    /// What would be found if the power went now, and again while that is opened.
+    fn look_at_a_power_loss(&mut self) {
+        let now = self.run.now(true);
+        let mut disk = self.run.simulation.disk();
+        for depth in 1..=DEPTH {
+            let power_lost = depth == 1 || self.random.below(2) == 0;
+            let left = self.left(&disk, power_lost);
+            let simulation = self.simulation(left);
+            if depth < DEPTH && self.random.below(2) == 0 {
+                simulation.stop_after(small(self.random, 0, 12));
+            }
+            let opened = open_with(self.run.options.clone(), &simulation, HERE);
+            if simulation.has_stopped() {
+                disk = simulation.disk();
+                self.count(&simulation);
+                continue;
+            }
+            let db = opened.unwrap_or_else(|error| panic!("power lost, refused: {error}"));
+            simulation.stop_after(usize::MAX);
+            let seen = self.run.history.check(&db, now);
+            seen.unwrap_or_else(|found| panic!("power lost: {found}"));
+            self.count(&simulation);
+            return;
+        }
+    }
+
+    /// The process ends in one way or another, and there may be another one.
+    fn end(&mut self) {
+        let ends = self.random.below(4);
+        if ends == 0 {
+            let reopened = self.act(&Act::Reopen);
+            if !self.run.simulation.has_stopped() {
+                reopened.unwrap_or_else(|error| panic!("reopen: {error}"));
+                return;
+            }
+        }
+        let looks = self.random.below(4);
+        for _ in 0..looks {
+            self.look_at_a_power_loss();
+        }
+        let power_lost = ends > 1;
+        self.tell(|| format!("power lost: {power_lost}"));
+        let host = self.run.simulation.clone();
+        self.count(&host);
+        let left = self.left(&host.disk(), power_lost);
+        let next = self.simulation(left);
+        self.run.crash(next, power_lost);
+    }
+
+    /// Whatever happened, now everything works.
+    fn live(&mut self) {
+        self.run.simulation.stop_after(usize::MAX);
+        for act in [Act::Flush, Act::Compact, Act::Maintain, Act::Reopen] {
+            self.act(&act)
+                .unwrap_or_else(|error| panic!("{act:?} at the end: {error}"));
+        }
+        self.run.close();
+        let host = self.run.simulation.clone();
+        self.count(&host);
+    }
+
+    /// A bit of a file changes: what is read is right, or an error that names the file.
+    fn rot(&mut self) {
+        let disk = self.run.simulation.disk().process_end();
+        let names = disk.names(HERE);
+        let name = names[small(self.random, 0, names.len() - 1)].to_owned();
+        let Some(file) = disk.file(HERE, &name) else {
+            return;
+        };
+        let length = disk.bytes(file).len();
+        if length == 0 || FileName::parse(&name) == FileName::Lock {
+            return;
+        }
+        let (at, bit) = (small(self.random, 0, length - 1), self.random.below(8));
+        self.tell(|| format!("bit {bit} of byte {at} of {name} changes"));
+        self.found.rotten += 1;
+        let now = self.run.now(false);
+        let simulation = self.simulation(disk);
+        simulation.rot(file, at, 1 << bit);
+        let read = open_with(self.run.options.clone(), &simulation, HERE)
+            .and_then(|db| read_everything(&db).map(|()| db));
+        match read {
+            Ok(db) => {
+                let seen = self.run.history.check(&db, now);
+                seen.unwrap_or_else(|found| panic!("bit {bit} of byte {at} of {name}: {found}"));
+            }
+            Err(
+                Error::Corruption { message }
+                | Error::InvalidFormat { message }
+                | Error::UnsupportedFormat { message },
+            ) if message.contains(&name) => {}
+            Err(error) => panic!("bit {bit} of byte {at} of {name}: {error}"),
+        }
+        self.count(&simulation);
+    }
+}
+
+fn read_everything(db: &Db) -> Result<()> {
+    for tree in db.core().trees.load().iter() {
+        let mut rows = bucket(db, tree.name())?.range_sync(&KeyRange::all())?;
+        rows.try_for_each(|row| row.map(drop))?;
+    }
+    Ok(())
+}
+
+/// Runs one seed; told to, it prints its calls and what they did. Whatever else this process does, the same happens.
+fn run_seed(seed: u64, tells: bool) -> Found {
+    alone(|| {
+        let random = &mut Random::new(seed);
+        let run = Run::new(Simulation::new(empty_disk(), random.next_u64()));
+        let mut story = Story {
+            random,
+            run,
+            found: Found::default(),
+            tells,
+        };
+        for _ in 0..=story.random.below(6) {
+            story.run.options = random_options(story.random);
+            story.calls();
+            story.resume();
+            story.end();
+        }
+        story.live();
+        story.rot();
+        story.found
+    })
+}
+
+/// How to run this seed again.
+fn again(seed: u64) -> String {
+    format!(
+        "seed {seed} failed; again: TRINE_SIMULATION_SEED={seed} \
+         cargo test --lib simulation::seeds::chosen -- --nocapture"
+    )
 }
 
 /// Runs the seeds one after the other; a failure says which.
-fn run_seeds(seeds: impl Iterator<Item = u64>, tell: bool) -> Found {
-    let mut all = Found::default();
+fn run_seeds(seeds: impl Iterator<Item = u64>, tells: bool) -> Totals {
+    let mut totals = Totals::default();
     for seed in seeds {
-        let found =
-            catch_unwind(AssertUnwindSafe(|| run_seed(seed, tell))).unwrap_or_else(|panic| {
-                eprintln!(
-                    "seed {seed} failed; again: TRINE_SIMULATION_SEED={seed} \
-                 cargo test --lib simulation::seeds::chosen -- --nocapture"
-                );
-                resume_unwind(panic)
-            });
-        all.calls += found.calls;
-        all.operations += found.operations;
-        all.injected += found.injected;
-        all.process_ends += found.process_ends;
-        all.power_losses += found.power_losses;
-        all.trace = all.trace.rotate_left(5) ^ found.trace;
+        let found = catch_unwind(AssertUnwindSafe(|| run_seed(seed, tells)));
+        totals.add(&found.unwrap_or_else(|panic| {
+            eprintln!("{}", again(seed));
+            resume_unwind(panic)
+        }));
     }
-    all
+    totals
 }
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -164,13 +341,24 @@ fn from_environment(name: &str) -> Option<u64> {
 #[test]
 fn chosen_seeds_hold() {
     let first = from_environment("TRINE_SIMULATION_SEED");
+    if let Some(seconds) = from_environment("TRINE_SIMULATION_SECONDS") {
+        let jobs = from_environment("TRINE_SIMULATION_JOBS").unwrap_or(1);
+        let duration = Duration::from_secs(seconds);
+        let totals = run_for(duration, jobs, first.unwrap_or(0), |seed| {
+            run_seed(seed, false)
+        });
+        println!("in all: {totals}");
+        totals
+            .failing()
+            .iter()
+            .for_each(|seed| println!("{}", again(*seed)));
+        assert!(totals.failing().is_empty());
+        return;
+    }
     let count = from_environment("TRINE_SIMULATION_SEEDS");
     let count = count.unwrap_or(if first.is_some() { 1 } else { SEEDS });
     let first = first.unwrap_or(0);
-    println!(
-        "from {first}: {:?}",
-        run_seeds(first..first + count, count == 1)
-    );
+    println!("{}", run_seeds(first..first + count, count == 1));
 }
 
 /// Of the seeds of the default suite one in so many is run twice.

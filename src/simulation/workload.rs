@@ -1,13 +1,13 @@
 //! Small runs that visit each thing that changes a directory.
 
 use trine_io::Mode;
-use trine_io::simulation::{Failure, Faults, Simulation};
+use trine_io::simulation::{Faults, Simulation};
 use trine_platform::block_on;
 use trine_platform::random::Random;
 
 use crate::db::iter::LazyIter;
 use crate::db::{Db, MaintenanceBudget};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::options::DurabilityMode::{Buffered, SyncAll, SyncData};
 use crate::options::{DbOptions, DurabilityMode, WriteOptions};
@@ -43,6 +43,8 @@ pub(super) struct Run {
     base: usize,
     /// The power was lost since the last opening.
     power_lost: bool,
+    /// How many operations had been made to fail when it was opened.
+    injected_before: u64,
 }
 
 impl Run {
@@ -55,6 +57,7 @@ impl Run {
             options: options(),
             base: 0,
             power_lost: false,
+            injected_before: 0,
         }
     }
 
@@ -72,11 +75,7 @@ impl Run {
         self.base = self.position();
         self.power_lost = power_lost;
         let old = std::mem::replace(&mut self.simulation, simulation);
-        old.set_faults(Faults::Numbered {
-            first: 0,
-            count: u64::MAX,
-            failure: Failure::Dead,
-        });
+        old.stop_after(0);
         self.held = None;
         self.db = None;
     }
@@ -93,6 +92,14 @@ impl Run {
         }
     }
 
+    /// What the caller gets: nothing any more once the process is gone, whatever was stored into a map meanwhile.
+    fn answered<T>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Ok(_) if self.simulation.has_stopped() => Err(gone()),
+            result => result,
+        }
+    }
+
     /// Makes the call, and opens the database first where it is closed.
     pub(super) fn act(&mut self, act: &Act) -> Result<()> {
         if *act == Act::Reopen {
@@ -106,13 +113,13 @@ impl Run {
             Act::Commit(mode, writes) => {
                 let batch = self.history.ask_commit(self.position(), writes)?;
                 let options = WriteOptions { durability: *mode };
-                let result = db.write_sync(batch, options);
+                let result = self.answered(db.write_sync(batch, options));
                 self.history
                     .answer_commit(self.position(), *mode, result.is_ok());
                 result.map(drop)
             }
             Act::Persist(mode) => {
-                db.persist_sync(*mode)?;
+                self.answered(db.persist_sync(*mode))?;
                 if matches!(mode, DurabilityMode::SyncData | DurabilityMode::SyncAll) {
                     self.history.all_durable(self.position());
                 }
@@ -120,18 +127,18 @@ impl Run {
             }
             Act::Create(name) if self.history.is_free(name) => {
                 self.history.ask_create(self.position(), name);
-                let result = bucket(&db, name);
+                let result = self.answered(bucket(&db, name));
                 self.history.answer_create(self.position(), result.is_ok());
                 result.map(drop)
             }
             Act::Drop(name) if self.history.ask_drop(self.position(), name) => {
-                let result = db.drop_bucket_sync(name.as_str());
+                let result = self.answered(db.drop_bucket_sync(name.as_str()));
                 self.history
                     .answer_drop(self.position(), name, result.is_ok());
                 result
             }
             Act::Flush => {
-                db.flush_sync()?;
+                self.answered(db.flush_sync())?;
                 // What is in tables survives: see `Core::flush_buffer`.
                 self.history.all_durable(self.position());
                 Ok(())
@@ -143,7 +150,8 @@ impl Run {
             Act::Checkpoint => {
                 let target = self.simulation.storage(COPY);
                 self.history.ask_checkpoint(self.position());
-                block_on(db.core().checkpoint(&target, Mode::Blocking))?;
+                let made = block_on(db.core().checkpoint(&target, Mode::Blocking));
+                self.answered(made)?;
                 self.history.answer_checkpoint(self.position());
                 Ok(())
             }
@@ -163,7 +171,9 @@ impl Run {
     pub(super) fn close(&mut self) {
         self.held = None;
         if let Some(db) = self.db.take()
-            && block_on(db.core().close(Mode::Blocking)).is_ok()
+            && self
+                .answered(block_on(db.core().close(Mode::Blocking)))
+                .is_ok()
         {
             let position = self.position();
             self.history.all_durable(position);
@@ -172,17 +182,32 @@ impl Run {
 
     /// Opens, and compares what is found with what was asked for.
     fn open(&mut self) -> Result<Db> {
-        let db = open_with(self.options.clone(), &self.simulation, HERE)?;
+        let opened = open_with(self.options.clone(), &self.simulation, HERE);
+        let db = self.answered(opened)?;
+        // Nothing happens to the one who looks.
         let faults = self.simulation.set_faults(Faults::None);
+        let stops_after = self.simulation.stop_after(usize::MAX);
         let now = self.now(self.power_lost);
         self.power_lost = false;
         let last = self.history.check(&db, now);
         let last = last.unwrap_or_else(|found| panic!("reopened: {found}"));
         self.history.resolve(&db, last, now);
         self.simulation.set_faults(faults);
+        self.simulation.stop_after(stops_after);
+        self.injected_before = self.simulation.injected();
         self.db = Some(db.clone());
         Ok(db)
     }
+
+    /// Whether since the last opening nothing failed but for want of space.
+    pub(super) fn is_unhurt(&self) -> bool {
+        self.db.is_some() && self.simulation.injected() == self.injected_before
+    }
+}
+
+/// What a call of a process that is gone comes to.
+fn gone() -> Error {
+    std::io::Error::other("the simulated process is gone").into()
 }
 
 fn put(bucket: &str, key: u8, length: usize) -> (String, Write) {
@@ -449,20 +474,21 @@ fn rollover() -> Vec<Act> {
 
 /// A workload of so many calls, chosen by the seed.
 pub(super) fn random_workload(random: &mut Random, calls: usize) -> Vec<Act> {
-    let names = ["default", "default", "a", "b"];
+    let names = ["default", "default", "a", UNMOVED];
     let pick = |random: &mut Random, below: u64| usize::try_from(random.below(below)).unwrap_or(0);
     let byte = |random: &mut Random, below: u64| u8::try_from(random.below(below)).unwrap_or(0);
     let mut acts = Vec::new();
     while acts.len() < calls {
-        let act = match random.below(32) {
+        let act = match random.below(34) {
             0 => Act::Flush,
             1 => Act::Compact,
             2 => Act::Maintain,
             3 => Act::Reopen,
-            4 => Act::Create("a".to_owned()),
-            5 => Act::Create("b".to_owned()),
+            4 | 5 => Act::Create(names[2 + pick(random, 2)].to_owned()),
             6 => Act::Drop(names[2 + pick(random, 2)].to_owned()),
             7 => Act::Persist(ALL_MODES[pick(random, 4)]),
+            8 => Act::Hold(names[1 + pick(random, 3)].to_owned()),
+            9 => Act::Release,
             _ => {
                 let mut writes = Vec::new();
                 for _ in 0..=random.below(3) {

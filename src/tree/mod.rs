@@ -34,7 +34,7 @@ pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +45,7 @@ use trine_io::Mode;
 use crate::blob::{BlobFile, BlobGc, BlobPolicy};
 use crate::compression::Codec;
 use crate::error::{Error, Result};
+use crate::hash_map::Set;
 use crate::internal_key::Kind;
 use crate::manifest::BucketId;
 use crate::options::{BucketOptions, FilterPolicy, PrefixFilterPolicy};
@@ -307,7 +308,7 @@ impl Tree {
     }
 
     /// Closes tables and blob files, for all but those who read them already.
-    pub(crate) fn close_files(&self, numbers: &HashSet<u64>) {
+    pub(crate) fn close_files(&self, numbers: &Set<u64>) {
         self.view.replace(|view| View {
             active: Arc::clone(&view.active),
             immutables: Arc::clone(&view.immutables),

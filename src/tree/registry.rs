@@ -1,8 +1,9 @@
 //! The trees of a database, by number and by name.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::hash_map::{Map, Set};
 use crate::manifest::BucketId;
 use crate::open_files::ClosesFiles;
 use crate::tree::Tree;
@@ -12,7 +13,8 @@ use crate::tree::Tree;
 pub(crate) struct Trees {
     /// In order, so that whoever visits all of them does so in the same order in every run.
     by_id: BTreeMap<BucketId, Arc<Tree>>,
-    by_name: BTreeMap<String, Arc<Tree>>,
+    /// Each operation of a batch asks it; nobody visits it.
+    by_name: Map<String, Arc<Tree>>,
     /// Above every number that was ever in the set.
     next: u32,
 }
@@ -105,11 +107,11 @@ impl ClosesFiles for Registry {
             return;
         }
         let kept = open_max - open_max / 8;
-        let mut closed: BTreeMap<BucketId, (&Arc<Tree>, HashSet<u64>)> = BTreeMap::new();
+        let mut closed: BTreeMap<BucketId, (&Arc<Tree>, Set<u64>)> = BTreeMap::new();
         for (tree, number) in idle.into_iter().chain(used).take(open - kept) {
             let (_, numbers) = closed
                 .entry(tree.id())
-                .or_insert_with(|| (tree, HashSet::new()));
+                .or_insert_with(|| (tree, Set::default()));
             numbers.insert(number);
         }
         for (tree, numbers) in closed.into_values() {

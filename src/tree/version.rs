@@ -5,12 +5,13 @@
 //! - A version holds the blob files that its tables refer to: whoever holds it can read all values.
 //! - Everything in a level is older, key by key, than everything in the levels above it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::blob::{BlobFile, BlobIndex, BlobValue};
 use crate::error::Result;
 use crate::file_name::blob_name;
+use crate::hash_map::Set;
 use crate::open_files::missing_file;
 use crate::table::Table;
 
@@ -154,7 +155,7 @@ impl Version {
     }
 
     /// With fresh handles of those files that are open and that `numbers` names.
-    pub(crate) fn closing(&self, numbers: &HashSet<u64>) -> Self {
+    pub(crate) fn closing(&self, numbers: &Set<u64>) -> Self {
         let mut next = self.clone();
         for table in next.levels.iter_mut().flatten() {
             if table.is_open() && numbers.contains(&table.meta().number) {

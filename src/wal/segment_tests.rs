@@ -79,6 +79,8 @@ fn start(first_sequence: u64, previous: u64, settled: bool) -> Start {
 impl Life {
     fn new() -> Self {
         let (simulation, storage) = simulated();
+        // Files are cut and filled behind the log's back.
+        simulation.set_maps_logs(false);
         let old = (1..=9)
             .map(|number| old_segment(&storage, number))
             .collect();
@@ -280,6 +282,7 @@ fn an_old_file_serves_only_while_the_marks_of_its_lives_differ() {
 fn a_write_that_fails_is_taken_back_and_the_log_goes_on() {
     for prepared in [0, 4096] {
         let (simulation, storage) = simulated();
+        simulation.set_maps_logs(false);
         let prepared =
             block_on(Prepared::create(&storage, 1, prepared, Space::Filled, MODE)).unwrap();
         let at = start(1, 0, true);

@@ -182,11 +182,13 @@ impl SegmentWriter {
             return Ok(false);
         }
         self.pad();
+        let unmarked = self.unmarked();
         if let Some(map) = &mut self.map {
             store_in_order(
                 self.written,
                 &mut self.staged,
                 self.seal_at,
+                unmarked,
                 |at, store| match store {
                     Store::Bytes(bytes) => map.store(at, bytes),
                     Store::Word(word) => map.store_word(at, word),
@@ -196,6 +198,11 @@ impl SegmentWriter {
         self.staged.clear();
         self.written = self.records.offset();
         Ok(true)
+    }
+
+    /// The mark of another number: a sector that starts with it is blank.
+    fn unmarked(&self) -> [u8; MARK_BYTES] {
+        Salt::new(LogKind::Wal, self.number.wrapping_sub(1)).mark()
     }
 
     /// Whether what is staged ends within the bytes that exist on disk.
@@ -361,13 +368,20 @@ fn padding(offset: u64) -> usize {
 /// One store into a map.
 enum Store<'a> {
     Bytes(&'a [u8]),
-    /// At once, and after all before it.
+    /// At once, after all before it and before all after it.
     Word([u8; 4]),
 }
 
 /// Puts `bytes` at `at`, in an order in which a process may die anywhere: a sector's mark after the rest of the
-/// sector, and the seal at `seal_at` after everything.
-fn store_in_order(at: u64, bytes: &mut [u8], seal_at: u64, mut put: impl FnMut(usize, Store<'_>)) {
+/// sector, and the seal at `seal_at` after everything. Before the rest comes `unmarked`: in a new file there are zeros,
+/// and a sector that starts with zeros and goes on is damage.
+fn store_in_order(
+    at: u64,
+    bytes: &mut [u8],
+    seal_at: u64,
+    unmarked: [u8; MARK_BYTES],
+    mut put: impl FnMut(usize, Store<'_>),
+) {
     // Within a map, whose length is a `usize`.
     let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
     let (mut at, seal_at) = (index(at), index(seal_at));
@@ -380,6 +394,7 @@ fn store_in_order(at: u64, bytes: &mut [u8], seal_at: u64, mut put: impl FnMut(u
         let (piece, more) = rest.split_at(rest.len().min(SECTOR_BYTES - at % SECTOR_BYTES));
         match piece.split_first_chunk::<MARK_BYTES>() {
             Some((mark, behind)) if at.is_multiple_of(SECTOR_BYTES) => {
+                put(at, Store::Word(unmarked));
                 put(at + MARK_BYTES, Store::Bytes(behind));
                 put(at, Store::Word(*mark));
             }
@@ -502,16 +517,6 @@ mod tests {
 
     #[test]
     fn a_process_may_die_in_any_store_and_leaves_whole_groups_only() {
-        // Groups of commits of these lengths, over a file that was another segment before.
-        let groups: [&[usize]; 7] = [
-            &[5],
-            &[300, 40],
-            &[700],
-            &[1, 1, 1],
-            &[1500, 3],
-            &[470],
-            &[90],
-        ];
         let storage = Storage::memory();
         let mut old = create(&storage, 1);
         for sequence in 0..30 {
@@ -522,7 +527,25 @@ mod tests {
         let mut image = block_on(storage.read_file(MODE, &segment_name(1), u64::MAX)).unwrap();
         image.truncate(image.len() / SECTOR_BYTES * SECTOR_BYTES);
         image[..SECTOR_BYTES].fill(0);
-        let mut writer = create(&storage, 2);
+        let new = vec![0; image.len()];
+        for image in [image, new] {
+            die_in_every_store(image);
+        }
+    }
+
+    /// Over a file that was another segment before, or a new one.
+    fn die_in_every_store(mut image: Vec<u8>) {
+        // Groups of commits of these lengths.
+        let groups: [&[usize]; 7] = [
+            &[5],
+            &[300, 40],
+            &[700],
+            &[1, 1, 1],
+            &[1500, 3],
+            &[470],
+            &[90],
+        ];
+        let mut writer = create(&Storage::memory(), 2);
         let mut written = Vec::new();
         for group in groups {
             for length in group {
@@ -533,25 +556,31 @@ mod tests {
             }
             let end = writer.records.offset();
             writer.staged.resize(writer.staged.len() + padding(end), 0);
-            let whole =
-                writer.staged.len() + 2 * (SECTOR_BYTES + writer.staged.len()) / SECTOR_BYTES * 4;
+            let words = 3 * (SECTOR_BYTES + writer.staged.len()) / SECTOR_BYTES;
+            let whole = writer.staged.len() + words * 4;
             let before = written.len() - group.len();
             for died_after in 0..=whole {
                 let mut left = died_after;
                 let mut bytes = writer.staged.clone();
                 let mut torn = image.clone();
-                store_in_order(writer.written, &mut bytes, writer.seal_at, |at, store| {
-                    let stored = match &store {
-                        Store::Bytes(bytes) => &bytes[..bytes.len().min(left)],
-                        Store::Word(word) if left >= 4 => &word[..],
-                        Store::Word(_) => {
-                            left = 0;
-                            &[]
-                        }
-                    };
-                    torn[at..at + stored.len()].copy_from_slice(stored);
-                    left -= stored.len();
-                });
+                store_in_order(
+                    writer.written,
+                    &mut bytes,
+                    writer.seal_at,
+                    writer.unmarked(),
+                    |at, store| {
+                        let stored = match &store {
+                            Store::Bytes(bytes) => &bytes[..bytes.len().min(left)],
+                            Store::Word(word) if left >= 4 => &word[..],
+                            Store::Word(_) => {
+                                left = 0;
+                                &[]
+                            }
+                        };
+                        torn[at..at + stored.len()].copy_from_slice(stored);
+                        left -= stored.len();
+                    },
+                );
                 let found = batches(&torn, 2);
                 let count = if died_after == whole {
                     written.len()

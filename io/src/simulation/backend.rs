@@ -12,6 +12,7 @@ use crate::file::Backend;
 use crate::lock::Held;
 use crate::metrics::{Metrics, Stats};
 use crate::portable::lock_refused;
+use crate::writable_map::Kind;
 use crate::{Bytes, Completion, File, Lock, Mode, Operation, Warmth, WritableMap};
 
 /// A directory of the host.
@@ -28,6 +29,43 @@ pub(crate) struct SimulatedFile {
     host: Arc<Host>,
     file: FileId,
     is_writable: bool,
+}
+
+/// All of a file, to be stored to. Each store is a change of its own, after which the process may end.
+#[derive(Debug)]
+pub(crate) struct SimulatedMap {
+    host: Arc<Host>,
+    file: FileId,
+    bytes: usize,
+}
+
+impl SimulatedMap {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
+        let end = offset.checked_add(bytes.len());
+        assert!(
+            end.is_some_and(|end| end <= self.bytes),
+            "a store beyond the map"
+        );
+        self.host.machine().make(Step::Write {
+            file: self.file,
+            offset,
+            bytes: bytes.into(),
+            durable: false,
+        });
+    }
+}
+
+impl Drop for SimulatedMap {
+    fn drop(&mut self) {
+        let mut machine = self.host.machine();
+        if let Some(maps) = machine.mapped.get_mut(&self.file) {
+            *maps -= 1;
+        }
+    }
 }
 
 /// A held lock.
@@ -87,7 +125,12 @@ impl Machine {
         let fits = (self.disk.bytes(file).len().saturating_add(self.room()))
             .saturating_sub(offset)
             .min(bytes.len());
-        let failure = failure.or((fits < bytes.len()).then_some(Failure::Full));
+        let failure = failure.or_else(|| {
+            (fits < bytes.len()).then(|| {
+                self.refused += 1;
+                Failure::Full
+            })
+        });
         let written = match failure {
             None => end - offset,
             Some(Failure::Dead) => 0,
@@ -118,11 +161,14 @@ impl Machine {
         let length = usize::try_from(length).map_err(|_| ErrorKind::FileTooLarge)?;
         let now = self.disk.bytes(file).len();
         let grows = length.saturating_sub(now);
+        let maps = self.mapped.get(&file).copied().unwrap_or_default();
+        assert!(maps == 0 || length >= now, "a mapped file is cut");
         match failure {
             Some(Failure::Full) if grows == 0 => {}
             failure => refuse(failure)?,
         }
         if grows > self.room() {
+            self.refused += 1;
             return Err(Failure::Full.error());
         }
         self.make(Step::SetLen { file, length });
@@ -157,6 +203,10 @@ impl SimulatedDirectory {
             host,
             path: path.into(),
         }
+    }
+
+    pub(crate) fn is_deferring(&self) -> bool {
+        self.host.is_deferring()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -473,11 +523,19 @@ impl SimulatedFile {
         )
     }
 
-    /// Never: what is stored into a map leaves no trace to cut off.
-    pub(crate) fn map_writable(&self, mode: Mode) -> Completion<Option<WritableMap>> {
-        self.run(mode, Operation::Map, None, |_, failure, _| {
+    pub(crate) fn map_writable(&self, mode: Mode, length: u64) -> Completion<Option<WritableMap>> {
+        let host = Arc::clone(&self.host);
+        self.change(mode, Operation::Map, None, move |machine, failure, file| {
             refuse(without_space(failure))?;
-            Ok(None)
+            let bytes = machine.disk.bytes(file).len();
+            if bytes as u64 != length {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            let is_mapped = machine.maps_logs && bytes > 0;
+            Ok(is_mapped.then(|| {
+                *machine.mapped.entry(file).or_default() += 1;
+                WritableMap(Kind::Simulated(SimulatedMap { host, file, bytes }))
+            }))
         })
     }
 

@@ -4,6 +4,7 @@
 //!
 //! - **Power loss.** What was not synced is kept or lost in any combination, writes by the sector, creations,
 //!   renames and removals each for itself: see [`disk`].
+//! - **Stores into a map** of a file are changes like writes, each for itself, and fail never.
 //! - **Failures.** Any operation may fail with an error of the disk or for want of space ([`Faults`]). A write that
 //!   fails has written some part; a creation, rename or removal that fails with an error of the disk may have happened;
 //!   a failed sync forgets what it could not write, so that the next one succeeds without it (Rebello et al., "Can
@@ -12,7 +13,8 @@
 //! - **Time.** With [`Simulation::defer`], cooperative operations wait until [`Simulation::step`] runs one of them, in
 //!   an order chosen by the seed, also when nobody waits for the answer any more.
 //!
-//! What never happens: a mapped file that changes (that is a mistake of ours, and panics), a lock that two hold.
+//! What never happens: a file that is mapped to be read changes, or one that is mapped to be written is cut (mistakes of
+//! ours, which panic); a lock that two hold.
 //! Short reads and writes of the host's calls are below this interface, in the portable backend.
 //!
 //! Everything that is chosen comes from the seed, so one thread that makes the same calls sees the same answers.
@@ -21,14 +23,14 @@
 mod backend;
 pub mod disk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_platform::random::Random;
 
-pub(crate) use backend::{SimulatedDirectory, SimulatedFile, SimulatedLock};
+pub(crate) use backend::{SimulatedDirectory, SimulatedFile, SimulatedLock, SimulatedMap};
 pub use disk::{Disk, FileId, Step, Unsynced};
 
 use crate::error::Attempt;
@@ -76,8 +78,15 @@ struct Machine {
     operations: u64,
     faults: Faults,
     injected: u64,
+    refused: u64,
     capacity: Option<usize>,
     locks: BTreeSet<(Arc<str>, String)>,
+    /// Whether files can be mapped to be written to.
+    maps_logs: bool,
+    /// How many such maps each file has.
+    mapped: BTreeMap<FileId, usize>,
+    /// After so many changes nothing happens any more.
+    stops_after: usize,
     random: Random,
     /// Of every operation and how it ended.
     trace: DefaultHasher,
@@ -108,6 +117,9 @@ impl Machine {
     fn verdict(&mut self) -> Option<Failure> {
         let number = self.operations;
         self.operations += 1;
+        if self.has_stopped() {
+            return Some(Failure::Dead);
+        }
         let failure = match self.faults {
             Faults::None => None,
             Faults::Numbered {
@@ -127,7 +139,14 @@ impl Machine {
         failure
     }
 
+    fn has_stopped(&self) -> bool {
+        self.steps.len() >= self.stops_after
+    }
+
     fn make(&mut self, step: Step) {
+        if self.has_stopped() {
+            return;
+        }
         self.disk.apply(&step);
         self.steps.push(step);
     }
@@ -150,6 +169,10 @@ impl Host {
 
     fn deferred(&self) -> MutexGuard<'_, Option<Vec<Deferred>>> {
         self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_deferring(&self) -> bool {
+        self.deferred().is_some()
     }
 
     /// Runs one operation, now or when its turn comes.
@@ -194,8 +217,12 @@ impl Simulation {
             operations: 0,
             faults: Faults::None,
             injected: 0,
+            refused: 0,
             capacity: None,
             locks: BTreeSet::new(),
+            maps_logs: true,
+            mapped: BTreeMap::new(),
+            stops_after: usize::MAX,
             random: Random::new(seed),
             trace: DefaultHasher::new(),
         };
@@ -246,6 +273,28 @@ impl Simulation {
         self.0.machine().injected
     }
 
+    /// How many operations failed because they exceeded the [capacity](Self::set_capacity).
+    pub fn refused(&self) -> u64 {
+        self.0.machine().refused
+    }
+
+    /// The process is gone once so many changes were made, which may be in the middle of an operation: nothing happens
+    /// any more.
+    /// Gives back how many it was until now.
+    pub fn stop_after(&self, changes: usize) -> usize {
+        std::mem::replace(&mut self.0.machine().stops_after, changes)
+    }
+
+    /// Whether the process is gone.
+    pub fn has_stopped(&self) -> bool {
+        self.0.machine().has_stopped()
+    }
+
+    /// Whether files are mapped to be written to, as from the beginning on.
+    pub fn set_maps_logs(&self, maps_logs: bool) {
+        self.0.machine().maps_logs = maps_logs;
+    }
+
     /// How many bytes all files may hold together; `None`: any number.
     pub fn set_capacity(&self, bytes: Option<usize>) {
         self.0.machine().capacity = bytes;
@@ -257,6 +306,8 @@ impl Simulation {
     }
 
     /// From now on cooperative operations wait for [`step`](Self::step).
+    ///
+    /// There are no threads then: who asks for a job does it himself.
     pub fn defer(&self) {
         self.0.deferred().get_or_insert_default();
     }
