@@ -93,7 +93,7 @@ def run(arguments, actions=(), environment=None):
             if not piece:
                 break
             shown += piece
-        while actions and re.search(actions[0][0], shown):
+        while actions and re.search(actions[0][0], shown, re.S):
             os.write(terminal, actions.pop(0)[1])
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status), shown.decode(errors="replace")

@@ -41,8 +41,9 @@ fn small_blocks() -> BucketOptions {
 }
 
 fn files_of(storage: &Storage) -> BTreeMap<String, Vec<u8>> {
-    let names = block_on(storage.list(MODE)).unwrap();
-    let content = |name: &String| block_on(storage.read_file(MODE, name, 1 << 30)).unwrap();
+    let names = block_on(storage.list(MODE)).expect("no failure");
+    let content =
+        |name: &String| block_on(storage.read_file(MODE, name, 1 << 30)).expect("no failure");
     names
         .into_iter()
         .map(|name| (name.clone(), content(&name)))
@@ -52,8 +53,8 @@ fn files_of(storage: &Storage) -> BTreeMap<String, Vec<u8>> {
 fn storage_of(files: &BTreeMap<String, Vec<u8>>) -> Storage {
     let storage = Storage::memory();
     for (name, bytes) in files {
-        let file = block_on(storage.create(MODE, name)).unwrap();
-        block_on(file.write_at(MODE, 0, bytes.clone())).unwrap();
+        let file = block_on(storage.create(MODE, name)).expect("no failure");
+        block_on(file.write_at(MODE, 0, bytes.clone())).expect("no failure");
     }
     storage
 }
@@ -67,9 +68,9 @@ fn rows_of(db: &Db) -> BTreeMap<Key, Vec<u8>> {
     );
     let mut rows = BTreeMap::new();
     for name in names {
-        let bucket = db.existing_bucket(name.clone()).unwrap();
-        for row in bucket.range_sync(&KeyRange::all()).unwrap() {
-            let row = row.unwrap();
+        let bucket = db.existing_bucket(name.clone()).expect("no failure");
+        for row in bucket.range_sync(&KeyRange::all()).expect("no failure") {
+            let row = row.expect("no failure");
             rows.insert((name.clone(), row.key), row.value);
         }
     }
@@ -79,10 +80,10 @@ fn rows_of(db: &Db) -> BTreeMap<Key, Vec<u8>> {
 /// Versions in several tables and in the log, deletions of both kinds, values in blob files, two buckets.
 fn scene() -> Scene {
     let storage = Storage::memory();
-    let db = open(&storage, small_blocks()).unwrap();
+    let db = open(&storage, small_blocks()).expect("no failure");
     let other = db
         .bucket_with_options_sync("other", small_blocks())
-        .unwrap();
+        .expect("no failure");
     let mut ever: BTreeMap<Key, BTreeSet<Vec<u8>>> = BTreeMap::new();
     for round in 0..5_u8 {
         for number in (0..40_u8)
@@ -97,18 +98,21 @@ fn scene() -> Scene {
                 if name == "other" && number % 3 > 0 {
                     continue;
                 }
-                bucket.put_sync(key.clone(), value.clone()).unwrap();
+                bucket
+                    .put_sync(key.clone(), value.clone())
+                    .expect("no failure");
                 let all = ever.entry((name.to_owned(), key.clone())).or_default();
                 all.insert(value.clone());
             }
         }
-        db.delete_sync(format!("key {:02}", 30 + round)).unwrap();
+        db.delete_sync(format!("key {:02}", 30 + round))
+            .expect("no failure");
         let from = 4 * round;
         let range = KeyRange::half_open(format!("key {from:02}"), format!("key {:02}", from + 2));
-        db.delete_range_sync(range).unwrap();
+        db.delete_range_sync(range).expect("no failure");
         match round {
-            0 | 1 | 3 => db.flush_sync().unwrap(),
-            2 => db.compact_range_sync(KeyRange::all()).unwrap(),
+            0 | 1 | 3 => db.flush_sync().expect("no failure"),
+            2 => db.compact_range_sync(KeyRange::all()).expect("no failure"),
             _ => {}
         }
     }
@@ -125,8 +129,9 @@ fn saved(files: &BTreeMap<String, Vec<u8>>) -> (SalvageReport, BTreeMap<Key, Vec
     let (from, target) = (storage_of(files), Storage::memory());
     let open_target = |default| open(&target, default);
     let options = SalvageOptions::default();
-    let report = block_on(salvage(&from, &target, open_target, &options, |_| {})).unwrap();
-    let db = open(&target, small_blocks()).unwrap();
+    let report =
+        block_on(salvage(&from, &target, open_target, &options, |_| {})).expect("no failure");
+    let db = open(&target, small_blocks()).expect("no failure");
     (report, rows_of(&db))
 }
 
@@ -316,7 +321,8 @@ fn without_a_manifest_rows_go_where_they_are_told_to() {
     let (from, target) = (storage_of(&scene.files), Storage::memory());
     let options = SalvageOptions::default().with_unknown_rows_into("mixed");
     let open_target = |default| open(&target, default);
-    let report = block_on(salvage(&from, &target, open_target, &options, |_| {})).unwrap();
+    let report =
+        block_on(salvage(&from, &target, open_target, &options, |_| {})).expect("no failure");
     assert!(
         report
             .buckets
