@@ -9,8 +9,9 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 cd examples/browser
 timeout 600 cargo test --locked --target wasm32-unknown-unknown --tests
 
-# Reloads, restarts, several tabs, kills, a full quota.
-cargo build --locked --target wasm32-unknown-unknown
-wasm-bindgen --target web --out-dir pkg "$CARGO_TARGET_DIR/wasm32-unknown-unknown/debug/trine_kv_web.wasm"
-node --test --test-timeout=120000 tests/web/tabs.test.mjs
+# Reloads, restarts, several tabs, kills, a full quota; the package; databases to and from this machine; the explorer.
+./build.sh dev
+cargo build --manifest-path ../../Cargo.toml --example archive
+export TRINE_ARCHIVE=$CARGO_TARGET_DIR/debug/examples/archive
+node --test --test-timeout=120000 tests/web/*.test.mjs
 node tests/web/rates.mjs 10000

@@ -8,6 +8,8 @@ use trine_kv::{KeyRange, WriteOptions};
 
 /// Whether there are threads, and promises that outlive a power loss.
 pub(crate) const NATIVE: bool = cfg!(not(target_family = "wasm"));
+/// Where only opening waits, and closing takes the files from every reader.
+pub(crate) const IN_BROWSER: bool = cfg!(all(target_family = "wasm", target_os = "unknown"));
 pub(crate) const BUCKETS: [&str; 3] = ["default", "second", "../third\0"];
 pub(crate) const SNAPSHOTS_MAX: usize = 4;
 const OPERATIONS_PER_CASE: usize = 120;

@@ -49,7 +49,9 @@ fn agrees_with_the_model(setting: &Setting) {
         TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let outcome = runner.run(&histories(), |history| {
         let directory = place::directory();
-        let mut run = Run::new(setting, directory.path()).map_err(failed)?;
+        let db = Way::Sync.open(setting.at(directory.path()));
+        let run = Run::new(setting, directory.path(), db.map_err(failed)?);
+        let mut run = run.map_err(failed)?;
         for (cooperative, operation) in history {
             run.way = if cooperative { Way::Async } else { Way::Sync };
             run.step(operation)?;

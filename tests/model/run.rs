@@ -11,7 +11,7 @@ use trine_kv::{
 
 use crate::common::place;
 use crate::common::way::{Way, call};
-use crate::history::{BUCKETS, Operation, SNAPSHOTS_MAX, Write};
+use crate::history::{BUCKETS, IN_BROWSER, Operation, SNAPSHOTS_MAX, Write};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 type Row = (Vec<u8>, Vec<u8>);
@@ -53,6 +53,31 @@ pub(crate) struct Setting {
     pub(crate) persistent: bool,
 }
 
+impl Setting {
+    /// What to open the database at `path` with.
+    pub(crate) fn at(&self, path: &Path) -> DbOptions {
+        let mut options = self.options.clone();
+        if self.persistent {
+            options.storage_mode = place::options(path).storage_mode;
+        }
+        options.default_bucket_options = self.bucket_options.clone();
+        options
+    }
+}
+
+fn buckets(setting: &Setting, db: &Db, way: Way) -> trine_kv::Result<Vec<Bucket>> {
+    let mut buckets = vec![call!(way, db, default_bucket / default_bucket_sync())?];
+    for name in &BUCKETS[1..] {
+        let options = setting.bucket_options.clone();
+        buckets.push(call!(
+            way,
+            db,
+            bucket_with_options / bucket_with_options_sync(*name, options)
+        )?);
+    }
+    Ok(buckets)
+}
+
 pub(crate) struct Run<'setting> {
     setting: &'setting Setting,
     path: &'setting Path,
@@ -67,39 +92,24 @@ pub(crate) struct Run<'setting> {
 }
 
 impl<'setting> Run<'setting> {
-    pub(crate) fn new(setting: &'setting Setting, path: &'setting Path) -> trine_kv::Result<Self> {
-        let (db, buckets) = Self::open(setting, path, Way::Sync)?;
+    /// A history on a database that was opened with [`Setting::at`] `path`.
+    pub(crate) fn new(
+        setting: &'setting Setting,
+        path: &'setting Path,
+        db: Db,
+    ) -> trine_kv::Result<Self> {
         Ok(Self {
             setting,
             path,
             way: Way::Sync,
+            buckets: buckets(setting, &db, Way::Sync)?,
             db,
-            buckets,
             state: State::default(),
             sequence: 0,
             snapshots: Vec::new(),
             held: Vec::new(),
             writes: 0,
         })
-    }
-
-    fn open(setting: &Setting, path: &Path, way: Way) -> trine_kv::Result<(Db, Vec<Bucket>)> {
-        let mut options = setting.options.clone();
-        if setting.persistent {
-            options.storage_mode = place::options(path).storage_mode;
-        }
-        options.default_bucket_options = setting.bucket_options.clone();
-        let db = way.open(options)?;
-        let mut buckets = vec![call!(way, db, default_bucket / default_bucket_sync())?];
-        for name in &BUCKETS[1..] {
-            let options = setting.bucket_options.clone();
-            buckets.push(call!(
-                way,
-                db,
-                bucket_with_options / bucket_with_options_sync(*name, options)
-            )?);
-        }
-        Ok((db, buckets))
     }
 
     /// Values are never repeated, so a read of the wrong version shows.
@@ -362,11 +372,26 @@ impl<'setting> Run<'setting> {
         if !self.setting.persistent {
             return Ok(());
         }
+        self.leave()?;
+        let db = self.way.open(self.setting.at(self.path)).map_err(failed)?;
+        self.enter(db)
+    }
+
+    /// Closes the database.
+    pub(crate) fn leave(&mut self) -> TestResult {
         self.way.close(&self.db).map_err(failed)?;
-        // A snapshot pins nothing in the next opening; a scan made before keeps its rows.
+        // A snapshot pins nothing in the next opening; a scan made before keeps its rows, but not in a browser.
         self.snapshots.clear();
-        let (db, buckets) = Self::open(self.setting, self.path, self.way).map_err(failed)?;
-        (self.db, self.buckets) = (db, buckets);
+        if IN_BROWSER {
+            self.held.clear();
+        }
+        Ok(())
+    }
+
+    /// Goes on with the database, opened again.
+    pub(crate) fn enter(&mut self, db: Db) -> TestResult {
+        self.buckets = buckets(self.setting, &db, self.way).map_err(failed)?;
+        self.db = db;
         Ok(())
     }
 

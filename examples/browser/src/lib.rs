@@ -1,12 +1,16 @@
 //! Trine KV as a `JavaScript` class, for dedicated workers of browsers.
 //!
 //! - Keys and values are `Uint8Array`, copied on the way in and out. Every call is a promise.
+//! - Only opening waits. Everything else calls the crate's blocking half, which is done when it returns: half of the code.
 //! - An error is an `Error` whose `name` is the kind: `Corruption`, `Closed`, `StorageFull` and so on.
 //! - [`Database::close`] gives the files back at once; so does the end of the worker.
 #![cfg(all(target_family = "wasm", target_os = "unknown"))]
 
-use js_sys::{Array, Uint8Array};
-use trine_kv::{Db, DbOptions, KeyRange, LazyIter, WriteBatch, WriteOptions};
+use std::ops::Bound;
+
+use js_sys::{Array, Object, Reflect, Uint8Array};
+use trine_kv::archive;
+use trine_kv::{Db, DbOptions, KeyRange, LazyIter, LazyKeyValue, WriteBatch, WriteOptions};
 use wasm_bindgen::prelude::*;
 
 type Result<T> = std::result::Result<T, JsValue>;
@@ -24,6 +28,8 @@ fn kind(error: &trine_kv::Error) -> &'static str {
             "Locked"
         }
         trine_kv::Error::Corruption { .. } => "Corruption",
+        trine_kv::Error::InvalidFormat { .. } => "InvalidFormat",
+        trine_kv::Error::UnsupportedFormat { .. } => "UnsupportedFormat",
         trine_kv::Error::Closed => "Closed",
         trine_kv::Error::InvalidOptions { .. } => "InvalidOptions",
         _ => "Other",
@@ -54,29 +60,38 @@ impl Database {
 
     /// The value of a key, or `undefined`.
     pub async fn get(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        self.db.get(&key).await.map_err(thrown)
+        self.db.get_sync(&key).map_err(thrown)
+    }
+
+    /// The values of many keys, `undefined` where there is none.
+    #[wasm_bindgen(js_name = getMany, unchecked_return_type = "(Uint8Array | undefined)[]")]
+    pub async fn get_many(&self, keys: Vec<Uint8Array>) -> Result<Array> {
+        let keys: Vec<_> = keys.iter().map(Uint8Array::to_vec).collect();
+        let values = self.db.multi_get_sync(&keys).map_err(thrown)?;
+        let value = |value: Option<Vec<u8>>| value.map(|value| Uint8Array::from(&value[..]));
+        Ok(values.into_iter().map(value).map(JsValue::from).collect())
     }
 
     /// Stores a value under a key.
     pub async fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
-        self.db.put(key, value).await.map(drop).map_err(thrown)
+        self.db.put_sync(key, value).map(drop).map_err(thrown)
     }
 
     /// Removes a key.
     pub async fn delete(&self, key: Vec<u8>) -> Result<()> {
-        self.db.delete(key).await.map(drop).map_err(thrown)
+        self.db.delete_sync(key).map(drop).map_err(thrown)
     }
 
     /// Removes all keys from `start` up to, but without, `end`.
     #[wasm_bindgen(js_name = deleteRange)]
     pub async fn delete_range(&self, start: Vec<u8>, end: Vec<u8>) -> Result<()> {
         let range = KeyRange::half_open(start, end);
-        self.db.delete_range(range).await.map(drop).map_err(thrown)
+        self.db.delete_range_sync(range).map(drop).map_err(thrown)
     }
 
     /// Commits a batch: all of it or nothing.
     pub async fn write(&self, batch: Batch) -> Result<()> {
-        let written = self.db.write(batch.0, WriteOptions::flush()).await;
+        let written = self.db.write_sync(batch.0, WriteOptions::flush());
         written.map(drop).map_err(thrown)
     }
 
@@ -84,26 +99,68 @@ impl Database {
     pub async fn scan(&self, prefix: Option<Vec<u8>>, reverse: Option<bool>) -> Result<Rows> {
         let prefix = prefix.unwrap_or_default();
         let rows = if reverse.unwrap_or(false) {
-            self.db.prefix_lazy_reverse(prefix).await
+            self.db.prefix_lazy_reverse_sync(prefix)
         } else {
-            self.db.prefix_lazy(prefix).await
+            self.db.prefix_lazy_sync(prefix)
         };
         rows.map(Rows).map_err(thrown)
     }
 
+    /// Rows of one moment in key order, from `start` up to, but without, `end`; without either as far as there are any.
+    pub async fn range(
+        &self,
+        start: Option<Vec<u8>>,
+        end: Option<Vec<u8>>,
+        reverse: Option<bool>,
+    ) -> Result<Rows> {
+        let range = KeyRange {
+            start: start.map_or(Bound::Unbounded, Bound::Included),
+            end: end.map_or(Bound::Unbounded, Bound::Excluded),
+        };
+        let rows = if reverse.unwrap_or(false) {
+            self.db.range_lazy_reverse_sync(&range)
+        } else {
+            self.db.range_lazy_sync(&range)
+        };
+        rows.map(Rows).map_err(thrown)
+    }
+
+    /// The whole database as an archive of one moment: `docs/format.md`.
+    pub async fn export(&self) -> Result<Export> {
+        self.db.export_sync().map(Export).map_err(thrown)
+    }
+
     /// Puts everything committed so far into sorted tables.
     pub async fn flush(&self) -> Result<()> {
-        self.db.flush().await.map_err(thrown)
+        self.db.flush_sync().map_err(thrown)
     }
 
     /// Merges all tables.
     pub async fn compact(&self) -> Result<()> {
-        self.db.compact_range(KeyRange::all()).await.map_err(thrown)
+        self.db.compact_range_sync(KeyRange::all()).map_err(thrown)
     }
 
     /// What the database holds and did, as a text for people.
     pub fn stats(&self) -> String {
         self.db.stats().to_string()
+    }
+
+    /// The most telling numbers of it.
+    #[wasm_bindgen(unchecked_return_type = "Record<string, number>")]
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+    pub fn counts(&self) -> Result<Object> {
+        let stats = self.db.stats();
+        let counts = Object::new();
+        for (name, count) in [
+            ("tables", stats.total_tables as u64),
+            ("tableBytes", stats.table_bytes),
+            ("blobBytes", stats.live_blob_bytes),
+            ("memtableBytes", stats.memtable_bytes),
+            ("sequence", stats.commit_visible_sequence),
+        ] {
+            Reflect::set(&counts, &name.into(), &(count as f64).into())?;
+        }
+        Ok(counts)
     }
 
     /// Closes the database and gives its files back. What is called afterwards fails with `Closed`.
@@ -147,13 +204,52 @@ impl Rows {
     pub async fn next(&mut self, count: u32) -> Result<Array> {
         let rows = Array::new();
         while rows.length() < count {
-            let Some(row) = self.0.next().await.map_err(thrown)? else {
+            let Some(row) = self.0.next_sync() else {
                 break;
             };
-            let row = row.into_key_value().await.map_err(thrown)?;
+            let row = row.and_then(LazyKeyValue::into_key_value_sync);
+            let row = row.map_err(thrown)?;
             let bytes = |bytes: &[u8]| Uint8Array::from(bytes);
             rows.push(&Array::of2(&bytes(&row.key), &bytes(&row.value)));
         }
         Ok(rows)
+    }
+}
+
+/// The bytes of an archive, some at a time.
+#[wasm_bindgen]
+pub struct Export(archive::Export);
+
+#[wasm_bindgen]
+impl Export {
+    /// The next bytes, about a mebibyte at most; `undefined` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        self.0.next_sync().transpose().map_err(thrown)
+    }
+}
+
+/// The origin's database, being made from an archive. There must be none yet.
+#[wasm_bindgen]
+pub struct Import(archive::Import);
+
+#[wasm_bindgen]
+impl Import {
+    /// Begins.
+    #[wasm_bindgen(unchecked_return_type = "Import")]
+    pub async fn begin() -> Result<Import> {
+        let import = Db::import(DbOptions::browser_persistent()).await;
+        import.map(Self).map_err(thrown)
+    }
+
+    /// Takes the next bytes, any number of them. After a failure it takes no more.
+    pub async fn write(&mut self, bytes: Vec<u8>) -> Result<()> {
+        self.0.write_sync(&bytes).map_err(thrown)
+    }
+
+    /// Opens the database, which is complete.
+    #[wasm_bindgen(unchecked_return_type = "Database")]
+    pub async fn finish(self) -> Result<Database> {
+        let db = self.0.finish_sync();
+        db.map(|db| Database { db }).map_err(thrown)
     }
 }

@@ -1,5 +1,8 @@
 //! Where tests keep their database: the origin's own, removed before each.
 
+use std::path::Path;
+
+use trine_kv::DbOptions;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -18,4 +21,10 @@ extern "C" {
 /// Removes the database, if there is one.
 pub async fn clear() {
     JsFuture::from(clear_directory("trine-kv")).await.unwrap();
+}
+
+/// Options for the one place there is.
+#[expect(dead_code, reason = "not every test asks for them")]
+pub fn options(_path: &Path) -> DbOptions {
+    DbOptions::browser_persistent()
 }

@@ -1,6 +1,6 @@
 // The worker of a tab: one database, numbered rows whose values follow from their keys, and the rates beside IndexedDB.
 import init, { Batch, Database } from "../../pkg/trine_kv_web.js";
-import { rates } from "./rates.js";
+import { rates } from "../../page/rates.js";
 
 const loaded = init();
 let db;
@@ -64,7 +64,12 @@ const commands = {
       return { committed: from, name: error.name };
     }
   },
-  rates: (rows) => rates(Database, Batch, rows),
+  rates: async (rows) => {
+    db = await Database.open();
+    const found = await rates(db, Batch, rows);
+    await db.close();
+    return found;
+  },
 };
 
 onmessage = async ({ data: { id, command, args } }) => {

@@ -1,4 +1,10 @@
-// The same work for this crate and for IndexedDB, one after the other in one worker: rows each second.
+// The same work for Trine KV and for IndexedDB, one after the other in one place: rows each second.
+// Rows lie under a prefix of their own, and are removed afterwards.
+
+const PREFIX = new TextEncoder().encode("\0rates\0");
+const BATCH = 100;
+const SINGLE_MAX = 2000;
+const READS_MAX = 5000;
 
 const asked = (request) =>
   new Promise((resolve, reject) => {
@@ -31,13 +37,16 @@ async function indexed() {
       return Promise.all(keys.map((key) => asked(store.get(key))));
     },
     scan: async () => (await asked(open("readonly").objectStore("rows").getAll())).length,
-    close: () => db.close(),
+    async remove() {
+      db.close();
+      await asked(indexedDB.deleteDatabase("rates"));
+    },
   };
 }
 
-async function trine(Database, Batch) {
-  const db = await Database.open();
-  await db.deleteRange(new Uint8Array(), new Uint8Array(64).fill(255));
+/** A database of the package, or the class of a dedicated worker. */
+function trine(db, Batch) {
+  const end = PREFIX.with(-1, 1);
   return {
     async write(rows) {
       const batch = new Batch();
@@ -45,16 +54,20 @@ async function trine(Database, Batch) {
       await db.write(batch);
     },
     get: (key) => db.get(key),
-    getMany: (keys) => Promise.all(keys.map((key) => db.get(key))),
+    getMany: (keys) => db.getMany(keys),
     async scan() {
-      const rows = await db.scan();
       let count = 0;
-      for (let some; (some = await rows.next(1000)).length > 0; ) count += some.length;
-      rows.free();
+      if (db.range) {
+        const rows = await db.scan(PREFIX);
+        for (let some; (some = await rows.next(1000)).length > 0; ) count += some.length;
+        rows.free();
+      } else {
+        for await (const _ of db.scan({ prefix: PREFIX })) count++;
+      }
       return count;
     },
     settle: () => db.flush(),
-    close: () => db.close(),
+    remove: () => db.deleteRange(PREFIX, end),
   };
 }
 
@@ -71,28 +84,28 @@ function shuffled(count) {
 
 function key(number) {
   const bytes = new Uint8Array(16);
+  bytes.set(PREFIX);
   new DataView(bytes.buffer).setUint32(12, number);
   return bytes;
 }
 
-async function measure(store, count) {
-  const rates = {};
+async function measure(store, count, tell) {
   const timed = async (name, rows, work) => {
     const start = performance.now();
     await work();
-    rates[name] = Math.round((rows * 1000) / (performance.now() - start));
+    tell(name, Math.round((rows * 1000) / (performance.now() - start)));
   };
   const order = shuffled(count);
   const row = (number) => [key(number), new Uint8Array(100).fill(number)];
   await timed("batches of 100", count, async () => {
-    for (let at = 0; at < count; at += 100) await store.write(order.slice(at, at + 100).map(row));
+    for (let at = 0; at < count; at += BATCH) await store.write(order.slice(at, at + BATCH).map(row));
   });
-  const single = Math.min(count, 2000);
+  const single = Math.min(count, SINGLE_MAX);
   await timed("single writes", single, async () => {
     for (const number of order.slice(0, single)) await store.write([row(number)]);
   });
   await store.settle?.();
-  const reads = shuffled(count).reverse().slice(0, 5000).map(key);
+  const reads = shuffled(count).reverse().slice(0, READS_MAX).map(key);
   await timed("random reads, one by one", reads.length, async () => {
     for (const key of reads) if ((await store.get(key)).length !== 100) throw new Error("wrong");
   });
@@ -100,13 +113,17 @@ async function measure(store, count) {
   await timed("scan of all", count, async () => {
     if ((await store.scan()) !== count) throw new Error("wrong");
   });
-  store.close();
-  return rates;
+  await store.remove();
 }
 
-export async function rates(Database, Batch, count) {
-  return {
-    "IndexedDB": await measure(await indexed(), count),
-    "Trine KV": await measure(await trine(Database, Batch), count),
-  };
+/** Measures both; `tell(store, name, rate)` hears of each rate when it is known. */
+export async function rates(db, Batch, count, tell = () => {}) {
+  const found = { "IndexedDB": {}, "Trine KV": {} };
+  for (const [name, store] of [["IndexedDB", await indexed()], ["Trine KV", trine(db, Batch)]]) {
+    await measure(store, count, (what, rate) => {
+      found[name][what] = rate;
+      tell(name, what, rate);
+    });
+  }
+  return found;
 }
