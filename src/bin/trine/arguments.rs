@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
 
 use crate::rows::Format;
 use crate::text::Encoding;
@@ -343,7 +342,6 @@ impl Bench {
             Workload::Readrandom | Workload::Readmissing | Workload::Seekrandom => {
                 self.reads.unwrap_or(self.rows.min(1_000_000))
             }
-            Workload::Readseq | Workload::Readreverse => self.rows,
             Workload::Compact => 1,
             _ => self.rows,
         }
@@ -484,5 +482,5 @@ pub(crate) struct Import {
 pub(crate) struct Completions {
     /// The shell.
     #[arg(value_enum)]
-    pub(crate) shell: Shell,
+    pub(crate) shell: clap_complete::Shell,
 }
