@@ -1,6 +1,5 @@
 //! Backups: made, listed, checked, restored, pruned.
 
-use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -132,7 +131,7 @@ pub(crate) fn restore(asked: &Restore, output: &mut Output) -> Result<(), Failur
     let target = asked.target.clone();
     let cleanup = move || {
         if !existed {
-            let _ = fs::remove_dir_all(target);
+            interrupt::remove_directory(&target);
         }
     };
     let restored =

@@ -1,7 +1,5 @@
 //! What is left of a damaged database, into a new one.
 
-use std::fs;
-
 use serde_json::{Value, json};
 use trine_kv::salvage::{self, Loss, SalvageOptions, SalvageReport};
 
@@ -35,7 +33,7 @@ pub(crate) fn salvage(asked: &Salvage, output: &mut Output) -> Result<(), Failur
     // Half of what can be saved must not be taken for all of it.
     let cleanup = move || {
         if !existed {
-            let _ = fs::remove_dir_all(target);
+            interrupt::remove_directory(&target);
         }
     };
     let report = interrupt::cleaning_up(cleanup, || {
