@@ -33,6 +33,7 @@ use crate::error::Fault;
 use crate::hash::KeyHash;
 use crate::read_counters::ReadCounters;
 use crate::residency::Clock;
+use crate::sequence::Sequence;
 use crate::slab::{BlockBytes, Slab};
 
 /// What a resident block costs beyond its bytes, about: itself, its allocations, its place in the ring.
@@ -76,15 +77,18 @@ pub(crate) struct CachedBlock {
 }
 
 impl CachedBlock {
-    /// Takes the decoded bytes of block `number` of table `table`.
+    /// Takes the decoded bytes of block `number` of table `table`, which was loaded at that sequence, or at none.
     pub(crate) fn new(
         table: u64,
         number: u32,
         bytes: impl Into<BlockBytes>,
+        loaded_at: Sequence,
     ) -> Result<Arc<Self>, Fault> {
         let bytes = bytes.into();
         Ok(Arc::new(Self {
-            layout: Trailer::of(&bytes)?.layout(bytes.len())?,
+            layout: Trailer::of(&bytes)?
+                .loaded_at(loaded_at)
+                .layout(bytes.len())?,
             bytes,
             table,
             number,
@@ -456,7 +460,7 @@ mod tests {
             value: &vec![number.to_le_bytes()[0]; bytes],
         };
         builder.add(&entry, KeyHash::of(b"key"), true);
-        CachedBlock::new(table, number, builder.finish()).unwrap()
+        CachedBlock::new(table, number, builder.finish(), Sequence::ZERO).unwrap()
     }
 
     fn value(loan: Loan<'_>) -> Vec<u8> {

@@ -131,6 +131,7 @@ pub mod write_batch {
 }
 
 pub use bucket::{Bucket, BucketName, BucketReader};
+pub use db::bulk_load::BulkLoadOptions;
 pub use db::reader::{PointValue, ValueRef};
 pub use db::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};

@@ -156,6 +156,15 @@ impl Trailer {
         }
     }
 
+    /// The trailer of a block whose sequences count from this one on.
+    #[must_use]
+    pub(crate) fn loaded_at(self, sequence: Sequence) -> Self {
+        Self {
+            base: self.base.wrapping_add(sequence.get()),
+            ..self
+        }
+    }
+
     /// Where the parts of the block of `length` bytes with this trailer are.
     #[inline]
     pub(crate) fn layout(self, length: usize) -> Result<Layout, Fault> {

@@ -5,6 +5,7 @@
 //! operation := 0 bucket:varint key:bytes value:bytes     put
 //!            | 1 bucket:varint key:bytes                 delete
 //!            | 2 bucket:varint start:bytes end:bytes     delete [start, end); an empty end is no end
+//!            | 3 bucket:varint first:bytes last:bytes rows:varint    a bulk load, whose rows are in tables
 //! bytes     := length:varint byte*
 //! ```
 //!
@@ -229,6 +230,13 @@ pub(crate) enum Operation<'a> {
         start: &'a [u8],
         end: &'a [u8],
     },
+    /// So many rows from the first to the last key were put, and are in tables.
+    Loaded {
+        bucket: BucketId,
+        first: &'a [u8],
+        last: &'a [u8],
+        rows: u64,
+    },
 }
 
 impl Operation<'_> {
@@ -236,7 +244,8 @@ impl Operation<'_> {
         match self {
             Self::Put { bucket, .. }
             | Self::Delete { bucket, .. }
-            | Self::DeleteRange { bucket, .. } => *bucket,
+            | Self::DeleteRange { bucket, .. }
+            | Self::Loaded { bucket, .. } => *bucket,
         }
     }
 
@@ -246,6 +255,7 @@ impl Operation<'_> {
             && match self {
                 Self::Put { key: own, .. } | Self::Delete { key: own, .. } => *own == key,
                 Self::DeleteRange { start, end, .. } => covers(start, end, key),
+                Self::Loaded { first, last, .. } => *first <= key && key <= *last,
             }
     }
 }
@@ -297,6 +307,21 @@ impl EncodedBatch {
         Ok(())
     }
 
+    /// The one operation of a load's commit.
+    pub(crate) fn loaded(
+        &mut self,
+        bucket: BucketId,
+        first: &[u8],
+        last: &[u8],
+        rows: u64,
+    ) -> Result<()> {
+        const ROWS_BYTES_MAX: usize = 10;
+        self.start(3, bucket, first, last.len() + ROWS_BYTES_MAX)?;
+        put_bytes(&mut self.bytes, last);
+        put_varint(&mut self.bytes, rows);
+        Ok(())
+    }
+
     fn start(&mut self, tag: u8, bucket: BucketId, key: &[u8], more: usize) -> Result<()> {
         const HEADER_BYTES_MAX: usize = 1 + 5 + 10 + 10;
         within("key", key.len(), KEY_BYTES_MAX)?;
@@ -325,6 +350,12 @@ impl EncodedBatch {
             may_delete_ranges: self.deletes_ranges,
         }
     }
+}
+
+/// Whether a row of these lengths can be stored.
+pub(crate) fn check_row(key: &[u8], value: &[u8]) -> Result<()> {
+    within("key", key.len(), KEY_BYTES_MAX)?;
+    within("value", value.len(), VALUE_BYTES_MAX)
 }
 
 fn within(what: &str, bytes: usize, limit: usize) -> Result<()> {
@@ -372,6 +403,18 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
                 return Err(Fault::Order);
             }
             Ok(Operation::DeleteRange { bucket, start, end })
+        }
+        3 => {
+            let (first, last) = (reader.bytes()?, reader.bytes()?);
+            if first > last {
+                return Err(Fault::Order);
+            }
+            Ok(Operation::Loaded {
+                bucket,
+                first,
+                last,
+                rows: reader.varint()?,
+            })
         }
         other => Err(Fault::Tag(other)),
     }

@@ -136,6 +136,8 @@ impl BucketReads {
                     .range::<[u8], _>((Bound::Included(*start), below));
                 (covered.next().is_some(), self.ranges.meets(start, end))
             }
+            // It is no member of a group: what it brought is in the tree already.
+            Operation::Loaded { .. } => (false, false),
         };
         if point {
             return Err(self.point_conflict());

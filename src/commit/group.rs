@@ -7,7 +7,7 @@ use trine_platform::bell::Bell;
 
 use crate::commit::batch::{Encoded, Operation, operations};
 use crate::commit::supply::LogSupply;
-use crate::commit::{Commit, CommitPath, Work, Writer};
+use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::Kind;
 use crate::manifest::{BucketId, Change, VersionEdit};
@@ -153,6 +153,7 @@ async fn serve_other(
             path.note_skipped();
             Err(error)
         }
+        Work::Load(load) => serve_load(path, writer, load, mode).await,
         Work::Freeze => freeze(path, writer, mode).await,
         Work::Drop(tree) => drop_tree(path, writer, &tree, mode).await,
         Work::Close => close(path, writer, mode).await,
@@ -214,15 +215,9 @@ async fn commit_group(
         }
         Err(stop) => {
             let failure = stop.failure();
-            let mut first = Some(stop.error);
+            let mut first = Some(stop.noted(path, writer));
             for result in results.iter_mut().filter(|result| result.is_ok()) {
                 *result = Err(first.take().unwrap_or_else(|| failure.error()));
-            }
-            if stop.for_ever {
-                writer.failure = Some(failure);
-                path.note_skipped();
-            } else {
-                path.note_allocated(writer.last);
             }
         }
     }
@@ -257,6 +252,17 @@ struct Stop {
 }
 
 impl Stop {
+    /// The error, once it is known what it means for commits to come.
+    fn noted(self, path: &CommitPath, writer: &mut Writer) -> Error {
+        if self.for_ever {
+            writer.failure = Some(self.failure());
+            path.note_skipped();
+        } else {
+            path.note_allocated(writer.last);
+        }
+        self.error
+    }
+
     fn failure(&self) -> Failure {
         match &self.error {
             Error::Io(error) if !self.for_ever => Failure::Log {
@@ -455,6 +461,8 @@ pub(crate) fn apply<'t>(
             Operation::DeleteRange { start, end, .. } => {
                 tree.insert_range_tombstone(start, end, sequence, segment);
             }
+            // Its rows are in tables already.
+            Operation::Loaded { .. } => {}
         }
     }
     Ok(())
@@ -489,6 +497,38 @@ async fn persist(
     }
     path.note_logged(writer, 0, 0);
     Ok(path.visible())
+}
+
+/// Logs a load as a commit, has it installed, and publishes it, whatever came of that: the log has its sequence.
+async fn serve_load(
+    path: &CommitPath,
+    writer: &mut Writer,
+    load: Load,
+    mode: Mode,
+) -> Result<Sequence> {
+    if let Some(failure) = &writer.failure {
+        return Err(failure.error());
+    }
+    load.tree.check_kept()?;
+    let Some(next) = writer.last.next() else {
+        return Err(Error::invalid_options("sequence numbers are used up"));
+    };
+    let commit = Commit {
+        batch: load.batch,
+        trees: Touched::One(load.tree),
+        reads: None,
+        durability: load.durability,
+    };
+    path.note_allocated(next);
+    let accepted = std::iter::once((next, &commit));
+    if let Err(stop) = log_and_apply(path, writer, accepted, mode).await {
+        return Err(stop.noted(path, writer));
+    }
+    writer.last = next;
+    path.note_logged(writer, 1, commit.batch.as_bytes().len());
+    let installed = load.guest.install(next, mode).await;
+    path.publish(next);
+    installed.map(|()| next)
 }
 
 async fn freeze(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Sequence> {

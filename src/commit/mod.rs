@@ -21,6 +21,8 @@ mod log_thread;
 pub(crate) mod range_set;
 pub(crate) mod supply;
 
+use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -95,10 +97,28 @@ impl std::ops::Deref for Touched {
     }
 }
 
+/// A commit whose data is in tables already.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) tree: Arc<Tree>,
+    /// What the log says of it.
+    pub(crate) batch: EncodedBatch,
+    pub(crate) durability: DurabilityMode,
+    pub(crate) guest: Box<dyn Guest>,
+}
+
+/// Makes a load part of its tree once it has its sequence, while nothing else is committed.
+pub(crate) trait Guest: Debug + Send {
+    fn install(self: Box<Self>, at: Sequence, mode: Mode) -> Installing;
+}
+
+pub(crate) type Installing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
 /// What can be asked of the leader.
 #[derive(Debug)]
 pub(crate) enum Work {
     Commit(Commit),
+    Load(Load),
     /// Make everything logged so far as durable as this.
     Persist(DurabilityMode),
     /// A sync of the log by somebody else failed: bytes may be lost that count as written from now on.

@@ -362,7 +362,7 @@ impl Core {
         }
     }
 
-    fn shape(&self) -> Shape {
+    pub(crate) fn shape(&self) -> Shape {
         Shape::of(&self.options)
     }
 

@@ -60,7 +60,7 @@ impl Persistent {
     }
 
     /// Removes what was built in vain. What cannot be removed now, the next open sweeps.
-    async fn discard(&self, built: &Built, mode: Mode) {
+    pub(crate) async fn discard(&self, built: &Built, mode: Mode) {
         for (number, _) in names(built) {
             drop(self.storage.remove(mode, &unfinished_name(number)).await);
         }

@@ -150,7 +150,6 @@ impl Core {
         oldest: &Arc<WriteBuffer>,
         mode: Mode,
     ) -> Result<()> {
-        let began = clock::now();
         persistent.manifest.take().await.check()?;
         // The table survives power loss, so what was committed before it must: else recovery would find
         // no prefix of the commits, a batch over several buckets in part, and a hole in the log.
@@ -165,6 +164,21 @@ impl Core {
             let synced = Work::Persist(DurabilityMode::SyncData);
             self.commits.run(synced, mode).await?;
         }
+        self.flush_synced(persistent, tree, oldest, mode).await
+    }
+
+    /// As [`flush_buffer`](Self::flush_buffer), of commits that survive power loss.
+    pub(crate) async fn flush_synced(
+        &self,
+        persistent: &Persistent,
+        tree: &Tree,
+        oldest: &Arc<WriteBuffer>,
+        mode: Mode,
+    ) -> Result<()> {
+        let Some(supply) = self.commits.supply() else {
+            return Ok(());
+        };
+        let began = clock::now();
         let context = persistent.build_context(&self.closed, AtClose::Finish, mode);
         let built = flush(tree, oldest, self.readable(), context).await?;
         // The segment is read before the memtables are looked at: a commit that comes in between is

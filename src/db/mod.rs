@@ -14,6 +14,7 @@ mod attempt;
 pub(crate) mod backup;
 pub(crate) mod bucket;
 pub(crate) mod budget;
+pub(crate) mod bulk_load;
 pub(crate) mod calls;
 pub(crate) mod checkpoint;
 pub(crate) mod compaction;
@@ -23,6 +24,7 @@ pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
+pub(crate) mod loads;
 pub(crate) mod maintenance;
 pub(crate) mod open;
 pub(crate) mod pressure;
@@ -66,6 +68,7 @@ use crate::commit::backpressure::Backpressure;
 use crate::db::bucket::{Bucket, BucketName};
 use crate::db::counters::Counters;
 use crate::db::install::Obsolete;
+use crate::db::loads::Loads;
 use crate::db::rota::Rota;
 use crate::db::snapshot::Snapshot;
 use crate::db::worker::Workers;
@@ -121,6 +124,8 @@ pub(crate) struct Persistent {
     pub(crate) flushing: Baton<()>,
     /// What the compactions that run have for themselves.
     pub(crate) claims: Claims,
+    /// Bulk loads that run.
+    pub(crate) loads: Loads,
     /// Spreads background writes over time where their rate is limited.
     pub(crate) background: Pace,
     /// In bytes for each second; zero is no limit.
@@ -170,6 +175,7 @@ impl Core {
             // Callers' jobs: those that run finish, those that come later see that it is closed. The
             // directory may belong to somebody else once the lock is released.
             let _buckets = self.buckets.take().await;
+            persistent.loads.ended().await;
             let _compacting = persistent.claims.pause().await;
             let _flushing = persistent.flushing.take().await;
             if !self.options.read_only {

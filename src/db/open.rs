@@ -15,6 +15,7 @@ use crate::commit::backpressure::Backpressure;
 use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::counters::Counters;
+use crate::db::loads::Loads;
 use crate::db::recovery::{self, Recovered};
 use crate::db::rota::Rota;
 use crate::db::worker::Workers;
@@ -242,6 +243,7 @@ async fn recovered(options: DbOptions, storage: Storage, mode: Mode) -> Result<D
         }),
         flushing: Baton::new(()),
         claims: Claims::new(&maintenance),
+        loads: Loads::default(),
         background: Pace::default(),
         background_limit: AtomicU64::new(0),
         obsolete: Mutex::default(),

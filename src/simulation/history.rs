@@ -53,6 +53,9 @@ struct Commit {
     answered: Outcome,
     /// Since when it survives power loss, as far as this commit's own answer says so.
     durable: Outcome,
+    /// A load may take a sequence though it does not happen; whether it did.
+    is_load: bool,
+    took: bool,
     writes: Vec<(usize, Write)>,
 }
 
@@ -178,6 +181,8 @@ impl History {
             asked: position,
             answered: Outcome::Open,
             durable: Outcome::Open,
+            is_load: false,
+            took: false,
             writes: known,
         });
         Ok(batch)
@@ -201,6 +206,21 @@ impl History {
                 .filter(|commit| commit.answered == Outcome::Open);
             before.for_each(|commit| commit.answered = Outcome::Absent);
         }
+    }
+
+    /// The commit that was asked for last is a load.
+    pub(super) fn is_load(&mut self) {
+        if let Some(load) = self.commits.last_mut() {
+            load.is_load = true;
+        }
+    }
+
+    /// Notes what became of the last commit, a load; and whether a sequence is gone for it.
+    pub(super) fn answer_load(&mut self, position: usize, done: bool, took: bool) {
+        if let Some(load) = self.commits.last_mut() {
+            load.took = took && !done;
+        }
+        self.answer_commit(position, DurabilityMode::SyncAll, done);
     }
 
     /// Everything answered so far survives power loss from here on.
@@ -322,7 +342,15 @@ impl History {
     fn sequences(&self, last: usize) -> u64 {
         let numbered = self.commits.iter().zip(1..=last);
         numbered
-            .filter(|(commit, number)| commit.is_in(*number, last))
+            .filter(|(commit, number)| commit.took || commit.is_in(*number, last))
+            .count() as u64
+    }
+
+    /// How many loads behind commit `last` may have taken a sequence, and nothing else.
+    fn loads_behind(&self, last: usize, moment: Moment) -> u64 {
+        let behind = self.commits.iter().skip(last);
+        behind
+            .filter(|commit| commit.is_load && commit.asked <= moment.position)
             .count() as u64
     }
 
@@ -342,7 +370,8 @@ impl History {
             ));
         }
         let sequence = db.last_committed_sequence().get();
-        if sequence != self.sequences(last) {
+        let least = self.sequences(last);
+        if sequence < least || sequence > least + self.loads_behind(last, moment) {
             return Err(format!("sequence {sequence} after commit {last}"));
         }
         self.check_rows(db, DEFAULT_BUCKET, usize::MAX, last)?;
@@ -398,6 +427,11 @@ impl History {
     /// has shown survives: it synced what it read.
     pub(super) fn resolve(&mut self, db: &Db, last: usize, moment: Moment) {
         let now = Outcome::Promised(moment.position);
+        let mut taken = db.last_committed_sequence().get() - self.sequences(last);
+        for load in self.commits.iter_mut().skip(last).filter(|it| it.is_load) {
+            load.took = taken > 0;
+            taken = taken.saturating_sub(1);
+        }
         for (commit, number) in self.commits.iter_mut().zip(1..) {
             let happened = number < last && matches!(commit.answered, Outcome::Promised(_));
             commit.answered = if happened || number == last {

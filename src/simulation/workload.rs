@@ -5,6 +5,8 @@ use trine_io::simulation::{Faults, Simulation};
 use trine_platform::block_on;
 use trine_platform::random::Random;
 
+use crate::commit::batch::BatchOperation;
+use crate::db::bulk_load::BulkLoadOptions;
 use crate::db::iter::LazyIter;
 use crate::db::{Db, MaintenanceBudget};
 use crate::error::{Error, Result};
@@ -19,6 +21,8 @@ use crate::simulation::{COPY, HERE, UNMOVED, bucket, empty_disk, open_with, opti
 pub(super) enum Act {
     Commit(DurabilityMode, Vec<(String, Write)>),
     Persist(DurabilityMode),
+    /// Puts into the default bucket.
+    Load(Vec<(u8, usize)>),
     Create(String),
     Drop(String),
     Flush,
@@ -73,7 +77,7 @@ impl Run {
     /// The process ends here, with the power or without; `simulation` has what is left of its disk.
     pub(super) fn crash(&mut self, simulation: Simulation, power_lost: bool) {
         self.base = self.position();
-        self.power_lost = power_lost;
+        self.power_lost |= power_lost;
         let old = std::mem::replace(&mut self.simulation, simulation);
         old.stop_after(0);
         self.held = None;
@@ -116,6 +120,28 @@ impl Run {
                 let result = self.answered(db.write_sync(batch, options));
                 self.history
                     .answer_commit(self.position(), *mode, result.is_ok());
+                result.map(drop)
+            }
+            Act::Load(rows) => {
+                let writes: Vec<_> = rows
+                    .iter()
+                    .map(|(key, length)| put("default", *key, *length))
+                    .collect();
+                let batch = self.history.ask_commit(self.position(), &writes)?;
+                self.history.is_load();
+                let rows = batch
+                    .into_operations()
+                    .into_iter()
+                    .map(|operation| match operation {
+                        BatchOperation::Put { key, value, .. } => Ok((key, value)),
+                        other => panic!("{other:?} in a load"),
+                    });
+                let before = db.last_committed_sequence();
+                let options = BulkLoadOptions::new().with_memory_bytes(400);
+                let result = self.answered(db.try_bulk_load_sync(rows, options));
+                let took = db.last_committed_sequence() > before;
+                self.history
+                    .answer_load(self.position(), result.is_ok(), took);
                 result.map(drop)
             }
             Act::Persist(mode) => {
@@ -236,7 +262,7 @@ const ALL_MODES: [DurabilityMode; 4] = [
 macro_rules! test_each_workload {
     ($check:ident) => {
         crate::simulation::workload::test_each_workload!($check:
-            commits buffered buckets flushes compactions blobs collected checkpoint rollover);
+            commits buffered buckets flushes compactions blobs collected checkpoint rollover loads);
     };
     ($check:ident: $($name:ident)*) => {
         $(#[test]
@@ -272,6 +298,7 @@ pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
         ("collected", collected()),
         ("checkpoint", checkpoint()),
         ("rollover", rollover()),
+        ("loads", loads()),
     ]
 }
 
@@ -472,6 +499,27 @@ fn rollover() -> Vec<Act> {
     acts
 }
 
+/// Loads in order and not, above memtables and tables and beneath them, with large values and without.
+fn loads() -> Vec<Act> {
+    vec![
+        one(Buffered, 3, 60),
+        Act::Load(vec![(1, 20), (2, 20), (6, 250)]),
+        one(Buffered, 7, 60),
+        Act::Load(vec![(7, 30), (6, 250), (5, 90), (6, 30), (2, 90), (1, 220)]),
+        delete_of(2),
+        Act::Flush,
+        Act::Load(vec![(2, 30), (20, 30)]),
+        Act::Reopen,
+        Act::Load(vec![(30, 30), (31, 30)]),
+        Act::Compact,
+        one(SyncData, 2, 10),
+    ]
+}
+
+fn delete_of(key: u8) -> Act {
+    commit(Buffered, vec![delete("default", key)])
+}
+
 /// A workload of so many calls, chosen by the seed.
 pub(super) fn random_workload(random: &mut Random, calls: usize) -> Vec<Act> {
     let names = ["default", "default", "a", UNMOVED];
@@ -489,6 +537,13 @@ pub(super) fn random_workload(random: &mut Random, calls: usize) -> Vec<Act> {
             7 => Act::Persist(ALL_MODES[pick(random, 4)]),
             8 => Act::Hold(names[1 + pick(random, 3)].to_owned()),
             9 => Act::Release,
+            10 => {
+                let rows = 0..=random.below(8);
+                Act::Load(
+                    rows.map(|_| (byte(random, 24), pick(random, 400)))
+                        .collect(),
+                )
+            }
             _ => {
                 let mut writes = Vec::new();
                 for _ in 0..=random.below(3) {

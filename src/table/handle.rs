@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::file_name::table_name;
 use crate::open_files::{Handle, OpenFiles};
 use crate::read_counters::ReadCounters;
+use crate::sequence::Sequence;
 use crate::table::reader::{OpenTable, Opened};
 use crate::table::{Missing, TableMeta};
 
@@ -55,6 +56,16 @@ impl Table {
         let table = Self::closed(meta.clone(), files);
         table.handle.set(opened);
         Ok(table)
+    }
+
+    /// The same table as part of the commit `sequence`: it was written before that was known.
+    pub(crate) fn loaded_at(&self, sequence: Sequence) -> Arc<Self> {
+        let meta = TableMeta {
+            smallest_sequence: sequence,
+            largest_sequence: sequence,
+            ..self.meta.clone()
+        };
+        Self::closed(meta, self.handle.files())
     }
 
     /// The same table, not open.

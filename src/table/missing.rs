@@ -287,9 +287,10 @@ impl Missing {
         if self.class == Class::Data {
             let decoded = frame.decode()?;
             return if self.once {
-                CachedBlock::new(table.number(), number, decoded)
+                CachedBlock::new(table.number(), number, decoded, table.loaded_at())
             } else {
-                CachedBlock::new(table.number(), number, table.slots().hold(decoded))
+                let held = table.slots().hold(decoded);
+                CachedBlock::new(table.number(), number, held, table.loaded_at())
             };
         }
         if frame.codec != Codec::None {

@@ -136,8 +136,8 @@ impl Parts {
         };
         let properties = Properties::decode(properties)
             .and_then(|properties| {
-                let agrees = properties.meta(meta.number, meta.bytes) == *meta
-                    && holds(footer.index, properties.blocks);
+                let agrees =
+                    properties.meta_at(meta) == *meta && holds(footer.index, properties.blocks);
                 agrees
                     .then_some(properties)
                     .ok_or(Fault::Field("table properties"))

@@ -170,6 +170,26 @@ impl Properties {
         u64::try_from(share).unwrap_or(u64::MAX).min(bytes)
     }
 
+    /// The commit that all of the table belongs to, if it was loaded.
+    pub(crate) fn loaded_at(&self, recorded: &TableMeta) -> Sequence {
+        if self.largest_sequence == Sequence::ZERO {
+            recorded.largest_sequence
+        } else {
+            Sequence::ZERO
+        }
+    }
+
+    /// What `recorded`, the manifest's word of the table, must be.
+    pub(crate) fn meta_at(&self, recorded: &TableMeta) -> TableMeta {
+        let meta = self.meta(recorded.number, recorded.bytes);
+        let loaded_at = self.loaded_at(recorded);
+        TableMeta {
+            smallest_sequence: meta.smallest_sequence.max(loaded_at),
+            largest_sequence: meta.largest_sequence.max(loaded_at),
+            ..meta
+        }
+    }
+
     /// What the manifest records of the table with these properties.
     pub(crate) fn meta(&self, number: u64, bytes: u64) -> TableMeta {
         TableMeta {

@@ -30,6 +30,7 @@ use crate::hash::KeyHash;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
 use crate::residency::Residency;
+use crate::sequence::Sequence;
 use crate::table::filter::Filter;
 use crate::table::index::{Index, IndexLayout};
 use crate::table::lookup::{Access, Pin, Resident};
@@ -52,6 +53,8 @@ pub(crate) struct Opened {
     /// Of the index in the map; if there is none, where no bytes are.
     index: Range<usize>,
     index_layout: IndexLayout,
+    /// What is added to the sequences that its blocks name: that of its commit, if it was loaded in bulk.
+    loaded_at: Sequence,
     /// File offset that no data block reaches beyond.
     data_end: u64,
     extractor: PrefixExtractor,
@@ -81,7 +84,7 @@ impl Opened {
         let map = file.map(mode, meta.bytes).await?;
         let map = map.filter(|map| map.len() as u64 == meta.bytes);
         let parts = Parts::load(file, meta, &footer, map.is_some(), mode).await?;
-        Self::assemble(file, cache, parts, map)
+        Self::assemble(file, meta, cache, parts, map)
     }
 
     /// As `load`, on a backend that cannot map.
@@ -94,11 +97,12 @@ impl Opened {
     ) -> Result<Self> {
         let footer = ends(file, meta, mode).await?;
         let parts = Parts::load(file, meta, &footer, false, mode).await?;
-        Self::assemble(file, cache, parts, None)
+        Self::assemble(file, meta, cache, parts, None)
     }
 
     fn assemble(
         file: &File,
+        meta: &TableMeta,
         cache: &Arc<BlockCache>,
         parts: Parts,
         map: Option<Bytes>,
@@ -140,6 +144,7 @@ impl Opened {
             index_handle: parts.index,
             index,
             index_layout: parts.tail.map(|tail| tail.index_layout).unwrap_or_default(),
+            loaded_at: properties.loaded_at(meta),
             data_end: parts.data_end,
             extractor: properties.extractor,
             tombstones: parts.tombstones,
@@ -482,7 +487,7 @@ impl<'t> OpenTable<'t> {
             let framed = self.bytes().get(range).unwrap_or_default();
             let frame = Frame::open(framed, self.number(), handle.offset)?;
             if frame.codec == Codec::None {
-                let trailer = Trailer::of(frame.stored)?;
+                let trailer = Trailer::of(frame.stored)?.loaded_at(self.loaded_at());
                 let block = BlockRef::new(frame.stored, trailer.layout(frame.stored.len())?);
                 self.opened.residency.verified(number, trailer);
                 return Ok(Resident {
@@ -492,7 +497,7 @@ impl<'t> OpenTable<'t> {
                 });
             }
             let decoded = self.opened.slots.hold(frame.decode()?);
-            let block = CachedBlock::new(self.number(), number, decoded)?;
+            let block = CachedBlock::new(self.number(), number, decoded, self.loaded_at())?;
             let loan = self.opened.slots.insert(block, guard);
             Ok(Resident {
                 block: loan.get().block(),
@@ -501,6 +506,11 @@ impl<'t> OpenTable<'t> {
             })
         });
         verified.map_err(|fault| Halt::Failed(self.corrupt(index, number, fault)))
+    }
+
+    /// What is added to the sequences that its blocks name.
+    pub(crate) fn loaded_at(self) -> Sequence {
+        self.opened.loaded_at
     }
 
     /// Its file.

@@ -10,8 +10,10 @@ use trine_io::{File, Mode, Storage};
 use crate::blob::{BlobFile, BlobGc};
 use crate::error::Result;
 use crate::file_name::{FileNumbers, unfinished_name};
+use crate::internal_key::Entry;
 use crate::open_files::OpenFiles;
 use crate::range_tombstone::Fragments;
+use crate::sequence::Sequence;
 use crate::table::{Table, TableOptions, TableWriter};
 use crate::tree::blob_gc::Collected;
 use crate::tree::covered::Older;
@@ -100,6 +102,14 @@ pub(crate) struct Built {
     pub(crate) read_bytes: u64,
 }
 
+impl Built {
+    /// The numbers of its files.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
+        let tables = self.tables.iter().map(|table| table.meta().number);
+        tables.chain(self.blobs.iter().map(|file| file.meta().number))
+    }
+}
+
 /// Writes what retention keeps of `entries` to tables that `split` divides, above
 /// what is `older`.
 /// On failure, files already written are removed as far as possible; the next open sweeps the rest.
@@ -107,109 +117,158 @@ pub(crate) async fn build_tables(
     context: BuildContext<'_>,
     options: &TableOptions,
     split: Split,
-    entries: Drain,
-    retention: Retention,
+    mut entries: Drain,
+    mut retention: Retention,
     older: Older,
     separation: Separation,
 ) -> Result<Built> {
     let part = entries.part();
-    let mut job = Build {
-        context,
-        options,
-        split,
-        tombstones: retention
-            .kept_tombstones()
-            .clip(&part.from, part.until.as_deref()),
+    let tombstones = retention
+        .kept_tombstones()
+        .clip(&part.from, part.until.as_deref());
+    let mut build = TableBuild {
+        tombstones,
         older,
-        numbers: Vec::new(),
-        separator: Separator::new(context, separation),
+        ..TableBuild::new(context, options.clone(), split, separation)
     };
-    let built = job.run(entries, retention).await;
-    let Ok(tables) = built else {
-        for number in job.numbers.into_iter().chain(job.separator.numbers) {
-            // The failure that is reported is the one that led here.
-            drop(
-                context
-                    .storage
-                    .remove(context.mode, &unfinished_name(number))
-                    .await,
-            );
+    let pushed = async {
+        while let Some(entry) = entries.next(context.mode).await? {
+            let fate = retention.fate(&entry);
+            if fate.stays() {
+                build.push(entry).await?;
+            }
+            if let Fate::StaysUntil(sequence) = fate {
+                build.mark_superseded(sequence);
+            }
         }
-        return built.map(|_| Built::default());
+        Ok(())
     };
-    Ok(Built {
-        tables,
-        blobs: job.separator.built,
-        collected: Collected::default(),
-        read_bytes: 0,
-    })
+    let pushed = pushed.await;
+    build.end(pushed).await
 }
 
-/// One run of building.
-struct Build<'a> {
+/// Takes entries in order and writes them to tables, one after the other.
+pub(crate) struct TableBuild<'a> {
     context: BuildContext<'a>,
-    options: &'a TableOptions,
+    options: TableOptions,
     split: Split,
     /// What is kept of the range tombstones; each table gets those of its span.
     tombstones: Fragments,
     /// What they may cover.
     older: Older,
+    output: Option<Output>,
+    built: Vec<Arc<Table>>,
     /// Of the files created.
     numbers: Vec<u64>,
     separator: Separator<'a>,
 }
 
-impl Build<'_> {
-    async fn run(&mut self, mut all: Drain, mut retention: Retention) -> Result<Vec<Arc<Table>>> {
-        let mode = self.context.mode;
-        let mut built = Vec::new();
-        let mut output = self.create(Vec::new()).await?;
-        loop {
-            let Some(entry) = all.next(mode).await? else {
-                self.separator.end_table().await?;
-                let last = output.finish(self.context, &self.tombstones, &self.older, None);
-                built.extend(last.await?);
-                return Ok(built);
-            };
-            let fate = retention.fate(&entry);
-            if !fate.stays() {
-                continue;
+impl<'a> TableBuild<'a> {
+    /// Without range tombstones.
+    pub(crate) fn new(
+        context: BuildContext<'a>,
+        options: TableOptions,
+        split: Split,
+        separation: Separation,
+    ) -> Self {
+        Self {
+            context,
+            options,
+            split,
+            tombstones: Fragments::default(),
+            older: Older::default(),
+            output: None,
+            built: Vec::new(),
+            numbers: Vec::new(),
+            separator: Separator::new(context, separation),
+        }
+    }
+
+    /// Takes the next entry. After a failure it is to be [discarded](Self::discard).
+    pub(crate) async fn push(&mut self, entry: Entry<'_>) -> Result<()> {
+        let output = match &mut self.output {
+            Some(output) => output,
+            None => self.create(Vec::new()).await?,
+        };
+        // All versions of a key stay in one table, and no table is left without an entry.
+        let is_next_key = output
+            .writer
+            .last_key()
+            .is_some_and(|last| last != entry.key);
+        let bytes = output.writer.estimated_bytes();
+        let is_full = output.writer.is_full() || self.separator.is_full();
+        if is_next_key && (self.split.begins_at(entry.key, bytes) || is_full) {
+            self.complete(Some(entry.key)).await?;
+            self.create(entry.key.to_vec()).await?;
+        }
+        let index = self.separator.place(&entry).await?;
+        let Some(output) = &mut self.output else {
+            return Ok(());
+        };
+        match index {
+            None => output.writer.add(entry),
+            Some(index) => output.writer.add_blob(entry.key, entry.sequence, &index),
+        }
+        if output.writer.pending_bytes() >= PIECE_BYTES {
+            output.write_pending(self.context).await?;
+        }
+        Ok(())
+    }
+
+    /// The entry that was pushed last is there only for who reads before `until`.
+    fn mark_superseded(&mut self, until: Sequence) {
+        if let Some(output) = &mut self.output {
+            output.writer.mark_superseded(until);
+        }
+    }
+
+    /// Completes the table under construction, which ends before `end`.
+    async fn complete(&mut self, end: Option<&[u8]>) -> Result<()> {
+        self.separator.end_table().await?;
+        if let Some(output) = self.output.take() {
+            let table = output.finish(self.context, &self.tombstones, &self.older, end);
+            self.built.extend(table.await?);
+        }
+        Ok(())
+    }
+
+    /// Completes the last table, if all entries were `pushed`; else removes everything.
+    pub(crate) async fn end(mut self, pushed: Result<()>) -> Result<Built> {
+        let ended = async {
+            pushed?;
+            if self.output.is_none() && !self.tombstones.is_empty() {
+                self.create(Vec::new()).await?;
             }
-            let is_full = output.writer.is_full() || self.separator.is_full();
-            // All versions of a key stay in one table, and no table is left without an entry.
-            let is_next_key = output
-                .writer
-                .last_key()
-                .is_some_and(|last| last != entry.key);
-            if is_next_key
-                && (self
-                    .split
-                    .begins_at(entry.key, output.writer.estimated_bytes())
-                    || is_full)
-            {
-                let start = entry.key.to_vec();
-                self.separator.end_table().await?;
-                built.extend(
-                    output
-                        .finish(self.context, &self.tombstones, &self.older, Some(&start))
-                        .await?,
-                );
-                output = self.create(start).await?;
-            }
-            match self.separator.place(&entry).await? {
-                None => output.writer.add(entry),
-                Some(index) => output.writer.add_blob(entry.key, entry.sequence, &index),
-            }
-            if let Fate::StaysUntil(sequence) = fate {
-                output.writer.mark_superseded(sequence);
-            }
-            if output.writer.pending_bytes() >= PIECE_BYTES {
-                output.write_pending(self.context).await?;
+            self.complete(None).await
+        };
+        match ended.await {
+            Ok(()) => Ok(Built {
+                tables: self.built,
+                blobs: self.separator.built,
+                collected: Collected::default(),
+                read_bytes: 0,
+            }),
+            Err(error) => {
+                self.discard().await;
+                Err(error)
             }
         }
     }
 
-    async fn create(&mut self, start: Vec<u8>) -> Result<Output> {
+    /// Removes everything that was written.
+    pub(crate) async fn discard(self) {
+        for number in self.numbers.into_iter().chain(self.separator.numbers) {
+            // The failure that is reported is the one that led here.
+            drop(
+                self.context
+                    .storage
+                    .remove(self.context.mode, &unfinished_name(number))
+                    .await,
+            );
+        }
+    }
+
+    async fn create(&mut self, start: Vec<u8>) -> Result<&mut Output> {
         let number = self.context.numbers.take();
         self.numbers.push(number);
         let file = self
@@ -218,12 +277,12 @@ impl Build<'_> {
             .create(self.context.mode, &unfinished_name(number))
             .await?;
         let writer = TableWriter::new(number, self.options.clone());
-        Ok(Output {
+        Ok(self.output.insert(Output {
             number,
             writer,
             file,
             offset: 0,
             start,
-        })
+        }))
     }
 }

@@ -10,7 +10,7 @@ use crate::table::{Freeable, Table};
 use crate::tree::version::{LEVELS_MAX, Version};
 
 /// The tables of a version that hold nothing newer than what is being written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Older {
     version: Arc<Version>,
     /// Tables of level 0.

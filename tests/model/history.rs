@@ -35,6 +35,12 @@ pub(crate) enum Write {
 pub(crate) enum Operation {
     One(Write, WriteOptions),
     Batch(Vec<Write>, WriteOptions),
+    /// Rows in any order, some keys more than once, sorted in so many bytes of memory.
+    Load {
+        bucket: usize,
+        rows: Vec<(Vec<u8>, usize)>,
+        memory_bytes: usize,
+    },
     /// A value is put where there is none, what there is grows, and goes once it is long.
     Update {
         bucket: usize,
@@ -105,10 +111,13 @@ fn bucket() -> impl Strategy<Value = usize> {
     0..BUCKETS.len()
 }
 
+fn length() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 0..40_usize, 1 => 40..400_usize, 1 => Just(3000_usize)]
+}
+
 fn write() -> impl Strategy<Value = Write> {
-    let length = prop_oneof![4 => 0..40_usize, 1 => 40..400_usize, 1 => Just(3000_usize)];
     prop_oneof![
-        6 => (bucket(), key(), length)
+        6 => (bucket(), key(), length())
             .prop_map(|(bucket, key, length)| Write::Put { bucket, key, length }),
         2 => (bucket(), key()).prop_map(|(bucket, key)| Write::Delete { bucket, key }),
         1 => (bucket(), range()).prop_map(|(bucket, range)| Write::DeleteRange { bucket, range }),
@@ -130,6 +139,13 @@ fn operation() -> impl Strategy<Value = Operation> {
         24 => (write(), write_options()).prop_map(|(write, options)| Operation::One(write, options)),
         8 => (vec(write(), 0..6), write_options())
             .prop_map(|(writes, options)| Operation::Batch(writes, options)),
+        2 => (bucket(), vec((key(), length()), 0..30), prop_oneof![Just(0), Just(200), Just(1 << 20)], any::<bool>())
+            .prop_map(|(bucket, mut rows, memory_bytes, sorted)| {
+                if sorted {
+                    rows.sort();
+                }
+                Operation::Load { bucket, rows, memory_bytes }
+            }),
         4 => (bucket(), key()).prop_map(|(bucket, key)| Operation::Update { bucket, key }),
         8 => (bucket(), key(), at()).prop_map(|(bucket, key, at)| Operation::Get { bucket, key, at }),
         8 => (bucket(), range(), any::<bool>(), at()).prop_map(|(bucket, range, reverse, at)| {

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use proptest::test_runner::TestCaseError;
 use trine_kv::{
-    Bucket, BucketOptions, Db, DbOptions, Iter, KeyRange, Snapshot, WriteBatch, WriteOptions,
+    Bucket, BucketOptions, BulkLoadOptions, Db, DbOptions, Iter, KeyRange, Snapshot, WriteBatch,
+    WriteOptions,
 };
 
 use crate::common::place;
@@ -195,6 +196,28 @@ impl<'setting> Run<'setting> {
         Ok(info.sequence().get())
     }
 
+    fn load(
+        &mut self,
+        bucket: usize,
+        keys: Vec<(Vec<u8>, usize)>,
+        memory_bytes: usize,
+    ) -> trine_kv::Result<u64> {
+        self.sequence += u64::from(!keys.is_empty());
+        let mut rows = Vec::new();
+        for (key, length) in keys {
+            let value = self.value(length);
+            self.state[bucket].insert(key.clone(), value.clone());
+            rows.push(Ok((key, value)));
+        }
+        let options = BulkLoadOptions::new().with_memory_bytes(memory_bytes);
+        let info = call!(
+            self.way,
+            self.buckets[bucket],
+            try_bulk_load / try_bulk_load_sync(rows, options)
+        )?;
+        Ok(info.sequence().get())
+    }
+
     fn update(&mut self, bucket: usize, key: &[u8]) -> TestResult {
         const LONG: usize = 100;
         let added = self.value(30);
@@ -283,6 +306,14 @@ impl<'setting> Run<'setting> {
             Operation::Batch(writes, options) => {
                 let sequence = self.batch(writes, options);
                 same("the commit's sequence", sequence, &self.sequence)?;
+            }
+            Operation::Load {
+                bucket,
+                rows,
+                memory_bytes,
+            } => {
+                let sequence = self.load(bucket, rows, memory_bytes);
+                same("the load's sequence", sequence, &self.sequence)?;
             }
             Operation::Update { bucket, key } => self.update(bucket, &key)?,
             Operation::Get { bucket, key, at } => {
