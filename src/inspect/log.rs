@@ -100,6 +100,14 @@ fn of_operation(offset: u64, operation: &Operation<'_>) -> Piece {
             fields.push(("end", (*end).into()));
             "delete range"
         }
+        Operation::Loaded {
+            first, last, rows, ..
+        } => {
+            fields.push(("first key", (*first).into()));
+            fields.push(("last key", (*last).into()));
+            fields.push(("rows", (*rows).into()));
+            "bulk load, its rows in tables"
+        }
     };
     piece(offset, 0, what, fields, None)
 }
