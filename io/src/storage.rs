@@ -276,9 +276,10 @@ impl Storage {
     /// Bytes that new files of this directory can still take, as the host says now; `None` where nobody can tell. No
     /// disk is asked.
     pub fn free_bytes(&self) -> Option<u64> {
-        match &self.0 {
-            Backend::Portable(directory) => directory.free_bytes(),
-            _ => None,
+        if let Backend::Portable(directory) = &self.0 {
+            directory.free_bytes()
+        } else {
+            None
         }
     }
 

@@ -20,6 +20,8 @@ mod reader;
 mod tests;
 mod writer;
 
+#[cfg(any(inspect, test))]
+pub(crate) use footer::{BLOB_FILE, FOOTER_BYTES as BLOB_FOOTER_BYTES};
 pub(crate) use index::{BlobIndex, BlobMeta, BlobUses};
 pub(crate) use liveness::{BlobGc, BlobPolicy, Liveness};
 pub(crate) use reader::{BlobBytes, BlobFile, BlobValue};

@@ -37,6 +37,7 @@ pub(crate) mod report;
 pub(crate) mod rota;
 pub(crate) mod row_cursor;
 pub(crate) mod snapshot;
+pub(crate) mod space;
 pub(crate) mod staged;
 pub(crate) mod stats;
 #[cfg(stream)]

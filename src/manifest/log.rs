@@ -430,7 +430,8 @@ impl Manifest {
     }
 }
 
-async fn read_current(storage: &Storage, mode: Mode) -> Result<Option<u64>> {
+/// The number of the manifest that `CURRENT` names; `None` if there is no `CURRENT`.
+pub(crate) async fn read_current(storage: &Storage, mode: Mode) -> Result<Option<u64>> {
     match storage.read_file(mode, CURRENT, MAX_CURRENT_BYTES).await {
         Ok(content) => parse_current(&content)
             .map(Some)

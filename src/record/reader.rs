@@ -211,6 +211,34 @@ impl<'a> RecordReader<'a> {
         self.torn(Torn::LostSector, 0, SECTOR_BYTES)
     }
 
+    /// Goes on behind the damage at `from`, with the next valid record, whatever lies in between; `false` if there is none.
+    #[cfg(any(inspect, test))]
+    pub(crate) fn resume(&mut self, from: u64) -> bool {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let mut at = aligned(from.saturating_add(1));
+        while at < self.file.len() {
+            let end = sector_end(at);
+            if at == sector_start(at) {
+                if self.is_blank(at) {
+                    at = end;
+                    continue;
+                }
+                // Its mark may be what is damaged.
+                at = at.saturating_add(MARK_BYTES);
+            }
+            let Some(claim) = self.find_header(at, end) else {
+                at = end;
+                continue;
+            };
+            if let Ok(Payload::Valid { .. }) = self.read_payload(&claim) {
+                self.offset = claim.header_at;
+                return true;
+            }
+            at = claim.header_at.saturating_add(ALIGNMENT);
+        }
+        false
+    }
+
     /// Whether there is a valid record anywhere, however damaged the rest, that proves something to have been synced; or
     /// anything that no power loss leaves behind.
     pub(crate) fn proves_anything(mut self) -> bool {

@@ -50,12 +50,12 @@ pub(crate) struct Tail {
 }
 
 /// One payload, decoded.
-pub(super) enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     Commit(Sequence, &'a [u8]),
     SyncMark(u64),
 }
 
-pub(super) fn decode(payload: &[u8]) -> std::result::Result<Payload<'_>, Fault> {
+pub(crate) fn decode(payload: &[u8]) -> std::result::Result<Payload<'_>, Fault> {
     let mut reader = Reader::new(payload);
     match reader.u8()? {
         COMMIT => Ok(Payload::Commit(Sequence::new(reader.u64()?), reader.rest())),
