@@ -1,6 +1,6 @@
 //! The pieces of a log segment or a manifest.
 
-use crate::commit::batch::{Operation, operations};
+use crate::commit::encoding::{Operation, operations};
 use crate::error::Fault;
 use crate::inspect::{Detail, Field, Piece, piece};
 use crate::manifest::{Change, VersionEdit};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use trine_io::{Mode, Storage};
 
-use crate::commit::apply;
-use crate::commit::batch::{Encoded, operations};
+use crate::commit::encoding::{Encoded, operations};
+use crate::commit::{How, apply};
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
 use crate::file_name::wal_name;
@@ -133,7 +133,7 @@ impl Log {
             sequence,
             &batch,
             0,
-            Tree::insert,
+            How::Inserted,
             wanted,
         )
     }

@@ -281,7 +281,7 @@ fn task(shared: &Rc<Shared>, what: usize, calls: u64, drops_commits: bool) -> Ta
         for _ in 0..calls {
             match what {
                 0..WRITERS => unless(&cancelled, shared.commit(what)).await,
-                WRITERS => unless(&cancelled, shared.maintain()).await,
+                WRITERS => Box::pin(unless(&cancelled, shared.maintain())).await,
                 _ => unless(&cancelled, shared.read()).await,
             }
         }
