@@ -580,7 +580,7 @@ async fn persist(
     Ok(path.visible())
 }
 
-/// Logs a load as a commit, has it installed, and publishes it, whatever came of that: the log has its sequence.
+/// Logs a load as a commit, has it installed, and publishes it, also if that failed: the log has its sequence.
 async fn serve_load(
     path: &CommitPath,
     writer: &mut Writer,
@@ -608,7 +608,16 @@ async fn serve_load(
     writer.last = next;
     path.note_logged(writer, 1, commit.batch.as_bytes().len());
     let installed = load.guest.install(next, mode).await;
-    path.publish(next);
+    if let Err(error) = &installed
+        && let Some(supply) = &path.context.log
+        && supply.manifest().take().await.check().is_err()
+    {
+        // Only the next opening will tell whether it happened: nobody may see what would come after it.
+        writer.failure = Some(Failure::of(error));
+        path.note_skipped();
+    } else {
+        path.publish(next);
+    }
     installed.map(|()| next)
 }
 
