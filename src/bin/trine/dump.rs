@@ -67,10 +67,10 @@ fn tell(piece: &Piece, output: &mut Output) -> Result<(), Failure> {
             Field::Bytes(bytes) => shortened(bytes, SHOWN_BYTES),
             _ => continue,
         };
-        line.push_str(&format!("  {name}: {text}"));
+        line.extend(["  ", name, ": ", &text]);
     }
     match &piece.fault {
-        Some(fault) => line.push_str(&format!("  DAMAGED: {fault}")),
+        Some(fault) => line.extend(["  DAMAGED: ", fault]),
         None if piece.bytes > 0 && piece.what != "end" => line.push_str("  ok"),
         None => {}
     }
