@@ -160,7 +160,8 @@ mod tests {
         assert_eq!(
             encode_options(&BucketOptions::default()),
             [
-                0x01, 0x01, 0x80, 0x40, 0x01, 0x0a, 0x00, 0x01, 0x0a, 0x02, 0x80, 0x80, 0x40, 0x01
+                0x01, 0x01, 0x80, 0x80, 0x01, 0x01, 0x0a, 0x00, 0x01, 0x0a, 0x02, 0x80, 0x80, 0x40,
+                0x01
             ]
         );
     }
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn options_that_no_bucket_can_have_are_a_fault() {
         let mut bytes = encode_options(&BucketOptions::default());
-        bytes.splice(2..4, [0]); // no block size
+        bytes.splice(2..5, [0]); // no block size
         assert_eq!(decode_options(&bytes), Err(Fault::Field("bucket options")));
     }
 }

@@ -87,7 +87,7 @@ fn defaults_of_a_bucket() {
     let expected = BucketOptions {
         allow_empty_keys: true,
         compression: CompressionProfile::Fast,
-        block_bytes: 8_192,
+        block_bytes: 16_384,
         filter_policy: FilterPolicy::Bloom { bits_per_key: 10 },
         prefix_extractor: PrefixExtractor::Disabled,
         prefix_filter_policy: PrefixFilterPolicy::Bloom {

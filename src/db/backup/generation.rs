@@ -185,11 +185,11 @@ mod tests {
             "0100000000000000", // version 1
             "0700000000000000", // backup 7
             "ac02",             // made 300 ms after 1970 began
-            "3d",               // 61 bytes of edit
+            "3e",               // 62 bytes of edit
             &edit,
             "01",               // one data file
             "04030201",         // with this checksum
-            "43f04d6c",         // of all before
+            "38ad6531",         // of all before
             "5452494e45424b46", // TRINEBKF
         ];
         assert_eq!(hex(&generation.encode(ID)), expected.concat());

@@ -1,5 +1,5 @@
 //! Trine KV as it comes: `DbOptions::new` with the durability and the cache that the run names. LZ4,
-//! 8 KiB blocks, filters of 10 bits, one background thread.
+//! 16 KiB blocks, filters of 10 bits, one background thread.
 
 use std::ops::Bound;
 use std::path::Path;
