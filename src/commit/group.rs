@@ -74,7 +74,9 @@ impl Failure {
         };
         Self::Log {
             kind,
-            message: format!("an earlier write of the log failed, reopen the database: {error}"),
+            message: format!(
+                "an earlier write of the log or of the manifest failed, reopen the database: {error}"
+            ),
         }
     }
 
@@ -608,15 +610,9 @@ async fn serve_load(
     writer.last = next;
     path.note_logged(writer, 1, commit.batch.as_bytes().len());
     let installed = load.guest.install(next, mode).await;
-    if let Err(error) = &installed
-        && let Some(supply) = &path.context.log
-        && supply.manifest().take().await.check().is_err()
-    {
-        // Only the next opening will tell whether it happened: nobody may see what would come after it.
-        writer.failure = Some(Failure::of(error));
-        path.note_skipped();
-    } else {
-        path.publish(next);
+    match &installed {
+        Err(error) if is_unknown(path).await => stop(path, writer, error),
+        _ => path.publish(next),
     }
     installed.map(|()| next)
 }
@@ -643,9 +639,23 @@ async fn freeze(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Se
     Ok(path.visible())
 }
 
+/// Whether an edit of the manifest that failed may have happened: only the next opening will tell.
+async fn is_unknown(path: &CommitPath) -> bool {
+    match &path.context.log {
+        Some(supply) => supply.manifest().take().await.check().is_err(),
+        None => false,
+    }
+}
+
+/// After an edit of unknown outcome that the leader made: nobody may see or commit what would come after it.
+fn stop(path: &CommitPath, writer: &mut Writer, error: &Error) {
+    writer.failure = Some(Failure::of(error));
+    path.note_skipped();
+}
+
 async fn drop_tree(
     path: &CommitPath,
-    writer: &Writer,
+    writer: &mut Writer,
     tree: &Arc<Tree>,
     mode: Mode,
 ) -> Result<Sequence> {
@@ -657,7 +667,14 @@ async fn drop_tree(
         let edit = VersionEdit {
             changes: vec![Change::BucketDropped { id: tree.id() }],
         };
-        log.manifest().take().await.append(&edit, mode).await?;
+        log.manifest().take().await.check()?;
+        let appended = log.manifest().take().await.append(&edit, mode).await;
+        if let Err(error) = appended {
+            if is_unknown(path).await {
+                stop(path, writer, &error);
+            }
+            return Err(error);
+        }
     }
     tree.mark_dropped();
     path.context.trees.remove(tree);
