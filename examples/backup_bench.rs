@@ -18,39 +18,15 @@ use trine_kv::{
     KeyRange, Result, WriteBatch, WriteOptions,
 };
 
+mod rows;
+
+use rows::{Random, key};
+
 const KEYS: u64 = 1_000_000;
-const KEY_BYTES: usize = 16;
-const VALUE_BYTES: usize = 100;
 const BATCH: u64 = 100;
 /// How long writes are counted without, and with, a backup.
 const WINDOW: Duration = Duration::from_secs(4);
 const WINDOWS: usize = 8;
-
-/// xorshift64*: enough to scatter keys, and to make values that do not compress.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn value(&mut self) -> [u8; VALUE_BYTES] {
-        let mut value = [0; VALUE_BYTES];
-        for piece in value.chunks_mut(8) {
-            piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
-        }
-        value
-    }
-}
-
-fn key(number: u64) -> [u8; KEY_BYTES] {
-    let mut key = *b"key-....--------";
-    key[KEY_BYTES - 8..].copy_from_slice(&number.to_be_bytes());
-    key
-}
 
 fn open(directory: &Path) -> Result<Db> {
     let plain = BucketOptions {
