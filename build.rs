@@ -3,6 +3,7 @@
 //! - `codec_zstd`: the zstd codec is compiled in (its feature is on and the target has a C toolchain).
 //! - `platform_io`: `RuntimeOptions::platform_io()` may be opened.
 //! - `stream`: iterators can become streams.
+//! - `inspect`: files can be taken apart, and damaged databases saved.
 //! - `wasi_storage`: `DbOptions::wasi_persistent` may be opened.
 //! - `browser_storage`: `DbOptions::browser_persistent` may be opened.
 //! - `prefetch_x86`: the processor's prefetch instruction can be named.
@@ -17,6 +18,7 @@ fn main() {
     set("codec_zstd", native && has("CARGO_FEATURE_ZSTD"));
     set("platform_io", has("CARGO_FEATURE_URING"));
     set("stream", has("CARGO_FEATURE_STREAM"));
+    set("inspect", has("CARGO_FEATURE_INSPECT"));
     set("wasi_storage", is("CARGO_CFG_TARGET_OS", "wasi"));
     let browser = is("CARGO_CFG_TARGET_ARCH", "wasm32") && is("CARGO_CFG_TARGET_OS", "unknown");
     set("browser_storage", browser);

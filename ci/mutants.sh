@@ -56,7 +56,8 @@ lib=$(binary trine_kv)
 catches() {
     local fault=$1 what=$2 began=$SECONDS
     shift 2
-    TRINE_FAULT=$fault timeout 300 "$@" >"$work/out" 2>&1
+    # In the copy: property tests keep what made them fail beside their sources.
+    (cd "$work/tree" && TRINE_FAULT=$fault timeout 300 "$@" >"$work/out" 2>&1)
     local status=$?
     [ "$status" != 0 ] || return 1
     local test after
@@ -66,7 +67,7 @@ catches() {
     printf '| %s | %s | %s | %s s |\n' "$fault" "${test:-$what}" "$after" "$((SECONDS - began))"
 }
 
-if ! TRINE_FAULT=none timeout 600 "$lib" simulation >"$work/out" 2>&1; then
+if ! (cd "$work/tree" && TRINE_FAULT=none timeout 600 "$lib" simulation >"$work/out" 2>&1); then
     echo "the tests fail without a fault"
     tail -5 "$work/out"
     exit 1
@@ -76,6 +77,7 @@ count=0
 for fault in ${*:-$names}; do
     count=$((count + 1))
     TRINE_SIMULATION_SEEDS=$seeds catches "$fault" seeds "$lib" simulation::seeds::chosen && continue
+    TRINE_SIMULATION_SEEDS=$seeds catches "$fault" interleavings "$lib" simulation::interleavings::chosen && continue
     catches "$fault" crash_points "$lib" simulation::crash_points && continue
     catches "$fault" failures "$lib" simulation::failures && continue
     catches "$fault" units "$lib" --skip simulation && continue

@@ -13,9 +13,18 @@ use trine_kv::{Db, DbOptions, KeyRange};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// This target's options for a directory.
+fn at(directory: &str) -> DbOptions {
+    if cfg!(target_os = "wasi") {
+        DbOptions::wasi_persistent(directory)
+    } else {
+        DbOptions::new(directory)
+    }
+}
+
 fn export(directory: &str, archive: &str) -> Result<()> {
     let mut file = File::create(archive)?;
-    for portion in Db::open_sync(directory)?.export_sync()? {
+    for portion in Db::open_sync(at(directory))?.export_sync()? {
         file.write_all(&portion?)?;
     }
     Ok(file.sync_all()?)
@@ -23,7 +32,7 @@ fn export(directory: &str, archive: &str) -> Result<()> {
 
 fn import(archive: &str, directory: &str) -> Result<()> {
     let mut file = File::open(archive)?;
-    let mut import = Db::import_sync(DbOptions::new(directory))?;
+    let mut import = Db::import_sync(at(directory))?;
     let mut bytes = vec![0; 1 << 20];
     loop {
         match file.read(&mut bytes)? {
@@ -37,7 +46,7 @@ fn import(archive: &str, directory: &str) -> Result<()> {
 
 /// Rows of several sizes, some deleted again, in tables and in the log.
 fn fill(directory: &str, rows: &str) -> Result<()> {
-    let db = Db::open_sync(directory)?;
+    let db = Db::open_sync(at(directory))?;
     let rows: u32 = rows.parse()?;
     for number in 0..rows {
         let value = number.to_string().repeat(1 + number as usize % 50);
@@ -52,7 +61,7 @@ fn fill(directory: &str, rows: &str) -> Result<()> {
 
 fn list(directory: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    for row in Db::open_sync(directory)?.range_sync(&KeyRange::all())? {
+    for row in Db::open_sync(at(directory))?.range_sync(&KeyRange::all())? {
         let row = row?;
         let text = String::from_utf8_lossy;
         writeln!(out, "{}\t{}", text(&row.key), text(&row.value))?;

@@ -16,36 +16,12 @@ use trine_kv::{
     BucketOptions, CompressionProfile, Db, DbOptions, DbStats, DurabilityMode, KeyRange, Result,
 };
 
+mod rows;
+
+use rows::{KEY_BYTES, Random, VALUE_BYTES, key};
+
 const KEYS: u64 = 1_000_000;
 const ROUNDS: u64 = 5;
-const KEY_BYTES: usize = 16;
-const VALUE_BYTES: usize = 100;
-
-/// xorshift64*: enough to scatter keys, and to make values that do not compress.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn value(&mut self) -> [u8; VALUE_BYTES] {
-        let mut value = [0; VALUE_BYTES];
-        for piece in value.chunks_mut(8) {
-            piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
-        }
-        value
-    }
-}
-
-fn key(number: u64) -> [u8; KEY_BYTES] {
-    let mut key = *b"key-....--------";
-    key[KEY_BYTES - 8..].copy_from_slice(&number.to_be_bytes());
-    key
-}
 
 /// How long calls took, by powers of two of a microsecond.
 #[derive(Default)]

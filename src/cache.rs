@@ -31,6 +31,7 @@ use crossbeam_epoch::{Atomic, Guard, Shared};
 use crate::block::{BlockRef, Layout, Outline, Trailer};
 use crate::error::Fault;
 use crate::hash::KeyHash;
+use crate::prefetch::{fetch, fetch_front};
 use crate::read_counters::ReadCounters;
 use crate::residency::Clock;
 use crate::sequence::Sequence;
@@ -199,6 +200,13 @@ impl Slot {
         self.block.store(Shared::null(), Ordering::Relaxed);
     }
 
+    /// Asks for what a scan that comes here next reads first.
+    fn foresee_front(&self, guard: &Guard) {
+        fetch(self.load(Ordering::Relaxed, guard).as_raw());
+        self.foresee(None);
+        fetch_front(self.start.load(Ordering::Relaxed));
+    }
+
     #[inline]
     fn foresee(&self, hash: Option<KeyHash>) {
         let start = self.start.load(Ordering::Relaxed);
@@ -349,6 +357,13 @@ impl Slots {
     pub(crate) fn foresee(&self, number: u32, hash: Option<KeyHash>) {
         if let Some(slot) = self.array.get(number as usize) {
             slot.foresee(hash);
+        }
+    }
+
+    /// Asks for what a scan reads first that comes to block `number` next.
+    pub(crate) fn foresee_front(&self, number: u32, guard: &Guard) {
+        if let Some(slot) = self.array.get(number as usize) {
+            slot.foresee_front(guard);
         }
     }
 

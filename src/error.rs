@@ -41,6 +41,13 @@ pub enum Error {
         /// Which read was in conflict.
         message: String,
     },
+    /// The log does not reach back to these changes any more: whoever follows must start afresh from a copy.
+    ChangesLost {
+        /// The sequence after which they were asked for.
+        after: u64,
+        /// The first one that the log has, or about that.
+        oldest: u64,
+    },
     /// The handle was opened read-only.
     ReadOnly,
     /// The database was closed.
@@ -122,6 +129,10 @@ impl fmt::Display for Error {
             Self::UnsupportedFormat { message } => write!(f, "unsupported format: {message}"),
             Self::CodecUnavailable { codec } => write!(f, "codec unavailable: {codec}"),
             Self::Conflict { message } => write!(f, "transaction conflict: {message}"),
+            Self::ChangesLost { after, oldest } => write!(
+                f,
+                "changes lost: those after {after} are asked for, the log begins with {oldest}"
+            ),
             Self::ReadOnly => f.write_str("database is read-only"),
             Self::Closed => f.write_str("database is closed"),
             Self::RuntimeBusy { message } => write!(f, "runtime busy: {message}"),

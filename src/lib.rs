@@ -48,11 +48,15 @@ mod epoch;
 mod file_kind;
 mod file_name;
 mod filter;
+#[cfg(any(inspect, test))]
+mod frame_search;
 #[cfg(all(any(fuzzing, test), not(loom)))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hash;
 mod hash_map;
+#[cfg(any(inspect, test))]
+pub mod inspect;
 mod internal_key;
 mod key;
 mod manifest;
@@ -62,6 +66,8 @@ mod range_tombstone;
 mod read_counters;
 mod record;
 mod residency;
+#[cfg(any(inspect, test))]
+pub mod salvage;
 mod sequence;
 #[cfg(all(test, not(loom)))]
 mod simulation;
@@ -84,11 +90,12 @@ pub mod bucket {
     pub use crate::db::reader::BucketReader;
 }
 
-/// What a read touches, and why.
+/// What a read touches; what takes space, and why.
 pub mod explain {
     pub use crate::db::explain::{
         BlockPlace, GetAnswer, GetExplanation, GetSource, GetStep, ValuePlace,
     };
+    pub use crate::db::space::{BucketSpace, Garbage, NextCompaction, PinnedSequence, SpaceReport};
 }
 
 /// Iterators over rows.
@@ -125,6 +132,7 @@ pub mod write_batch {
 
 pub use bucket::{Bucket, BucketName, BucketReader};
 pub use db::bulk_load::BulkLoadOptions;
+pub use db::changes::{ChangeOperation, Changes, CommittedBatch};
 pub use db::reader::{PointValue, ValueRef};
 pub use db::{BackupId, BackupInfo, BackupOptions, BackupReport, Backups, PruneReport};
 pub use db::{Db, IntoOpenOptions, MaintenanceBudget, MaintenanceOutcome, VerifyReport};

@@ -57,6 +57,10 @@ impl OpenFiles {
         drop(self.owner.set(owner));
     }
 
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     pub(crate) fn cache(&self) -> &Arc<BlockCache> {
         &self.cache
     }

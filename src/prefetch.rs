@@ -34,3 +34,12 @@ pub(crate) fn fetch_lines(start: *const u8, bytes: usize, lines: usize) {
         fetch(start.wrapping_add(line.wrapping_mul(LINE_BYTES)));
     }
 }
+
+/// Lines at the front of a block that a scan reads before the next ones can be asked for.
+const FRONT_LINES: usize = 8;
+
+/// Asks for the front of the block at `start`.
+#[inline]
+pub(crate) fn fetch_front(start: *const u8) {
+    fetch_lines(start, usize::MAX, FRONT_LINES);
+}

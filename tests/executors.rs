@@ -355,6 +355,7 @@ fn futures_of_a_database_are_send(db: &Db, at: &Snapshot, range: &KeyRange) {
     send(db.run_maintenance_with_budget(MaintenanceBudget::unbounded()));
     send(db.verify(drop));
     send(db.checkpoint("path"));
+    send(db.refresh());
     let backups = Backups::in_directory("path");
     send(db.backup(&backups, BackupOptions::default()));
     send(backups.list());

@@ -13,7 +13,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use trine_kv::{BucketOptions, CompressionProfile, Db, DbOptions, DurabilityMode, Error, KeyRange};
+use trine_kv::{
+    BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions, DurabilityMode, Error,
+    KeyRange, MaintenanceBudget,
+};
 
 /// A mounted tmpfs.
 struct Disk(tempfile::TempDir);
@@ -161,5 +164,151 @@ fn a_full_disk_stops_writes_until_there_is_space_and_loses_nothing() {
         drop(db);
         let db = open(&path, durability);
         assert_eq!(rows(&db), expected);
+    }
+}
+
+/// What may need space.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Commit,
+    Flush,
+    Compact,
+    CompactAndCollect,
+    Checkpoint,
+    Open,
+}
+
+/// A value that does not compress.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed + 1;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+fn small_options(path: &Path) -> DbOptions {
+    DbOptions {
+        durability: DurabilityMode::SyncData,
+        background_worker_count: 0,
+        write_buffer_bytes: 4 << 20,
+        blob_gc_min_file_bytes: 1,
+        default_bucket_options: BucketOptions {
+            compression: CompressionProfile::None,
+            blob_threshold_bytes: 8 << 10,
+            blob_level_merge_policy: BlobLevelMergePolicy::Disabled,
+            ..BucketOptions::default()
+        },
+        ..DbOptions::new(path)
+    }
+}
+
+/// Rows in tables and blob files that a merge and a collection have work with, and in the log.
+fn fill_every_place(db: &Db) -> Rows {
+    let mut expected = Rows::new();
+    for round in 0..3_u64 {
+        for row in 0..60_u64 {
+            let key = format!("{:02}", row + round).into_bytes();
+            let length = if row % 4 == 0 { 16 << 10 } else { 1 << 10 };
+            let value = noise(row * 7 + round, length);
+            db.put_sync(key.clone(), value.clone()).expect("a put");
+            expected.insert(key, value);
+        }
+        if round < 2 {
+            db.flush_sync().expect("a flush");
+        }
+    }
+    expected
+}
+
+impl Phase {
+    fn run(self, db: &Db, disk: &Disk) -> Result<(), Error> {
+        match self {
+            Self::Commit => db.put_sync("big", noise(1, 2 << 20)),
+            Self::Flush => db.flush_sync(),
+            Self::Compact => db.compact_range_sync(KeyRange::all()),
+            Self::CompactAndCollect => {
+                db.compact_range_sync(KeyRange::all())?;
+                db.run_maintenance_with_budget_sync(MaintenanceBudget::unbounded())
+                    .map(drop)
+            }
+            Self::Checkpoint => {
+                let copy = disk.path("copy");
+                let made = db.checkpoint_sync(&copy).map(drop);
+                if made.is_err() {
+                    drop(std::fs::remove_dir_all(&copy));
+                }
+                made
+            }
+            Self::Open => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn each_phase_may_meet_a_full_disk_and_works_when_there_is_space() {
+    for phase in [
+        Phase::Commit,
+        Phase::Flush,
+        Phase::Compact,
+        Phase::CompactAndCollect,
+        Phase::Checkpoint,
+        Phase::Open,
+    ] {
+        let mut refused = 0;
+        for room in [0_usize, 200 << 10] {
+            let Some(disk) = Disk::mount(24 << 20) else {
+                return;
+            };
+            let (path, ballast) = (disk.path("db"), disk.path("ballast"));
+            let mut db = Db::open_sync(small_options(&path)).expect("an open database");
+            let mut expected = fill_every_place(&db);
+            if matches!(phase, Phase::CompactAndCollect) {
+                db.flush_sync().unwrap();
+            }
+            if matches!(phase, Phase::Open) {
+                db.close_sync();
+            }
+            let free = trine_platform::space::free_bytes(disk.0.path()).unwrap();
+            let taken = usize::try_from(free).unwrap().saturating_sub(room);
+            std::fs::write(&ballast, vec![1; taken]).unwrap();
+            let is_full = |error: &Error| matches!(error, Error::Io(error) if error.kind() == ErrorKind::StorageFull);
+            if matches!(phase, Phase::Open) {
+                match Db::open_sync(small_options(&path)) {
+                    Ok(opened) => assert_eq!(rows(&opened), expected),
+                    Err(error) => {
+                        assert!(is_full(&error), "{phase:?} {room}: {error}");
+                        refused += 1;
+                    }
+                }
+                std::fs::remove_file(&ballast).unwrap();
+                db = Db::open_sync(small_options(&path)).expect("an open database");
+            } else {
+                if let Err(error) = phase.run(&db, &disk) {
+                    assert!(is_full(&error), "{phase:?} {room}: {error}");
+                    refused += 1;
+                } else if matches!(phase, Phase::Commit) {
+                    expected.insert(b"big".to_vec(), noise(1, 2 << 20));
+                }
+                assert_eq!(rows(&db), expected, "{phase:?} {room}");
+                std::fs::remove_file(&ballast).unwrap();
+                drop(std::fs::remove_dir_all(disk.path("copy")));
+            }
+            // The same handle goes on.
+            phase
+                .run(&db, &disk)
+                .unwrap_or_else(|error| panic!("{phase:?} {room}, with space again: {error}"));
+            if matches!(phase, Phase::Commit) {
+                expected.insert(b"big".to_vec(), noise(1, 2 << 20));
+            }
+            assert_eq!(rows(&db), expected, "{phase:?} {room}");
+            drop(db);
+            let db = Db::open_sync(small_options(&path)).expect("an open database");
+            assert_eq!(rows(&db), expected, "{phase:?} {room}");
+        }
+        assert!(refused > 0, "{phase:?} never met a full disk");
     }
 }

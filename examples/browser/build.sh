@@ -11,7 +11,7 @@ cargo build --locked --target wasm32-unknown-unknown "${flags[@]}"
 rm -rf pkg site
 wasm-bindgen --target web --out-dir pkg "$CARGO_TARGET_DIR/wasm32-unknown-unknown/$profile/trine_kv_web.wasm"
 if [ "$profile" = release ] && command -v wasm-opt >/dev/null; then
-    wasm-opt -Os --all-features pkg/trine_kv_web_bg.wasm -o pkg/optimised.wasm
+    wasm-opt -Oz pkg/trine_kv_web_bg.wasm -o pkg/optimised.wasm
     mv pkg/optimised.wasm pkg/trine_kv_web_bg.wasm
 fi
 cp js/* package.json ../../LICENSE-* pkg/

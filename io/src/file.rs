@@ -182,6 +182,15 @@ impl File {
         }
     }
 
+    /// How much of the file there is to read: behind that, up to its length, nothing was ever written, and it reads as
+    /// zeros. The whole length where the host does not know better.
+    pub fn written_len(&self, mode: Mode) -> Completion<u64> {
+        match &self.0 {
+            Backend::Portable(file) => file.written_len(),
+            _ => self.len(mode),
+        }
+    }
+
     /// Makes an empty file `length` long, with space for all of it, which reads as zeros; says whether it did. Where the
     /// host cannot, or where writing the space for the first time could still fail for want of it, nothing happens.
     pub fn reserve(&self, mode: Mode, length: u64) -> Completion<bool> {

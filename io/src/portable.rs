@@ -366,6 +366,14 @@ impl PortableFile {
         })
     }
 
+    /// Inline in either mode: where data lies is metadata.
+    pub(crate) fn written_len(self: &Arc<Self>) -> Completion<u64> {
+        self.run(Mode::Blocking, Operation::Len, None, |file| {
+            let length = file.file.metadata()?.len();
+            Ok(target::written_end(&file.file, length))
+        })
+    }
+
     pub(crate) fn write_at(
         self: &Arc<Self>,
         mode: Mode,

@@ -276,9 +276,10 @@ impl Storage {
     /// Bytes that new files of this directory can still take, as the host says now; `None` where nobody can tell. No
     /// disk is asked.
     pub fn free_bytes(&self) -> Option<u64> {
-        match &self.0 {
-            Backend::Portable(directory) => directory.free_bytes(),
-            _ => None,
+        if let Backend::Portable(directory) = &self.0 {
+            directory.free_bytes()
+        } else {
+            None
         }
     }
 
@@ -501,10 +502,32 @@ impl Storage {
     /// # Errors
     /// As `open`; `InvalidData` if the file is longer than `limit`.
     pub async fn read_file(&self, mode: Mode, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let (file, length) = self.open_within(mode, name, limit).await?;
+        file.read_at(mode, 0, length).await
+    }
+
+    /// As [`read_file`](Self::read_file), without zeros at the end that were [never
+    /// written](crate::File::written_len); and the file's length.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_written(
+        &self,
+        mode: Mode,
+        name: &str,
+        limit: u64,
+    ) -> Result<(Vec<u8>, usize)> {
+        let (file, length) = self.open_within(mode, name, limit).await?;
+        let written = usize::try_from(file.written_len(mode).await?).unwrap_or(length);
+        let bytes = file.read_at(mode, 0, written.min(length)).await?;
+        Ok((bytes, length))
+    }
+
+    async fn open_within(&self, mode: Mode, name: &str, limit: u64) -> Result<(File, usize)> {
         let file = self.open(mode, name).await?;
         let length = file.len(mode).await?;
         match usize::try_from(length) {
-            Ok(bytes) if length <= limit => file.read_at(mode, 0, bytes).await,
+            Ok(bytes) if length <= limit => Ok((file, bytes)),
             _ => Err(Attempt::new(Operation::Read, name).failed(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "file is longer than it may be",

@@ -6,7 +6,7 @@
 //! - What was handed over never changes. A write that fails ends the file: later values go elsewhere.
 //! - Syncing it comes before any sync of a log that refers to it, whoever syncs. A sync that failed is never tried again.
 //!
-//! docs/format.md, "Blob files"; docs/decisions/0014-values-written-once.md.
+//! docs/format.md, "Blob files"; docs/decisions/0017-values-written-once.md.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};

@@ -22,6 +22,8 @@ mod reader;
 mod tests;
 mod writer;
 
+#[cfg(any(inspect, test))]
+pub(crate) use footer::{BLOB_FILE, FOOTER_BYTES as BLOB_FOOTER_BYTES};
 pub(crate) use growing::{GrowingFile, ValueState};
 pub(crate) use index::{BlobIndex, BlobMeta, BlobUses};
 pub(crate) use liveness::{BlobGc, BlobPolicy, Liveness};

@@ -1,20 +1,12 @@
-//! A batch of writes: what a caller stages, and its bytes as the log and the memtables take them.
-//!
-//! ```text
-//! batch     := operation*
-//! operation := 0 bucket:varint key:bytes value:bytes     put
-//!            | 1 bucket:varint key:bytes                 delete
-//!            | 2 bucket:varint start:bytes end:bytes     delete [start, end); an empty end is no end
-//!            | 3 bucket:varint first:bytes last:bytes rows:varint    a bulk load, whose rows are in tables
-//!            | 4 bucket:varint key:bytes index:bytes     put of a value that lies in a blob file
-//! bytes     := length:varint byte*
-//! ```
-//!
-//! A range delete that can hold no key is not encoded. Operations keep their order: the last one on
-//! a key wins.
+//! A batch of writes, as a caller stages it: encoded as it comes, so that most batches go to the log as they are.
 
-use crate::blob::BlobIndex;
-use crate::coding::{Reader, put_bytes, put_varint};
+use std::sync::OnceLock;
+
+use crate::coding::{Reader, put_bytes};
+use crate::commit::encoding::{
+    BATCH_BYTES_MAX, DELETE, DELETE_RANGE, EncodedBatch, HEADER_BYTES_MAX, KEY_BYTES_MAX, PUT,
+    VALUE_BYTES_MAX, put_start, spare, start,
+};
 use crate::error::{Error, Fault, Result};
 use crate::key::KeyRange;
 use crate::manifest::BucketId;
@@ -23,12 +15,8 @@ use crate::types::Value;
 /// The name that default-bucket operations carry.
 pub(crate) const DEFAULT_BUCKET: &str = "default";
 
-/// Keys up to 32 MiB.
-pub(crate) const KEY_BYTES_MAX: usize = 32 << 20;
-/// Values up to 128 MiB. With its key, a value fits a table's block.
-pub(crate) const VALUE_BYTES_MAX: usize = 128 << 20;
-/// A whole batch, encoded, up to 768 MiB: it becomes one log record.
-pub(crate) const BATCH_BYTES_MAX: usize = 768 << 20;
+/// And their number.
+const DEFAULT: BucketId = BucketId(0);
 
 /// One staged write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,9 +77,37 @@ impl BatchOperation {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct WriteBatch {
-    operations: Vec<BatchOperation>,
+    /// Encoded as it comes, so that a batch for the default bucket goes to the log as it is. Buckets go by their place in
+    /// `buckets`; a range delete is its tag, its bucket, and nothing: it is the next one of `ranges`.
+    staged: Vec<u8>,
+    len: usize,
+    /// The named ones, from number 1 on; 0 is the default one.
+    buckets: Vec<String>,
+    ranges: Vec<KeyRange>,
+    longest_key: usize,
+    longest_value: usize,
+    has_empty_key: bool,
+    /// The same as a list, from when somebody first asks for it on.
+    listed: OnceLock<Vec<BatchOperation>>,
+}
+
+impl PartialEq for WriteBatch {
+    fn eq(&self, other: &Self) -> bool {
+        // Buckets are numbered as they come up, so equal operations have equal bytes.
+        self.staged == other.staged && self.buckets == other.buckets && self.ranges == other.ranges
+    }
+}
+
+impl Eq for WriteBatch {}
+
+impl std::fmt::Debug for WriteBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteBatch")
+            .field("operations", &self.operations())
+            .finish()
+    }
 }
 
 impl WriteBatch {
@@ -99,34 +115,30 @@ impl WriteBatch {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            operations: Vec::new(),
+            staged: Vec::new(),
+            len: 0,
+            buckets: Vec::new(),
+            ranges: Vec::new(),
+            longest_key: 0,
+            longest_value: 0,
+            has_empty_key: false,
+            listed: OnceLock::new(),
         }
     }
 
     /// Stages a put in the default bucket.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Value>) {
-        let bucket = DEFAULT_BUCKET.to_owned();
-        self.operations.push(BatchOperation::Put {
-            bucket,
-            key: key.into(),
-            value: value.into(),
-        });
+        self.stage_put(DEFAULT, key.into(), value.into());
     }
 
     /// Stages a delete in the default bucket.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        let bucket = DEFAULT_BUCKET.to_owned();
-        self.operations.push(BatchOperation::Delete {
-            bucket,
-            key: key.into(),
-        });
+        self.stage_delete(DEFAULT, key.into());
     }
 
     /// Stages a range delete in the default bucket.
     pub fn delete_range(&mut self, range: KeyRange) {
-        let bucket = DEFAULT_BUCKET.to_owned();
-        self.operations
-            .push(BatchOperation::DeleteRange { bucket, range });
+        self.stage_delete_range(DEFAULT, range);
     }
 
     /// Stages a put in a named bucket. Whether it exists is checked at commit.
@@ -139,12 +151,8 @@ impl WriteBatch {
         key: impl Into<Vec<u8>>,
         value: impl Into<Value>,
     ) -> Result<()> {
-        let bucket = named(bucket.into())?;
-        self.operations.push(BatchOperation::Put {
-            bucket,
-            key: key.into(),
-            value: value.into(),
-        });
+        let bucket = self.number(bucket.into())?;
+        self.stage_put(bucket, key.into(), value.into());
         Ok(())
     }
 
@@ -157,11 +165,8 @@ impl WriteBatch {
         bucket: impl Into<String>,
         key: impl Into<Vec<u8>>,
     ) -> Result<()> {
-        let bucket = named(bucket.into())?;
-        self.operations.push(BatchOperation::Delete {
-            bucket,
-            key: key.into(),
-        });
+        let bucket = self.number(bucket.into())?;
+        self.stage_delete(bucket, key.into());
         Ok(())
     }
 
@@ -174,35 +179,177 @@ impl WriteBatch {
         bucket: impl Into<String>,
         range: KeyRange,
     ) -> Result<()> {
-        let bucket = named(bucket.into())?;
-        self.operations
-            .push(BatchOperation::DeleteRange { bucket, range });
+        let bucket = self.number(bucket.into())?;
+        self.stage_delete_range(bucket, range);
         Ok(())
     }
 
     /// Whether nothing is staged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.operations.is_empty()
+        self.len == 0
     }
 
     /// How many operations are staged.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.operations.len()
+        self.len
     }
 
     /// The staged operations, in call order.
+    ///
+    /// # Cost
+    /// The first call makes the list, which is then kept beside what is staged.
     #[must_use]
     pub fn operations(&self) -> &[BatchOperation] {
-        &self.operations
+        self.listed.get_or_init(|| self.list())
     }
 
     /// The staged operations, in call order.
     #[must_use]
-    pub fn into_operations(self) -> Vec<BatchOperation> {
-        self.operations
+    pub fn into_operations(mut self) -> Vec<BatchOperation> {
+        self.listed.take().unwrap_or_else(|| self.list())
     }
+
+    /// The number of a named bucket in this batch.
+    fn number(&mut self, bucket: String) -> Result<BucketId> {
+        let bucket = named(bucket)?;
+        let known = self.buckets.iter().rposition(|name| *name == bucket);
+        let place = known.unwrap_or_else(|| {
+            self.buckets.push(bucket);
+            self.buckets.len() - 1
+        });
+        let number = u32::try_from(place + 1);
+        Ok(BucketId(number.map_err(|_| {
+            Error::invalid_options("too many buckets in a batch")
+        })?))
+    }
+
+    fn name(&self, bucket: BucketId) -> &str {
+        let place = usize::try_from(bucket.0).ok();
+        let named = place.and_then(|number| self.buckets.get(number.checked_sub(1)?));
+        named.map_or(DEFAULT_BUCKET, String::as_str)
+    }
+
+    fn stage_put(&mut self, bucket: BucketId, key: Vec<u8>, value: Value) {
+        if self.staged.capacity() == 0 {
+            self.staged = spare();
+        }
+        self.staged
+            .reserve(key.len() + value.len() + HEADER_BYTES_MAX);
+        put_start(&mut self.staged, PUT, bucket);
+        put_bytes(&mut self.staged, &key);
+        put_bytes(&mut self.staged, &value);
+        self.longest_value = self.longest_value.max(value.len());
+        self.note_key(&key);
+        self.also_list(bucket, |bucket| BatchOperation::Put { bucket, key, value });
+    }
+
+    fn stage_delete(&mut self, bucket: BucketId, key: Vec<u8>) {
+        put_start(&mut self.staged, DELETE, bucket);
+        put_bytes(&mut self.staged, &key);
+        self.note_key(&key);
+        self.also_list(bucket, |bucket| BatchOperation::Delete { bucket, key });
+    }
+
+    fn stage_delete_range(&mut self, bucket: BucketId, range: KeyRange) {
+        put_start(&mut self.staged, DELETE_RANGE, bucket);
+        self.ranges.push(range.clone());
+        self.also_list(bucket, |bucket| BatchOperation::DeleteRange {
+            bucket,
+            range,
+        });
+    }
+
+    fn note_key(&mut self, key: &[u8]) {
+        self.longest_key = self.longest_key.max(key.len());
+        self.has_empty_key |= key.is_empty();
+    }
+
+    fn also_list(&mut self, bucket: BucketId, operation: impl FnOnce(String) -> BatchOperation) {
+        self.len += 1;
+        if let Some(mut listed) = self.listed.take() {
+            listed.push(operation(self.name(bucket).to_owned()));
+            self.listed = OnceLock::from(listed);
+        }
+    }
+
+    fn list(&self) -> Vec<BatchOperation> {
+        let mut listed = Vec::with_capacity(self.len);
+        let each = self.each(|name, operation| {
+            let bucket = name.to_owned();
+            listed.push(match operation {
+                Staged::Put(key, value) => BatchOperation::Put {
+                    bucket,
+                    key: key.to_vec(),
+                    value: value.to_vec(),
+                },
+                Staged::Delete(key) => BatchOperation::Delete {
+                    bucket,
+                    key: key.to_vec(),
+                },
+                Staged::DeleteRange(range) => BatchOperation::DeleteRange {
+                    bucket,
+                    range: range.clone(),
+                },
+            });
+            Ok(())
+        });
+        debug_assert!(each.is_ok(), "it was encoded here");
+        listed
+    }
+
+    /// Gives each operation to `visit`, in call order, with the name of its bucket.
+    pub(crate) fn each<'b>(
+        &'b self,
+        mut visit: impl FnMut(&'b str, Staged<'b>) -> Result<()>,
+    ) -> Result<()> {
+        let fault = |fault: Fault| Error::from(fault.at("batch", 0));
+        let mut ranges = self.ranges.iter();
+        let mut reader = Reader::new(&self.staged);
+        while !reader.is_empty() {
+            let (tag, bucket) = start(&mut reader).map_err(fault)?;
+            let operation = match tag {
+                PUT => {
+                    let key = reader.bytes().map_err(fault)?;
+                    Staged::Put(key, reader.bytes().map_err(fault)?)
+                }
+                DELETE => Staged::Delete(reader.bytes().map_err(fault)?),
+                _ => match ranges.next() {
+                    Some(range) => Staged::DeleteRange(range),
+                    None => return Err(fault(Fault::Tag(tag))),
+                },
+            };
+            visit(self.name(bucket), operation)?;
+        }
+        Ok(())
+    }
+
+    /// The batch as the log takes it, if that is what is staged: keys of the default bucket only, none of which is
+    /// empty, nothing too long, no range deletes.
+    pub(crate) fn take_encoded(&mut self) -> Option<EncodedBatch> {
+        let plain = self.buckets.is_empty()
+            && self.ranges.is_empty()
+            && !self.has_empty_key
+            && self.longest_key <= KEY_BYTES_MAX
+            && self.longest_value <= VALUE_BYTES_MAX
+            && self.staged.len() <= BATCH_BYTES_MAX - HEADER_BYTES_MAX;
+        plain.then(|| {
+            EncodedBatch::of(
+                std::mem::take(&mut self.staged),
+                self.len,
+                self.longest_value,
+            )
+        })
+    }
+}
+
+/// One staged write, lent from a [`WriteBatch`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Staged<'b> {
+    Put(&'b [u8], &'b [u8]),
+    Delete(&'b [u8]),
+    DeleteRange(&'b KeyRange),
 }
 
 fn named(bucket: String) -> Result<String> {
@@ -215,359 +362,46 @@ fn named(bucket: String) -> Result<String> {
     }
 }
 
-/// One write, lent from an encoded batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation<'a> {
-    Put {
-        bucket: BucketId,
-        key: &'a [u8],
-        value: &'a [u8],
-    },
-    /// A put whose value the commit path has brought to a blob file.
-    PutBlob {
-        bucket: BucketId,
-        key: &'a [u8],
-        /// Where it lies, encoded.
-        index: &'a [u8],
-    },
-    Delete {
-        bucket: BucketId,
-        key: &'a [u8],
-    },
-    DeleteRange {
-        bucket: BucketId,
-        start: &'a [u8],
-        end: &'a [u8],
-    },
-    /// So many rows from the first to the last key were put, and are in tables.
-    Loaded {
-        bucket: BucketId,
-        first: &'a [u8],
-        last: &'a [u8],
-        rows: u64,
-    },
-}
-
-impl Operation<'_> {
-    pub(crate) fn bucket(&self) -> BucketId {
-        match self {
-            Self::Put { bucket, .. }
-            | Self::PutBlob { bucket, .. }
-            | Self::Delete { bucket, .. }
-            | Self::DeleteRange { bucket, .. }
-            | Self::Loaded { bucket, .. } => *bucket,
-        }
-    }
-
-    /// Whether it writes `key` of `bucket`.
-    pub(crate) fn touches(&self, bucket: BucketId, key: &[u8]) -> bool {
-        self.bucket() == bucket
-            && match self {
-                Self::Put { key: own, .. }
-                | Self::PutBlob { key: own, .. }
-                | Self::Delete { key: own, .. } => *own == key,
-                Self::DeleteRange { start, end, .. } => covers(start, end, key),
-                Self::Loaded { first, last, .. } => *first <= key && key <= *last,
-            }
-    }
-}
-
-/// Whether `[start, end)` holds `key`; an empty end is no end.
-fn covers(start: &[u8], end: &[u8], key: &[u8]) -> bool {
-    start <= key && (end.is_empty() || key < end)
-}
-
-/// A batch as bytes, its limits checked.
-#[derive(Debug, Default)]
-pub(crate) struct EncodedBatch {
-    bytes: Vec<u8>,
-    operations: usize,
-    deletes_ranges: bool,
-    /// Length of the longest value.
-    value_bytes_max: usize,
-}
-
-/// The bytes of a batch, with what need not be looked for in them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Encoded<'a> {
-    pub(crate) bytes: &'a [u8],
-    /// Without a range delete, no operation covers another.
-    pub(crate) may_delete_ranges: bool,
-}
-
-impl EncodedBatch {
-    pub(crate) fn put(&mut self, bucket: BucketId, key: &[u8], value: &[u8]) -> Result<()> {
-        within("value", value.len(), VALUE_BYTES_MAX)?;
-        self.start(0, bucket, key, value.len())?;
-        put_bytes(&mut self.bytes, value);
-        self.value_bytes_max = self.value_bytes_max.max(value.len());
-        Ok(())
-    }
-
-    /// The batch with blob indexes in the place of those values for which `place` has one.
-    pub(crate) fn with_blobs<'b>(
-        &'b self,
-        mut place: impl FnMut(BucketId, &'b [u8]) -> Option<BlobIndex>,
-    ) -> Result<Self> {
-        let mut batch = Self {
-            deletes_ranges: self.deletes_ranges,
-            ..Self::default()
-        };
-        let mut index_bytes = Vec::new();
-        for operation in operations(&self.bytes) {
-            match operation.map_err(|fault| Error::from(fault.at("batch", 0)))? {
-                Operation::Put { bucket, key, value } => match place(bucket, value) {
-                    Some(index) => {
-                        index_bytes.clear();
-                        index.encode(&mut index_bytes);
-                        batch.start(4, bucket, key, index_bytes.len())?;
-                        put_bytes(&mut batch.bytes, &index_bytes);
-                    }
-                    None => batch.put(bucket, key, value)?,
-                },
-                Operation::PutBlob { bucket, key, index } => {
-                    batch.start(4, bucket, key, index.len())?;
-                    put_bytes(&mut batch.bytes, index);
-                }
-                Operation::Delete { bucket, key } => batch.delete(bucket, key)?,
-                Operation::DeleteRange { bucket, start, end } => {
-                    batch.start(2, bucket, start, end.len())?;
-                    put_bytes(&mut batch.bytes, end);
-                }
-                Operation::Loaded {
-                    bucket,
-                    first,
-                    last,
-                    rows,
-                } => batch.loaded(bucket, first, last, rows)?,
-            }
-        }
-        Ok(batch)
-    }
-
-    /// Length of the longest value.
-    pub(crate) fn value_bytes_max(&self) -> usize {
-        self.value_bytes_max
-    }
-
-    pub(crate) fn delete(&mut self, bucket: BucketId, key: &[u8]) -> Result<()> {
-        self.start(1, bucket, key, 0)
-    }
-
-    pub(crate) fn delete_range(&mut self, bucket: BucketId, range: &KeyRange) -> Result<()> {
-        if range.is_empty() {
-            self.operations += 1;
-            return Ok(());
-        }
-        let (start, end) = range.to_half_open();
-        let end = end.unwrap_or_default();
-        within("range bound", end.len(), KEY_BYTES_MAX)?;
-        self.start(2, bucket, &start, end.len())?;
-        self.deletes_ranges = true;
-        put_bytes(&mut self.bytes, &end);
-        Ok(())
-    }
-
-    /// The one operation of a load's commit.
-    pub(crate) fn loaded(
-        &mut self,
-        bucket: BucketId,
-        first: &[u8],
-        last: &[u8],
-        rows: u64,
-    ) -> Result<()> {
-        const ROWS_BYTES_MAX: usize = 10;
-        self.start(3, bucket, first, last.len() + ROWS_BYTES_MAX)?;
-        put_bytes(&mut self.bytes, last);
-        put_varint(&mut self.bytes, rows);
-        Ok(())
-    }
-
-    fn start(&mut self, tag: u8, bucket: BucketId, key: &[u8], more: usize) -> Result<()> {
-        const HEADER_BYTES_MAX: usize = 1 + 5 + 10 + 10;
-        within("key", key.len(), KEY_BYTES_MAX)?;
-        let grown = self.bytes.len() + key.len() + more + HEADER_BYTES_MAX;
-        within("batch", grown, BATCH_BYTES_MAX)?;
-        self.bytes.reserve(key.len() + more + HEADER_BYTES_MAX);
-        self.bytes.push(tag);
-        put_varint(&mut self.bytes, u64::from(bucket.0));
-        put_bytes(&mut self.bytes, key);
-        self.operations += 1;
-        Ok(())
-    }
-
-    /// Whether nothing was staged; a commit of it takes no sequence.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.operations == 0
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    pub(crate) fn encoded(&self) -> Encoded<'_> {
-        Encoded {
-            bytes: &self.bytes,
-            may_delete_ranges: self.deletes_ranges,
-        }
-    }
-}
-
-/// Whether a row of these lengths can be stored.
-pub(crate) fn check_row(key: &[u8], value: &[u8]) -> Result<()> {
-    within("key", key.len(), KEY_BYTES_MAX)?;
-    within("value", value.len(), VALUE_BYTES_MAX)
-}
-
-fn within(what: &str, bytes: usize, limit: usize) -> Result<()> {
-    if bytes > limit {
-        return Err(Error::invalid_options(format!(
-            "{what} of {bytes} bytes exceeds the limit of {limit}"
-        )));
-    }
-    Ok(())
-}
-
-/// The operations of an encoded batch, in order; stops after the first fault.
-pub(crate) fn operations(
-    bytes: &[u8],
-) -> impl Iterator<Item = std::result::Result<Operation<'_>, Fault>> {
-    let mut reader = Some(Reader::new(bytes));
-    std::iter::from_fn(move || {
-        let mut rest = reader.take().filter(|rest| !rest.is_empty())?;
-        let operation = decode(&mut rest);
-        if operation.is_ok() {
-            reader = Some(rest);
-        }
-        Some(operation)
-    })
-}
-
-fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fault> {
-    let tag = reader.u8()?;
-    let bucket = u32::try_from(reader.varint()?)
-        .map(BucketId)
-        .map_err(|_| Fault::Field("bucket number"))?;
-    match tag {
-        0 => Ok(Operation::Put {
-            bucket,
-            key: reader.bytes()?,
-            value: reader.bytes()?,
-        }),
-        1 => Ok(Operation::Delete {
-            bucket,
-            key: reader.bytes()?,
-        }),
-        2 => {
-            let (start, end) = (reader.bytes()?, reader.bytes()?);
-            if !end.is_empty() && start >= end {
-                return Err(Fault::Order);
-            }
-            Ok(Operation::DeleteRange { bucket, start, end })
-        }
-        3 => {
-            let (first, last) = (reader.bytes()?, reader.bytes()?);
-            if first > last {
-                return Err(Fault::Order);
-            }
-            Ok(Operation::Loaded {
-                bucket,
-                first,
-                last,
-                rows: reader.varint()?,
-            })
-        }
-        4 => Ok(Operation::PutBlob {
-            bucket,
-            key: reader.bytes()?,
-            index: reader.bytes()?,
-        }),
-        other => Err(Fault::Tag(other)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn operations_come_back_in_order() {
-        let mut batch = EncodedBatch::default();
-        batch.put(BucketId(0), b"k", b"v").unwrap();
-        batch.delete(BucketId(300), b"").unwrap();
-        batch
-            .delete_range(BucketId(1), &KeyRange::half_open("a", "b"))
-            .unwrap();
-        batch
-            .delete_range(BucketId(1), &KeyRange::half_open("b", "a"))
-            .unwrap();
-        batch.delete_range(BucketId(1), &KeyRange::all()).unwrap();
-        let decoded: Vec<_> = operations(batch.as_bytes())
-            .map(std::result::Result::unwrap)
-            .collect();
-        assert_eq!(
-            decoded,
-            [
-                Operation::Put {
-                    bucket: BucketId(0),
-                    key: b"k",
-                    value: b"v"
-                },
-                Operation::Delete {
-                    bucket: BucketId(300),
-                    key: b""
-                },
-                Operation::DeleteRange {
-                    bucket: BucketId(1),
-                    start: b"a",
-                    end: b"b"
-                },
-                Operation::DeleteRange {
-                    bucket: BucketId(1),
-                    start: b"",
-                    end: b""
-                },
-            ]
-        );
-    }
-
-    /// Also the worked example of docs/format.md, "Write batch".
-    #[test]
-    fn the_bytes_of_a_batch_are_fixed() {
-        let mut batch = EncodedBatch::default();
-        batch.put(BucketId(0), b"k", b"v").unwrap();
-        batch.delete(BucketId(300), b"").unwrap();
-        batch.delete_range(BucketId(1), &KeyRange::all()).unwrap();
-        let bytes = [0, 0, 1, b'k', 1, b'v', 1, 0xac, 2, 0, 2, 1, 0, 0];
-        assert_eq!(batch.as_bytes(), bytes);
-    }
-
-    #[test]
-    fn damage_stops_the_iteration_with_a_fault() {
-        let mut batch = EncodedBatch::default();
-        batch.put(BucketId(0), b"key", b"value").unwrap();
-        batch.put(BucketId(0), b"other", b"value").unwrap();
-        for cut in 1..batch.as_bytes().len() {
-            let decoded: Vec<_> = operations(&batch.as_bytes()[..cut]).collect();
-            assert!(decoded.len() <= 2);
+    fn the_list_of_operations_grows_with_the_batch() {
+        let mut asked_first = WriteBatch::new();
+        let mut asked_last = WriteBatch::new();
+        assert!(asked_first.operations().is_empty());
+        for batch in [&mut asked_first, &mut asked_last] {
+            batch.put("a", "1");
+            batch.put_bucket("one", "b", "2").unwrap();
+            batch.delete_range(KeyRange::half_open("b", "a"));
+            batch.delete_bucket("two", "c").unwrap();
+            batch.delete_bucket("one", "").unwrap();
+            batch.delete_range_bucket("two", KeyRange::all()).unwrap();
         }
+        assert_eq!(asked_first.operations(), asked_last.operations());
+        assert_eq!(asked_first, asked_last);
+        assert_eq!(asked_last.len(), 6);
+        let names: Vec<_> = asked_last
+            .operations()
+            .iter()
+            .map(BatchOperation::bucket)
+            .collect();
+        assert_eq!(names, ["default", "one", "default", "two", "one", "two"]);
         assert_eq!(
-            operations(&[9]).collect::<Vec<_>>(),
-            [Err(Fault::Length {
-                claimed: 1,
-                available: 0
-            })]
+            asked_first.clone().into_operations(),
+            asked_first.operations()
         );
     }
 
     #[test]
-    fn a_key_above_the_limit_is_refused_and_stages_nothing() {
-        let mut batch = EncodedBatch::default();
-        let key = vec![0; KEY_BYTES_MAX + 1];
-        assert!(matches!(
-            batch.put(BucketId(0), &key, b""),
-            Err(Error::InvalidOptions { .. })
-        ));
-        assert!(batch.is_empty());
+    fn what_is_staged_for_the_default_bucket_is_what_the_log_takes() {
+        let mut batch = WriteBatch::new();
+        batch.put("k", "v");
+        batch.delete("other");
+        let mut encoded = EncodedBatch::default();
+        encoded.put(DEFAULT, b"k", b"v").unwrap();
+        encoded.delete(DEFAULT, b"other").unwrap();
+        assert_eq!(batch.take_encoded().unwrap().as_bytes(), encoded.as_bytes());
     }
 }

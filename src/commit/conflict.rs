@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
-use crate::commit::batch::{Operation, operations};
+use crate::commit::encoding::{Operation, operations};
 use crate::commit::range_set::RangeSet;
 use crate::cursor::Halt;
 use crate::error::{Error, Result};
@@ -166,7 +166,7 @@ impl BucketReads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::batch::EncodedBatch;
+    use crate::commit::encoding::EncodedBatch;
     use crate::key::overlap;
     use crate::options::BucketOptions;
     use crate::tree::pins::Pins;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 use trine_platform::bell::Bell;
+use trine_platform::block_on;
 
-use crate::commit::batch::{Encoded, Operation, operations};
+use crate::commit::encoding::{Encoded, Operation, operations};
 use crate::commit::supply::LogSupply;
 use crate::commit::values::{has_large_values, place_values};
 use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer};
@@ -14,6 +15,7 @@ use crate::internal_key::Kind;
 use crate::manifest::{BucketId, Change, VersionEdit};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
+use crate::tree::buffer::BufferWriter;
 use crate::tree::{Registry, Tree};
 use crate::wal::LogWriter;
 
@@ -39,6 +41,8 @@ pub(crate) struct GroupContext {
     pub(crate) trees: Arc<Registry>,
     /// An active memtable that has grown to this is frozen; `None` in memory, where nothing is.
     pub(crate) write_buffer_bytes: Option<usize>,
+    /// Large values go to blob files with their commit. Not where the log is kept for those who read changes in it: blob files are not.
+    pub(crate) places_values: bool,
     /// Rung when there is something to flush.
     pub(crate) maintenance: Arc<Bell>,
     /// `None` in memory.
@@ -73,7 +77,9 @@ impl Failure {
         };
         Self::Log {
             kind,
-            message: format!("an earlier write of the log failed, reopen the database: {error}"),
+            message: format!(
+                "an earlier write of the log or of the manifest failed, reopen the database: {error}"
+            ),
         }
     }
 
@@ -201,27 +207,48 @@ async fn commit_group(
         return;
     }
     path.note_allocated(last);
-    match write_group(path, writer, commits, results, mode).await {
-        Ok(full) => {
-            writer.last = last;
-            let (count, bytes) = accepted(commits, results)
-                .fold((0, 0), |(count, bytes), (_, commit)| {
-                    (count + 1, bytes + commit.batch.as_bytes().len())
-                });
-            path.note_logged(writer, count, bytes);
-            path.publish(last);
-            if full.iter().map(|tree| tree.freeze()).count() > 0 {
-                path.context.maintenance.ring();
-            }
-        }
-        Err(stop) => {
-            let failure = stop.failure();
-            let mut first = Some(stop.noted(path, writer));
-            for result in results.iter_mut().filter(|result| result.is_ok()) {
-                *result = Err(first.take().unwrap_or_else(|| failure.error()));
-            }
+    let logged = log_group(path, writer, commits, results, mode).await;
+    let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted(commits, results)));
+    if let Err(stop) = applied {
+        let failure = stop.failure();
+        let mut first = Some(stop.noted(path, writer));
+        for result in results.iter_mut().filter(|result| result.is_ok()) {
+            *result = Err(first.take().unwrap_or_else(|| failure.error()));
         }
     }
+}
+
+/// Commits where that takes no waiting for anybody; else does nothing. For leaders who may block: that is what a call of
+/// the host does, where there is no map of the log.
+pub(super) fn commit_at_once(
+    path: &CommitPath,
+    writer: &mut Writer,
+    commit: &Commit,
+) -> Option<Result<Sequence>> {
+    let bytes = commit.batch.as_bytes().len() as u64;
+    let waits = commit.reads.is_some()
+        || commit.batch.is_empty()
+        || is_synced(commit.durability)
+        || has_large_values(&path.context, commit)
+        || writer.log.as_ref().is_some_and(|log| is_long(log, bytes));
+    if waits {
+        return None;
+    }
+    let next = writer.last.next()?;
+    if let Err(error) = admit_unread(writer, commit) {
+        return Some(Err(error));
+    }
+    path.note_allocated(next);
+    let accepted = std::iter::once((next, commit));
+    let logged = match &mut writer.log {
+        None => Ok(()),
+        Some(log) => stage(log, accepted.clone()).and_then(|()| checked(log, store)),
+    };
+    let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted));
+    Some(match applied {
+        Ok(()) => Ok(next),
+        Err(stop) => Err(stop.noted(path, writer)),
+    })
 }
 
 /// Whether the commit may join the group.
@@ -231,16 +258,22 @@ async fn admit(
     commit: &Commit,
     mode: Mode,
 ) -> Result<()> {
+    admit_unread(writer, commit)?;
+    if let Some(reads) = &commit.reads {
+        Box::pin(reads.validate(mode)).await?;
+        accepted.try_for_each(|(_, earlier)| reads.validate_against(earlier.batch.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Whether a commit that read nothing may join the group.
+fn admit_unread(writer: &Writer, commit: &Commit) -> Result<()> {
     if let Some(failure) = &writer.failure {
         return Err(failure.error());
     }
     // Buckets are dropped by the leader, too: none goes away between here and the memtable.
     for tree in commit.trees.iter() {
         tree.check_kept()?;
-    }
-    if let Some(reads) = &commit.reads {
-        Box::pin(reads.validate(mode)).await?;
-        accepted.try_for_each(|(_, earlier)| reads.validate_against(earlier.batch.as_bytes()))?;
     }
     Ok(())
 }
@@ -284,69 +317,113 @@ impl From<Error> for Stop {
     }
 }
 
-/// Gives back the trees whose active memtables have grown to their limit.
-async fn write_group(
+/// Brings large values to their files and the group to the log, as durably as asked.
+async fn log_group(
     path: &CommitPath,
     writer: &mut Writer,
     commits: &mut [Commit],
     results: &[Result<Sequence>],
     mode: Mode,
-) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
-    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) {
-        let bytes = accepted(commits, results)
-            .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
-            .sum::<u64>();
-        if is_long(log, bytes) {
-            let next = writer.last.next().unwrap_or(writer.last);
-            Box::pin(go_over(path, log, supply, next, mode)).await?;
-        }
-        // From here on no memtable is frozen before the group is in it.
-        if commits.iter().any(has_large_values) {
-            let limit = path.context.write_buffer_bytes;
-            let placed = place_values(log, supply, limit, commits, results, mode);
-            Box::pin(placed).await?;
-        }
+) -> std::result::Result<(), Stop> {
+    make_room(path, writer, accepted(commits, results), mode).await?;
+    // From here on no memtable is frozen before the group is in it.
+    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log)
+        && commits
+            .iter()
+            .any(|commit| has_large_values(&path.context, commit))
+    {
+        let placed = place_values(&path.context, log, supply, commits, results, mode);
+        Box::pin(placed).await?;
     }
-    log_and_apply(path, writer, accepted(commits, results), mode).await
+    log(writer, accepted(commits, results), mode).await
 }
 
-async fn log_and_apply(
+/// Has the log go over to its next segment if the current one has no room for the group.
+async fn make_room(
     path: &CommitPath,
+    writer: &mut Writer,
+    accepted: impl Iterator<Item = (Sequence, &Commit)>,
+    mode: Mode,
+) -> std::result::Result<(), Stop> {
+    let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) else {
+        return Ok(());
+    };
+    let bytes = accepted
+        .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
+        .sum::<u64>();
+    if is_long(log, bytes) {
+        let next = writer.last.next().unwrap_or(writer.last);
+        Box::pin(go_over(path, log, supply, next, mode)).await?;
+    }
+    Ok(())
+}
+
+/// Writes the group to the log, as durably as asked.
+async fn log(
     writer: &mut Writer,
     accepted: impl Iterator<Item = (Sequence, &Commit)> + Clone,
     mode: Mode,
-) -> std::result::Result<Vec<Arc<Tree>>, Stop> {
+) -> std::result::Result<(), Stop> {
+    let Some(log) = &mut writer.log else {
+        return Ok(());
+    };
+    stage(log, accepted.clone())?;
+    let durably = accepted
+        .clone()
+        .any(|(_, commit)| is_synced(commit.durability));
+    let written = log.write(durably, mode).await;
+    checked(log, |_| written)
+}
+
+/// Stages a group for the log: all of it or nothing.
+fn stage<'c>(
+    log: &mut LogWriter,
+    mut accepted: impl Iterator<Item = (Sequence, &'c Commit)>,
+) -> std::result::Result<(), Stop> {
+    checked(log, |log| {
+        accepted
+            .try_for_each(|(sequence, commit)| log.push_commit(sequence, commit.batch.as_bytes()))
+            .inspect_err(|_| log.forget_staged())
+    })
+}
+
+/// Hands what is staged to the operating system, by a call of it if there is no other way.
+fn store(log: &mut LogWriter) -> Result<()> {
+    if log.store()? {
+        return Ok(());
+    }
+    block_on(log.write(false, Mode::Blocking))
+}
+
+/// Does something to the log. What was taken back never happened: the disk may have room again for the next one.
+fn checked(
+    log: &mut LogWriter,
+    work: impl FnOnce(&mut LogWriter) -> Result<()>,
+) -> std::result::Result<(), Stop> {
+    work(log).map_err(|error| Stop {
+        error,
+        for_ever: log.check().is_err(),
+    })
+}
+
+/// Puts a group that is logged into memtables and shows it to readers.
+fn apply_and_publish<'c>(
+    path: &CommitPath,
+    writer: &mut Writer,
+    accepted: impl Iterator<Item = (Sequence, &'c Commit)>,
+) -> std::result::Result<(), Stop> {
+    let limit = path.context.write_buffer_bytes;
     let mut segment = 0;
-    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) {
-        for (sequence, commit) in accepted.clone() {
-            if let Err(error) = log.push_commit(sequence, commit.batch.as_bytes()) {
-                log.forget_staged();
-                let for_ever = log.check().is_err();
-                return Err(Stop { error, for_ever });
-            }
-        }
-        let durably = accepted
-            .clone()
-            .any(|(_, commit)| is_synced(commit.durability));
-        if let Err(error) = log.write(durably, mode).await {
-            // What was taken back never happened: the disk may have room again for the next one.
-            let for_ever = log.check().is_err();
-            return Err(Stop { error, for_ever });
-        }
+    if let (Some(log), Some(supply)) = (&writer.log, &path.context.log) {
         segment = log.number();
-        ask_ahead(
-            log,
-            supply,
-            &mut writer.asked,
-            path.context.write_buffer_bytes,
-        );
+        ask_ahead(log, supply, &mut writer.asked, limit);
     }
     let mut full: Vec<Arc<Tree>> = Vec::new();
-    let limit = path.context.write_buffer_bytes;
+    let (mut last, mut count, mut bytes) = (writer.last, 0, 0);
     for (sequence, commit) in accepted {
         let own = |id| commit.trees.iter().find(|tree| tree.id() == id);
         let batch = commit.batch.encoded();
-        apply(own, sequence, &batch, segment, Tree::insert, |_| true)?;
+        apply(own, sequence, &batch, segment, How::Inserted, |_| true)?;
         for tree in commit.trees.iter() {
             if limit.is_some_and(|limit| tree.is_full(limit))
                 && !full.iter().any(|other| other.id() == tree.id())
@@ -354,8 +431,15 @@ async fn log_and_apply(
                 full.push(Arc::clone(tree));
             }
         }
+        (last, count, bytes) = (sequence, count + 1, bytes + batch.bytes.len());
     }
-    Ok(full)
+    writer.last = last;
+    path.note_logged(writer, count, bytes);
+    path.publish(last);
+    if full.iter().map(|tree| tree.freeze()).count() > 0 {
+        path.context.maintenance.ring();
+    }
+    Ok(())
 }
 
 fn is_synced(durability: DurabilityMode) -> bool {
@@ -438,7 +522,16 @@ async fn sync(writer: &mut Writer, mode: Mode) -> Result<()> {
     }
 }
 
-/// Inserts a batch into the memtables that `tree` finds, as `insert` does it. An operation that a later range delete of the same batch
+/// How a batch goes into memtables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Readable at once.
+    Inserted,
+    /// Readable once what was staged is inserted: for recovery.
+    Staged,
+}
+
+/// Puts a batch into the memtables that `tree` finds. An operation that a later range delete of the same batch
 /// covers is left out: at one sequence a point entry would win over the range tombstone. Only
 /// `wanted` buckets are written to.
 pub(crate) fn apply<'t>(
@@ -446,47 +539,56 @@ pub(crate) fn apply<'t>(
     sequence: Sequence,
     batch: &Encoded<'_>,
     segment: u64,
-    insert: impl Fn(&Tree, &[u8], Sequence, Kind, &[u8], u64),
+    how: How,
     wanted: impl Fn(BucketId) -> bool,
 ) -> Result<()> {
     let fault = |fault: Fault| Error::from(fault.at("batch", 0));
-    let mut rest = if batch.may_delete_ranges {
+    let mut all = operations(batch.bytes).enumerate();
+    let (first, second) = (all.next(), all.next());
+    let mut rest = if batch.may_delete_ranges && second.is_some() {
         batch_ranges(batch.bytes).map_err(fault)?
     } else {
         Vec::new()
     };
-    // Each insert pins the epoch; within this one that is a count.
-    let _pinned = crate::epoch::pin();
-    for (index, operation) in operations(batch.bytes).enumerate() {
+    let guard = crate::epoch::pin();
+    // Runs of operations on one bucket, nearly always all of them, share a writer.
+    let mut current: Option<(BucketId, BufferWriter<'_>)> = None;
+    for (index, operation) in first.into_iter().chain(second).chain(all) {
         let operation = operation.map_err(fault)?;
         rest.retain(|(at, _)| *at > index);
-        if !wanted(operation.bucket()) {
-            continue;
-        }
-        let tree = tree(operation.bucket()).ok_or_else(|| fault(Fault::Field("bucket number")))?;
-        let covered = |key: &[u8]| {
-            rest.iter()
-                .any(|(_, range)| range.touches(operation.bucket(), key))
+        let bucket = operation.bucket();
+        let writer = match &mut current {
+            Some((of, writer)) if *of == bucket => writer,
+            _ if !wanted(bucket) => continue,
+            _ => {
+                let tree = tree(bucket).ok_or_else(|| fault(Fault::Field("bucket number")))?;
+                // One writer ends before the next begins: each holds a lock.
+                current = None;
+                &mut current.insert((bucket, tree.writer(&guard, segment))).1
+            }
         };
-        match operation {
+        let covered = |key: &[u8]| rest.iter().any(|(_, range)| range.touches(bucket, key));
+        let (key, kind, value) = match operation {
             Operation::Put { key, .. }
             | Operation::PutBlob { key, .. }
             | Operation::Delete { key, .. }
-                if covered(key) => {}
-            Operation::Put { key, value, .. } => {
-                insert(tree, key, sequence, Kind::Value, value, segment);
+                if covered(key) =>
+            {
+                continue;
             }
-            Operation::PutBlob { key, index, .. } => {
-                insert(tree, key, sequence, Kind::Blob, index, segment);
-            }
-            Operation::Delete { key, .. } => {
-                insert(tree, key, sequence, Kind::Tombstone, &[], segment);
-            }
+            Operation::Put { key, value, .. } => (key, Kind::Value, value),
+            Operation::PutBlob { key, index, .. } => (key, Kind::Blob, index),
+            Operation::Delete { key, .. } => (key, Kind::Tombstone, &[][..]),
             Operation::DeleteRange { start, end, .. } => {
-                tree.insert_range_tombstone(start, end, sequence, segment);
+                writer.insert_range_tombstone(start, end, sequence);
+                continue;
             }
             // Its rows are in tables already.
-            Operation::Loaded { .. } => {}
+            Operation::Loaded { .. } => continue,
+        };
+        match how {
+            How::Inserted => writer.insert(key, sequence, kind, value),
+            How::Staged => writer.stage(key, sequence, kind, value),
         }
     }
     Ok(())
@@ -523,7 +625,7 @@ async fn persist(
     Ok(path.visible())
 }
 
-/// Logs a load as a commit, has it installed, and publishes it, whatever came of that: the log has its sequence.
+/// Logs a load as a commit, has it installed, and publishes it, also if that failed: the log has its sequence.
 async fn serve_load(
     path: &CommitPath,
     writer: &mut Writer,
@@ -545,13 +647,20 @@ async fn serve_load(
     };
     path.note_allocated(next);
     let accepted = std::iter::once((next, &commit));
-    if let Err(stop) = log_and_apply(path, writer, accepted, mode).await {
+    let logged = match make_room(path, writer, accepted.clone(), mode).await {
+        Ok(()) => log(writer, accepted, mode).await,
+        failed => failed,
+    };
+    if let Err(stop) = logged {
         return Err(stop.noted(path, writer));
     }
     writer.last = next;
     path.note_logged(writer, 1, commit.batch.as_bytes().len());
     let installed = load.guest.install(next, mode).await;
-    path.publish(next);
+    match &installed {
+        Err(error) if is_unknown(path).await => stop(path, writer, error),
+        _ => path.publish(next),
+    }
     installed.map(|()| next)
 }
 
@@ -577,9 +686,23 @@ async fn freeze(path: &CommitPath, writer: &mut Writer, mode: Mode) -> Result<Se
     Ok(path.visible())
 }
 
+/// Whether an edit of the manifest that failed may have happened: only the next opening will tell.
+async fn is_unknown(path: &CommitPath) -> bool {
+    match &path.context.log {
+        Some(supply) => supply.manifest().take().await.check().is_err(),
+        None => false,
+    }
+}
+
+/// After an edit of unknown outcome that the leader made: nobody may see or commit what would come after it.
+fn stop(path: &CommitPath, writer: &mut Writer, error: &Error) {
+    writer.failure = Some(Failure::of(error));
+    path.note_skipped();
+}
+
 async fn drop_tree(
     path: &CommitPath,
-    writer: &Writer,
+    writer: &mut Writer,
     tree: &Arc<Tree>,
     mode: Mode,
 ) -> Result<Sequence> {
@@ -591,7 +714,14 @@ async fn drop_tree(
         let edit = VersionEdit {
             changes: vec![Change::BucketDropped { id: tree.id() }],
         };
-        log.manifest().take().await.append(&edit, mode).await?;
+        log.manifest().take().await.check()?;
+        let appended = log.manifest().take().await.append(&edit, mode).await;
+        if let Err(error) = appended {
+            if is_unknown(path).await {
+                stop(path, writer, &error);
+            }
+            return Err(error);
+        }
     }
     tree.mark_dropped();
     path.context.trees.remove(tree);

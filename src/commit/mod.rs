@@ -16,6 +16,7 @@
 pub(crate) mod backpressure;
 pub(crate) mod batch;
 pub(crate) mod conflict;
+pub(crate) mod encoding;
 mod group;
 mod log_thread;
 pub(crate) mod range_set;
@@ -29,10 +30,11 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_io::Mode;
+use trine_platform::bell::Bell;
 use trine_platform::event::{Event, Setter, channel};
 
-use crate::commit::batch::EncodedBatch;
 use crate::commit::conflict::Reads;
+use crate::commit::encoding::EncodedBatch;
 use crate::commit::group::Failure;
 use crate::commit::log_thread::LogThread;
 use crate::error::{Error, Result};
@@ -41,7 +43,7 @@ use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::wal::LogWriter;
 
-pub(crate) use group::{GroupContext, SEGMENTS_KEPT, apply};
+pub(crate) use group::{GroupContext, How, SEGMENTS_KEPT, apply};
 pub(crate) use supply::LogSupply;
 
 /// What leads. Owned by one thread at a time.
@@ -157,6 +159,8 @@ struct Queue {
     /// Present while nobody leads.
     writer: Option<Box<Writer>>,
     closed: bool,
+    /// Somebody waits for the next publication.
+    awaited: bool,
 }
 
 /// The commit path of one database.
@@ -168,6 +172,8 @@ pub(crate) struct CommitPath {
     context: GroupContext,
     log_thread: LogThread,
     logged: Logged,
+    /// Rung for those who wait for one.
+    publications: Bell,
 }
 
 /// What became of commits, and what went to the log. Written by the leader only.
@@ -224,6 +230,7 @@ impl CommitPath {
             context,
             log_thread: LogThread::default(),
             logged,
+            publications: Bell::default(),
         }
     }
 
@@ -276,6 +283,18 @@ impl CommitPath {
         self.logged.skipped.store(skipped, Relaxed);
     }
 
+    /// Ready once something may have been published since the call, or the database is closed.
+    ///
+    /// Whoever publishes takes the queue's lock afterwards, and so finds out at no cost whether somebody waits.
+    pub(crate) fn next_publication(&self) -> Result<Event<()>> {
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err(Error::Closed);
+        }
+        queue.awaited = true;
+        Ok(self.publications.next_ring())
+    }
+
     fn publish(&self, sequence: Sequence) {
         self.visible.store(sequence.get(), Release);
     }
@@ -302,6 +321,24 @@ impl CommitPath {
             }
         };
         Box::pin(self.lead(writer, work, mode)).await
+    }
+
+    /// Commits if nobody leads and that takes no waiting; `None`: nothing was done, [`run`](Self::run) it. For callers who may block.
+    pub(crate) fn commit_at_once(&self, commit: &Commit) -> Option<Result<Sequence>> {
+        let writer = {
+            let mut queue = self.queue();
+            if queue.closed {
+                return Some(Err(Error::Closed));
+            }
+            queue.writer.take()?
+        };
+        let mut leadership = Leadership {
+            path: self,
+            writer: Some(writer),
+        };
+        let result = leadership.commit_at_once(commit);
+        leadership.hand_on();
+        result
     }
 
     /// Takes the writer if nobody leads, else a place in the queue.
@@ -403,6 +440,11 @@ impl CommitPath {
         loop {
             let waiting = {
                 let mut queue = self.queue();
+                if std::mem::take(&mut queue.awaited) {
+                    drop(queue);
+                    self.publications.ring();
+                    continue;
+                }
                 if queue.waiting.is_empty() {
                     queue.writer = leadership.writer.take();
                     return;
@@ -481,6 +523,16 @@ impl Leadership<'_> {
         result
     }
 
+    fn commit_at_once(&mut self, commit: &Commit) -> Option<Result<Sequence>> {
+        #[cfg(test)]
+        LEADS.set(true);
+        let writer = self.writer.as_deref_mut();
+        let result = writer.and_then(|writer| group::commit_at_once(self.path, writer, commit));
+        #[cfg(test)]
+        LEADS.set(false);
+        result
+    }
+
     /// To the first waiter that can lead, to the log thread, or back into the queue.
     fn hand_on(&mut self) {
         let Some(mut writer) = self.writer.take() else {
@@ -488,6 +540,11 @@ impl Leadership<'_> {
         };
         loop {
             let mut queue = self.path.queue();
+            if std::mem::take(&mut queue.awaited) {
+                drop(queue);
+                self.path.publications.ring();
+                continue;
+            }
             let Some(next) = queue.waiting.iter().position(|request| request.can_lead) else {
                 if queue.waiting.is_empty() {
                     queue.writer = Some(writer);
@@ -547,7 +604,6 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
-    use trine_platform::bell::Bell;
     use trine_platform::block_on;
 
     use super::*;
@@ -557,6 +613,7 @@ mod tests {
         let context = GroupContext {
             trees: Arc::new(Registry::default()),
             write_buffer_bytes: None,
+            places_values: false,
             maintenance: Arc::new(Bell::default()),
             log: None,
         };

@@ -9,42 +9,46 @@ use std::sync::Arc;
 use trine_io::Mode;
 
 use crate::blob::{BlobIndex, GrowingFile};
-use crate::commit::group::Stop;
+use crate::commit::group::{GroupContext, Stop};
 use crate::commit::supply::LogSupply;
 use crate::commit::{Commit, Touched};
 use crate::error::Result;
 use crate::manifest::BucketId;
 use crate::sequence::Sequence;
+use crate::tree::{Tree, WRITTEN_ONCE_BYTES};
 use crate::wal::LogWriter;
 
 /// A memtable gets a file of values when it holds this part of what it may.
 const FILLED_DIVISOR: usize = 64;
 
 /// Whether some value may be for a blob file.
-pub(super) fn has_large_values(commit: &Commit) -> bool {
+pub(super) fn has_large_values(context: &GroupContext, commit: &Commit) -> bool {
     let longest = commit.batch.value_bytes_max();
-    commit.trees.iter().any(|tree| {
-        tree.written_once_bytes()
-            .is_some_and(|least| longest >= least)
-    })
+    let is_long = |tree: &Arc<Tree>| {
+        let least = tree.written_once_bytes();
+        least.is_some_and(|least| longest >= least)
+    };
+    context.places_values && longest >= WRITTEN_ONCE_BYTES && commit.trees.iter().any(is_long)
 }
 
 /// Brings the large values of those of `commits` that go by `results` to blob files.
 pub(super) async fn place_values(
+    context: &GroupContext,
     log: &mut LogWriter,
     supply: &Arc<LogSupply>,
-    write_buffer_bytes: Option<usize>,
     commits: &mut [Commit],
     results: &[Result<Sequence>],
     mode: Mode,
 ) -> std::result::Result<(), Stop> {
     let mut files = Files {
         supply,
-        filled_bytes: write_buffer_bytes.map_or(usize::MAX, |bytes| bytes / FILLED_DIVISOR),
+        filled_bytes: context
+            .write_buffer_bytes
+            .map_or(usize::MAX, |bytes| bytes / FILLED_DIVISOR),
         used: Vec::new(),
     };
     for (commit, result) in commits.iter_mut().zip(results) {
-        if result.is_err() || !has_large_values(commit) {
+        if result.is_err() || !has_large_values(context, commit) {
             continue;
         }
         let trees = &commit.trees;

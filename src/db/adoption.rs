@@ -6,7 +6,7 @@
 //!   missing sector of its record. One that is there and is not what was written is damage.
 //! - What an opening reads may be in the operating system's memory only, so a writer writes it again, and syncs it.
 //!
-//! docs/decisions/0014-values-written-once.md.
+//! docs/decisions/0017-values-written-once.md.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -25,7 +25,10 @@ use crate::tree::buffer::WriteBuffer;
 
 /// What the log refers to, by file.
 #[derive(Default)]
-pub(crate) struct Adoption(Mutex<Found>);
+pub(crate) struct Adoption {
+    found: Mutex<Found>,
+    lost: Option<Sequence>,
+}
 
 #[derive(Default)]
 struct Found {
@@ -40,11 +43,26 @@ struct Referred {
     buffer: Arc<WriteBuffer>,
     /// In the order of commits.
     values: Vec<(Sequence, BlobIndex)>,
+    /// Once it was looked for.
+    file: Option<File>,
 }
 
 impl Adoption {
+    /// Of a log that ends before the commit `lost`.
+    pub(crate) fn until(lost: Option<Sequence>) -> Self {
+        Self {
+            lost,
+            ..Self::default()
+        }
+    }
+
+    /// The commit that the log ends before, since values of it never reached the disk.
+    pub(crate) fn lost(&self) -> Option<Sequence> {
+        self.lost
+    }
+
     fn found(&self) -> MutexGuard<'_, Found> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_files(&self) -> BTreeMap<u64, Referred> {
@@ -88,6 +106,7 @@ impl Adoption {
             bucket: tree.id(),
             buffer: tree.pin().active,
             values: vec![(sequence, index)],
+            file: None,
         };
         files.insert(index.file, referred);
         Ok(())
@@ -105,19 +124,15 @@ impl Adoption {
         if let Some(error) = self.found().fault.take() {
             return Err(error);
         }
-        let files = self.take_files();
+        let mut files = self.take_files();
         let mut lost: Option<Sequence> = None;
-        for (number, referred) in &files {
-            let file = match storage.open(mode, &unfinished_name(*number)).await {
-                Ok(file) => Some(file),
-                Err(error) if error.source.kind() == ErrorKind::NotFound => None,
-                Err(error) => return Err(error.into()),
-            };
+        for (number, referred) in &mut files {
+            referred.file = find(storage, *number, mode).await?;
             for (sequence, index) in &referred.values {
                 if lost.is_some_and(|lost| lost <= *sequence) {
                     break;
                 }
-                let is_lost = match &file {
+                let is_lost = match &referred.file {
                     Some(file) => is_lost(file, index, mode).await?,
                     None => true,
                 };
@@ -131,21 +146,13 @@ impl Adoption {
     }
 
     /// Gives the files to their memtables, to be read only.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub(crate) async fn attach(
-        &self,
-        storage: &Storage,
-        files: &Arc<OpenFiles>,
-        mode: Mode,
-    ) -> Result<()> {
-        for (number, referred) in self.take_files() {
-            let file = storage.open(mode, &unfinished_name(number)).await?;
-            let values = GrowingFile::left(storage, files, file, referred.meta(number));
-            referred.buffer.set_values(values);
+    pub(crate) fn attach(&self, storage: &Storage, files: &Arc<OpenFiles>) {
+        for (number, mut referred) in self.take_files() {
+            if let Some(file) = referred.file.take() {
+                let values = GrowingFile::left(storage, files, file, referred.meta(number));
+                referred.buffer.set_values(values);
+            }
         }
-        Ok(())
     }
 
     /// The names of the files.
@@ -215,6 +222,17 @@ impl Referred {
         }
         meta
     }
+}
+
+/// The file, wherever a flush beside a reader left it; `None`: it is gone, or never was.
+async fn find(storage: &Storage, number: u64, mode: Mode) -> Result<Option<File>> {
+    for name in [unfinished_name(number), blob_name(number)] {
+        match storage.open(mode, &name).await {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {}
+            opened => return Ok(Some(opened?)),
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the value never reached the disk.

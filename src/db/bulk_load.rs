@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use trine_io::Mode;
 use trine_platform::block_on;
 
-use crate::commit::batch::{EncodedBatch, check_row};
+use crate::commit::encoding::{EncodedBatch, check_row};
 use crate::commit::{Guest, Installing, Load, Work};
 use crate::db::bucket::Bucket;
 use crate::db::maintenance::added;

@@ -30,7 +30,7 @@ impl Db {
     /// it is committed whether the future is kept or not.
     ///
     /// # Cost
-    /// Encodes the batch once and copies each value into the log and the memtable. Commits that come at the same
+    /// Copies each value into the log and the memtable; encodes a batch of several buckets once more. Commits that come at the same
     /// time share one write and one sync.
     #[must_use = "nothing is written until the future is polled"]
     pub fn write(
@@ -40,8 +40,7 @@ impl Db {
     ) -> impl Future<Output = Result<CommitInfo>> + Send + 'static {
         let handle = Arc::clone(self.keyspace().handle());
         async move {
-            let prepared = handle.prepare_batch(&batch, None, options)?;
-            drop(batch);
+            let prepared = handle.prepare_batch(batch, None, options)?;
             handle.commit_async(prepared).await
         }
     }
@@ -51,9 +50,8 @@ impl Db {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_sync(&self, batch: WriteBatch, options: WriteOptions) -> Result<CommitInfo> {
-        let prepared = self.core().prepare_batch(&batch, None, options)?;
-        drop(batch);
-        block_on(self.core().commit_here(prepared, Mode::Blocking))
+        let prepared = self.core().prepare_batch(batch, None, options)?;
+        self.core().commit_blocking(prepared)
     }
 
     /// Makes everything committed before the call as durable as `mode` says. Flushes no memtable.

@@ -166,14 +166,19 @@ impl Core {
         self.compact_units(&goal, units, when, mode).await
     }
 
+    /// What would be done next towards `goal`.
+    pub(crate) fn pick_next(&self, tree: &Tree, goal: &Goal) -> Pick {
+        let Some(persistent) = &self.persistent else {
+            return Pick::Nothing;
+        };
+        persistent.claims.read(tree.id(), |claimed| {
+            self.picker(tree, &tree.pin().version, claimed).pick(goal)
+        })
+    }
+
     /// Whether something waits to be done towards `goal`.
     fn is_due(&self, tree: &Tree, goal: &Goal) -> bool {
-        self.persistent.as_ref().is_some_and(|persistent| {
-            let pick = persistent.claims.read(tree.id(), |claimed| {
-                self.picker(tree, &tree.pin().version, claimed).pick(goal)
-            });
-            pick != Pick::Nothing
-        })
+        self.pick_next(tree, goal) != Pick::Nothing
     }
 
     fn claim<'a>(
@@ -363,7 +368,8 @@ impl Core {
 
     /// The sequences at which somebody reads, or may begin to.
     pub(crate) fn readable(&self) -> Vec<Sequence> {
-        self.pins.sequences(|| self.commits.visible())
+        let now = trine_platform::clock::now();
+        self.pins.sequences(now, || self.commits.visible())
     }
 
     /// A compaction that runs for as long as the guard lives.

@@ -85,6 +85,12 @@ impl Persistent {
         }));
     }
 
+    /// How many files wait to be removed.
+    pub(crate) fn obsolete_count(&self) -> usize {
+        let obsolete = self.obsolete.lock().unwrap_or_else(PoisonError::into_inner);
+        obsolete.len()
+    }
+
     /// How many blob files wait to be removed, and their bytes.
     pub(crate) fn obsolete_blobs(&self) -> (usize, u64) {
         let obsolete = self.obsolete.lock().unwrap_or_else(PoisonError::into_inner);

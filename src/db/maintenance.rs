@@ -24,6 +24,7 @@ use crate::tree::picker::Goal;
 use crate::tree::throttle::{AtClose, Throttle};
 use crate::tree::version::VersionChange;
 use crate::tree::{Tree, Trees};
+use crate::wal::kept_from;
 
 /// What became of one unit of maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,8 +209,12 @@ impl Core {
         });
         let sequence = last_sequence.max(oldest.last_sequence());
         changes.push(Change::LastSequence { sequence });
-        if needed > floor {
-            changes.push(Change::LogFloor { segment: needed });
+        let retention = self.options.change_retention_bytes;
+        let kept = kept_from(&persistent.storage, floor, needed, retention, mode).await;
+        // Not to know how long they are is no reason to keep them, or not to flush.
+        let kept = kept.unwrap_or(needed);
+        if kept > floor {
+            changes.push(Change::LogFloor { segment: kept });
         }
         persistent.install(changes, &built, mode).await?;
         self.counters.flushed(&built.tables);
@@ -226,7 +231,7 @@ impl Core {
             values.remove(mode).await;
         }
         self.note_progress(tree);
-        for segment in floor..needed {
+        for segment in floor..kept {
             supply.retire(segment, mode).await;
         }
         self.observer.tell(&Event::Flushed {

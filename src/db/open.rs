@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use trine_io::{Mode, PortableOptions, Storage};
+use trine_io::{Lock, Mode, PortableOptions, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::bell::Bell;
 use trine_platform::clock::{self, Instant};
@@ -15,6 +15,7 @@ use crate::commit::backpressure::Backpressure;
 use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::counters::Counters;
+use crate::db::follow::{self, Before};
 use crate::db::loads::Loads;
 use crate::db::recovery::{self, Recovered};
 use crate::db::rota::Rota;
@@ -171,6 +172,7 @@ fn in_memory(options: DbOptions) -> Db {
     let context = GroupContext {
         trees: Arc::clone(&trees),
         write_buffer_bytes: None,
+        places_values: false,
         maintenance: Arc::clone(&maintenance),
         log: None,
     };
@@ -195,23 +197,53 @@ fn observer(options: &DbOptions) -> Observer {
 async fn recovered(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
     let began = clock::now();
     let lock = recovery::enter(&options, &storage, mode).await?;
-    let Some(recovered) = recovery::recover(&options, &storage, mode).await? else {
-        // A read-only open of an empty directory: an empty database that takes nothing.
-        return Ok(in_memory(options));
+    let recovered = if options.read_only {
+        match follow::follow(&options, &storage, None, mode).await? {
+            Some(found) => found,
+            // An empty directory: an empty database that takes nothing.
+            None => return Ok(in_memory(options)),
+        }
+    } else {
+        recovery::recover(&options, &storage, mode).await?
     };
+    with_state(options, storage, lock, recovered, began, mode).await
+}
+
+/// Opens read-only, with the files that another reader of the same directory has open.
+pub(crate) async fn reader(
+    options: DbOptions,
+    storage: Storage,
+    before: &Before,
+    mode: Mode,
+) -> Result<Db> {
+    let began = clock::now();
+    match follow::follow(&options, &storage, Some(before), mode).await? {
+        Some(found) => with_state(options, storage, None, found, began, mode).await,
+        None => Ok(in_memory(options)),
+    }
+}
+
+async fn with_state(
+    options: DbOptions,
+    storage: Storage,
+    lock: Option<Lock>,
+    recovered: Recovered,
+    began: Instant,
+    mode: Mode,
+) -> Result<Db> {
     let Recovered {
         trees,
         manifest,
         files,
-        numbers,
         log,
         last,
     } = recovered;
     let mut refused = None;
-    if options.runtime.mode == RuntimeMode::PlatformIo {
+    if options.runtime.mode == RuntimeMode::PlatformIo && !storage.has_rings() {
         let started = storage.start_rings(mode, CURRENT, options.read_rings).await;
         refused = started.err().map(Error::from);
     }
+    let numbers = Arc::clone(manifest.numbers());
     let manifest = Arc::new(Baton::new(manifest));
     let maintenance = Arc::new(Bell::default());
     let default = trees
@@ -224,6 +256,7 @@ async fn recovered(options: DbOptions, storage: Storage, mode: Mode) -> Result<D
     let context = GroupContext {
         trees: Arc::clone(&trees),
         write_buffer_bytes: Some(options.write_buffer_bytes),
+        places_values: options.change_retention_bytes == 0,
         maintenance: Arc::clone(&maintenance),
         log: Some(Arc::new(LogSupply::new(
             storage.clone(),

@@ -293,7 +293,7 @@ async fn find_in_view<'v, R>(
 }
 
 /// Copies of the values of `keys`, in their order, in a view that the caller holds. What all of them miss is
-/// read at once, then they go on together.
+/// asked for at once; what has come is looked through while the rest is on its way.
 pub(crate) async fn get_all_in_view(
     view: &View,
     keys: &[&[u8]],
@@ -301,67 +301,91 @@ pub(crate) async fn get_all_in_view(
     mode: Mode,
 ) -> Result<Vec<Option<Value>>> {
     let mut values: Vec<Option<Value>> = vec![None; keys.len()];
-    let mut blobs = Vec::new();
-    let mut open: Vec<Unanswered<'_>> = keys
-        .iter()
-        .zip(&mut values)
-        .map(|(key, value)| Unanswered {
+    let mut together = Together {
+        view,
+        sequence,
+        at_hand: mode == Mode::Cooperative,
+        halted: BTreeMap::new(),
+        blobs: Vec::new(),
+    };
+    for (key, value) in keys.iter().zip(&mut values) {
+        together.answer(Unanswered {
             key,
             value,
             supplied: Vec::new(),
             was_ready: true,
-        })
-        .collect();
-    loop {
-        let mut halted: BTreeMap<_, (Missing, Vec<Unanswered<'_>>)> = BTreeMap::new();
-        {
-            let guard = crate::epoch::pin();
-            for lookup in open.drain(..) {
-                let at_hand = lookup.was_ready && mode == Mode::Cooperative;
-                let (key, supplied) = (lookup.key, &lookup.supplied);
-                match lookup::get(view, key, sequence, supplied, &guard, at_hand) {
-                    Ok(None) => {}
-                    Ok(Some(hit)) => match hit.blob() {
-                        None => *lookup.value = Some(hit.bytes().to_vec()),
-                        Some(index) => blobs.push((lookup.value, view.decode_blob(index)?)),
-                    },
-                    Err(Halt::Failed(error)) => return Err(error),
-                    Err(Halt::Needs(missing)) => {
-                        let place = halted.entry(missing.place());
-                        place.or_insert((missing, Vec::new())).1.push(lookup);
-                    }
-                }
-            }
-        }
-        if halted.is_empty() {
-            break;
-        }
-        let mut halted: Vec<_> = halted.into_values().collect();
+        })?;
+    }
+    while !together.halted.is_empty() {
+        let needed = std::mem::take(&mut together.halted).into_values();
+        let (mut missing, lookups): (Vec<Missing>, Vec<_>) = needed.unzip();
         // Several reads take the time of one, for a caller that waits too: the host is asked for all of them before
         // the first is read, or others carry them out.
-        let mode = if halted.len() > 1 && !halted.iter_mut().all(|(missing, _)| missing.ask()) {
+        let mode = if missing.len() > 1 && !missing.iter_mut().all(Missing::ask) {
             Mode::Cooperative
         } else {
             mode
         };
-        let started = halted.iter().map(|(missing, _)| missing.start(mode));
-        let started = started.collect::<Result<Vec<_>>>()?;
-        let mut loaded = Vec::with_capacity(started.len());
-        for loading in started {
-            loaded.push(loading.finish().await?);
-        }
-        for ((_, lookups), loaded) in halted.into_iter().zip(loaded) {
-            open.extend(lookups.into_iter().map(|mut lookup| {
+        // A blocking read is over when it has begun: each has its turn.
+        let started: Result<Vec<_>> = match mode {
+            Mode::Cooperative => missing.iter().map(|missing| missing.start(mode)).collect(),
+            Mode::Blocking => Ok(Vec::new()),
+        };
+        let mut started = started?.into_iter();
+        for (missing, lookups) in missing.iter().zip(lookups) {
+            let loading = match started.next() {
+                Some(loading) => loading,
+                None => missing.start(mode)?,
+            };
+            let loaded = loading.finish().await?;
+            for mut lookup in lookups {
                 lookup.was_ready &= loaded.was_ready;
                 lookup.supplied.extend(loaded.blocks.iter().map(Arc::clone));
-                lookup
-            }));
+                together.answer(lookup)?;
+            }
         }
     }
-    for (value, blob) in blobs {
+    for (value, blob) in together.blobs {
         *value = Some(blob.read(mode).await?.into_vec());
     }
     Ok(values)
+}
+
+/// Lookups of several keys in one view.
+struct Together<'v> {
+    view: &'v View,
+    sequence: Sequence,
+    /// An asynchronous call asks.
+    at_hand: bool,
+    /// What lookups miss, by its place, and which.
+    halted: BTreeMap<(u64, Option<u32>), (Missing, Vec<Unanswered<'v>>)>,
+    /// Values that were found and have to be fetched.
+    blobs: Vec<(&'v mut Option<Value>, BlobValue)>,
+}
+
+impl<'v> Together<'v> {
+    /// Answers the lookup if all that it needs is in memory.
+    fn answer(&mut self, lookup: Unanswered<'v>) -> Result<()> {
+        let guard = crate::epoch::pin();
+        let at_hand = lookup.was_ready && self.at_hand;
+        let (key, supplied) = (lookup.key, &lookup.supplied);
+        match lookup::get(self.view, key, self.sequence, supplied, &guard, at_hand) {
+            Ok(None) => {}
+            Ok(Some(hit)) => match hit.blob() {
+                None => *lookup.value = Some(hit.bytes().to_vec()),
+                Some(index) => {
+                    let blob = self.view.decode_blob(index)?;
+                    self.blobs.push((lookup.value, blob));
+                }
+            },
+            Err(Halt::Failed(error)) => return Err(error),
+            Err(Halt::Needs(missing)) => {
+                let place = self.halted.entry(missing.place());
+                place.or_insert((missing, Vec::new())).1.push(lookup);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A key whose value is not known yet.

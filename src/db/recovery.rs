@@ -3,18 +3,19 @@
 //! - What our own crashes leave (`unfinished-*`, segments and manifests that nothing names, files
 //!   listed as obsolete) is debris: a writable open removes it and goes on.
 //! - Everything else that should not be there, or should be and is not, is an error, and stays as it is.
-//! - A read-only open changes nothing.
+//! - A read-only open changes nothing: [`crate::db::follow`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 
-use trine_io::{Lock, Mode, Storage};
+use trine_io::{Completion, Lock, Mode, Storage};
 
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
-use crate::commit::batch::{DEFAULT_BUCKET, Encoded, Operation, operations};
-use crate::commit::{SEGMENTS_KEPT, apply};
+use crate::commit::batch::DEFAULT_BUCKET;
+use crate::commit::encoding::{Encoded, Operation, operations};
+use crate::commit::{How, SEGMENTS_KEPT, apply};
 use crate::db::adoption::Adoption;
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
@@ -29,11 +30,16 @@ use crate::sequence::Sequence;
 use crate::table::Table;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree, Trees};
-use crate::wal::{LogWriter, Prepared, Replayed, SegmentWriter, Space, Start, cut_tail, replay};
+use crate::wal::{
+    LogWriter, Prepared, Replayed, SegmentWriter, Space, Start, cut_tail, kept_from, replay,
+};
 
 /// So many tables and blob files are opened, and so checked but for blocks and values, with the database, so
 /// that damage of all but the largest shows at once; of more, and opening would cost more the more there are.
 const FILES_CHECKED: usize = 64;
+
+/// So many commits are inserted faster than a thread is woken to do it.
+const COMMITS_HERE_MAX: u64 = 1_000;
 
 /// The file name under which a recovery report is built.
 const UNFINISHED_REPORT: &str = "unfinished-RECOVERY_REPORT";
@@ -43,7 +49,6 @@ pub(crate) struct Recovered {
     pub(crate) trees: Arc<Registry>,
     pub(crate) manifest: Manifest,
     pub(crate) files: Arc<OpenFiles>,
-    pub(crate) numbers: Arc<FileNumbers>,
     /// `None` for a read-only open.
     pub(crate) log: Option<LogWriter>,
     pub(crate) last: Sequence,
@@ -91,44 +96,105 @@ pub(crate) fn refused(error: trine_io::Error) -> Error {
     }
 }
 
-/// Reads the directory's state; `None` for a read-only open of an empty directory.
+/// Reads the directory's state and makes it fit to be written to.
 pub(crate) async fn recover(
     options: &DbOptions,
     storage: &Storage,
     mode: Mode,
-) -> Result<Option<Recovered>> {
+) -> Result<Recovered> {
     let names = storage.list(mode).await?;
     let temporaries = check_names(options, &names)?;
-    let mut manifest = match Manifest::load(storage, mode).await? {
-        Some(manifest) => manifest,
-        None if options.read_only => {
-            check_without_manifest(&names)?;
-            return Ok(None);
-        }
-        None => {
-            check_without_manifest(&names)?;
-            sweep(storage, &names, None, mode).await?;
-            initialise(options, storage, mode).await?
-        }
+    let manifest = if let Some(manifest) = Manifest::load(storage, mode).await? {
+        manifest
+    } else {
+        check_without_manifest(&names)?;
+        sweep(storage, &names, None, mode).await?;
+        initialise(options, storage, mode).await?
     };
-    check_unreferenced(&names, manifest.state())?;
     check_referenced(&names, manifest.state())?;
+    let open_max = options.max_open_tables;
     let cache = Arc::new(BlockCache::new(options.block_cache_bytes));
-    let open_max = if options.read_only {
-        usize::MAX
-    } else {
-        options.max_open_tables
-    };
     let files = Arc::new(OpenFiles::new(storage.clone(), cache, open_max));
-    let mut opened = Vec::new();
-    let mut checked_max = if options.read_only {
-        // A writer beside it may remove them at any time.
-        usize::MAX
-    } else {
-        FILES_CHECKED.min(open_max)
+    let checked_max = FILES_CHECKED.min(open_max);
+    let no_tables = KnownFiles::default();
+    let found = find(&names, manifest, files, &no_tables, checked_max, mode).await?;
+    let Found {
+        mut manifest,
+        trees,
+        files,
+        adoption,
+        replayed,
+        inserted,
+        last,
+    } = found;
+    // Everything was checked: from here on files are changed.
+    manifest.adopt(mode).await?;
+    if let Some(replayed) = &replayed {
+        cut_tail(storage, replayed, mode).await?;
+    }
+    repair(storage, temporaries, mode).await?;
+    finish_renames(storage, &names, &manifest, mode).await?;
+    let adopted = adoption.names();
+    let swept: Vec<_> = names
+        .into_iter()
+        .filter(|name| !adopted.contains(name))
+        .collect();
+    sweep(storage, &swept, Some(&manifest), mode).await?;
+    let numbers = Arc::clone(manifest.numbers());
+    adoption.settle(storage, &files, &numbers, mode).await?;
+    forget_obsolete(storage, &mut manifest, mode).await?;
+    inserted.await?;
+    let start = Start {
+        first_sequence: last.next().unwrap_or(last),
+        previous: replayed
+            .and_then(|replayed| replayed.last_used)
+            .unwrap_or(0),
+        settled: true,
     };
+    let retained = options.change_retention_bytes;
+    let log = start_log(storage, &mut manifest, &trees.load(), start, retained, mode).await?;
+    Ok(Recovered {
+        trees,
+        manifest,
+        files,
+        log: Some(log),
+        last,
+    })
+}
+
+/// What was found in a directory, in which nothing was changed.
+pub(super) struct Found {
+    pub(super) manifest: Manifest,
+    pub(super) trees: Arc<Registry>,
+    pub(super) files: Arc<OpenFiles>,
+    /// The files of values that only the log refers to.
+    pub(super) adoption: Adoption,
+    pub(super) replayed: Option<Replayed>,
+    /// Ready when what was replayed can be read.
+    pub(super) inserted: Completion<()>,
+    pub(super) last: Sequence,
+}
+
+/// Files that an earlier reading of the same directory had, by number.
+#[derive(Debug, Default)]
+pub(super) struct KnownFiles {
+    pub(super) tables: BTreeMap<u64, Arc<Table>>,
+    pub(super) blobs: BTreeMap<u64, Arc<BlobFile>>,
+}
+
+/// Takes in what `manifest` names: the tables, of which at most `checked_max` are opened, then the log.
+pub(super) async fn find(
+    names: &[String],
+    manifest: Manifest,
+    files: Arc<OpenFiles>,
+    known: &KnownFiles,
+    mut checked_max: usize,
+    mode: Mode,
+) -> Result<Found> {
+    check_unreferenced(names, manifest.state())?;
+    let mut opened = Vec::new();
     for (id, bucket) in manifest.state().buckets() {
-        let version = version(bucket, &files)?;
+        let version = version(bucket, &files, known)?;
         for table in version.tables().take(checked_max) {
             table.open(mode).await?;
             checked_max -= 1;
@@ -139,52 +205,32 @@ pub(crate) async fn recover(
         }
         opened.push((*id, version));
     }
-    let (trees, adoption, replayed) = replay_into(storage, &manifest, &opened, mode).await?;
+    let (trees, adoption, replayed) =
+        replay_into(files.storage(), &manifest, &opened, mode).await?;
     let owner: Weak<Registry> = Arc::downgrade(&trees);
     files.set_owner(owner);
+    // What takes long goes beside what is done to files now, much of which waits for the disk.
+    let many = replayed
+        .as_ref()
+        .is_some_and(|replayed| replayed.commits > COMMITS_HERE_MAX);
+    let beside = if many { Mode::Cooperative } else { mode };
+    let inserted = files.storage().offload(beside, {
+        let trees = Arc::clone(&trees);
+        move || trees.load().iter().for_each(|tree| tree.insert_staged())
+    });
     let last = replayed
         .as_ref()
         .map_or(Sequence::ZERO, |replayed| replayed.last_sequence)
         .max(manifest.state().last_sequence());
-    let log = if options.read_only {
-        adoption.attach(storage, &files, mode).await?;
-        None
-    } else {
-        // Everything was checked: from here on files are changed.
-        manifest.adopt(mode).await?;
-        if let Some(replayed) = &replayed {
-            cut_tail(storage, replayed, mode).await?;
-        }
-        repair(storage, temporaries, mode).await?;
-        finish_renames(storage, &names, &manifest, mode).await?;
-        let adopted = adoption.names();
-        let swept: Vec<_> = names
-            .into_iter()
-            .filter(|name| !adopted.contains(name))
-            .collect();
-        sweep(storage, &swept, Some(&manifest), mode).await?;
-        adoption
-            .settle(storage, &files, manifest.numbers(), mode)
-            .await?;
-        forget_obsolete(storage, &mut manifest, mode).await?;
-        let start = Start {
-            first_sequence: last.next().unwrap_or(last),
-            previous: replayed
-                .and_then(|replayed| replayed.last_used)
-                .unwrap_or(0),
-            settled: true,
-        };
-        Some(start_log(storage, &mut manifest, &trees.load(), start, mode).await?)
-    };
-    let numbers = Arc::clone(manifest.numbers());
-    Ok(Some(Recovered {
-        trees,
+    Ok(Found {
         manifest,
+        trees,
         files,
-        numbers,
-        log,
+        adoption,
+        replayed,
+        inserted,
         last,
-    }))
+    })
 }
 
 /// Makes sure that there is no database in the directory; sweeps what is left of one that never came to be.
@@ -199,7 +245,7 @@ pub(crate) async fn vacate(options: &DbOptions, storage: &Storage, mode: Mode) -
 }
 
 /// Fails on names that must not be there; gives back the temporary files that may be removed.
-fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<String>> {
+pub(super) fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<String>> {
     let mut temporaries = Vec::new();
     for name in names {
         match FileName::parse(name) {
@@ -220,7 +266,7 @@ fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<String>> {
 }
 
 /// Without a manifest there must be no data: the first one is durable before any.
-fn check_without_manifest(names: &[String]) -> Result<()> {
+pub(super) fn check_without_manifest(names: &[String]) -> Result<()> {
     let data = names.iter().find(|name| {
         matches!(
             FileName::parse(name),
@@ -289,12 +335,17 @@ async fn initialise(options: &DbOptions, storage: &Storage, mode: Mode) -> Resul
     Manifest::create(storage, Arc::new(FileNumbers::starting_at(1)), state, mode).await
 }
 
-/// The tables and blob files of a bucket, none of them open.
-fn version(bucket: &BucketState, files: &Arc<OpenFiles>) -> Result<Version> {
-    let added = bucket
-        .tables()
-        .map(|(level, meta)| (level.into(), Table::closed(meta.clone(), files)));
-    let blobs = bucket.blobs().map(|meta| BlobFile::closed(meta, files));
+/// The tables and blob files of a bucket, none of them open but those that were known.
+fn version(bucket: &BucketState, files: &Arc<OpenFiles>, known: &KnownFiles) -> Result<Version> {
+    let added = bucket.tables().map(|(level, meta)| {
+        let table = known.tables.get(&meta.number).map(Arc::clone);
+        let table = table.unwrap_or_else(|| Table::closed(meta.clone(), files));
+        (level.into(), table)
+    });
+    let blobs = bucket.blobs().map(|meta| {
+        let file = known.blobs.get(&meta.number).map(Arc::clone);
+        file.unwrap_or_else(|| BlobFile::closed(meta, files))
+    });
     let change = VersionChange {
         added: added.collect(),
         blobs: blobs.collect(),
@@ -340,8 +391,8 @@ async fn replay_into(
             let (name, options) = (bucket.name.clone(), bucket.options.clone());
             Some(Arc::new(Tree::new(*id, name, options, version.clone())))
         }));
-        let adoption = Adoption::default();
-        let replayed = replay_log(storage, manifest, &trees, &adoption, lost, mode).await?;
+        let adoption = Adoption::until(lost);
+        let replayed = replay_log(storage, manifest, &trees, &adoption, mode).await?;
         match adoption.first_lost(storage, mode).await? {
             None => return Ok((trees, adoption, replayed)),
             // Once more, and no further than this: a memtable gives nothing back.
@@ -350,13 +401,13 @@ async fn replay_into(
     }
 }
 
-/// Puts what is only in the log into memtables, but for the commit `lost` and what follows.
+/// Puts what is only in the log into memtables, up to where values of a commit are lost; readers find it once what was staged
+/// there is inserted.
 async fn replay_log(
     storage: &Storage,
     manifest: &Manifest,
     trees: &Registry,
     adoption: &Adoption,
-    lost: Option<Sequence>,
     mode: Mode,
 ) -> Result<Option<Replayed>> {
     let Some(segments) = manifest.state().log_segments() else {
@@ -366,7 +417,7 @@ async fn replay_log(
     let known = trees.load();
     let buckets = manifest.state().buckets();
     let replayed = replay(storage, segments, mode, |sequence, batch| {
-        if lost == Some(sequence) {
+        if adoption.lost() == Some(sequence) {
             return Ok(false);
         }
         let wanted = |id: BucketId| match buckets.get(&id) {
@@ -388,13 +439,9 @@ async fn replay_log(
                 adoption.note(tree, sequence, index);
             }
         }
-        apply(find, sequence, &batch, floor, Tree::stage, wanted).map(|()| true)
+        apply(find, sequence, &batch, floor, How::Staged, wanted).map(|()| true)
     });
-    let replayed = replayed.await?;
-    for tree in known.iter() {
-        tree.insert_staged();
-    }
-    Ok(Some(replayed))
+    Ok(Some(replayed.await?))
 }
 
 /// Removes temporary files that the policy allows to be removed, and writes down which.
@@ -481,6 +528,7 @@ async fn start_log(
     manifest: &mut Manifest,
     trees: &Trees,
     start: Start,
+    retention: u64,
     mode: Mode,
 ) -> Result<LogWriter> {
     let old = manifest.state().log_segments();
@@ -494,14 +542,19 @@ async fn start_log(
         Change::Sessions { sessions },
     ];
     let needed = trees.iter().filter_map(|tree| tree.first_segment()).min();
-    if needed.is_none() {
-        // Every segment so far holds only what is in tables.
-        changes.push(Change::LogFloor { segment: number });
+    let floor = old.as_ref().map_or(number, |segments| *segments.start());
+    // Without any, every segment so far holds only what is in tables.
+    let kept = match needed {
+        None => kept_from(storage, floor, number, retention, mode).await?,
+        Some(_) => floor,
+    };
+    if kept > floor || old.is_none() {
+        changes.push(Change::LogFloor { segment: kept });
     }
     manifest.append(&VersionEdit { changes }, mode).await?;
     match needed {
         None => {
-            for segment in old.into_iter().flatten() {
+            for segment in floor..kept {
                 // A failure leaves debris below the floor, which the next open removes.
                 drop(storage.remove(mode, &wal_name(segment)).await);
             }

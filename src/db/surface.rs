@@ -280,7 +280,7 @@ macro_rules! point_methods {
             let prepared = self
                 .keyspace()
                 .prepare_put(&key.into(), &value.into(), options)?;
-            block_on(self.core().commit_here(prepared, Mode::Blocking))
+            self.core().commit_blocking(prepared)
         }
 
         /// Deletes `key`. Deleting a missing key is a commit, too.
@@ -337,7 +337,7 @@ macro_rules! point_methods {
             options: WriteOptions,
         ) -> Result<CommitInfo> {
             let prepared = self.keyspace().prepare_delete(&key.into(), options)?;
-            block_on(self.core().commit_here(prepared, Mode::Blocking))
+            self.core().commit_blocking(prepared)
         }
 
         /// Deletes every key of `range`. An empty or inverted range deletes nothing, and is a commit.
@@ -394,7 +394,7 @@ macro_rules! point_methods {
             options: WriteOptions,
         ) -> Result<CommitInfo> {
             let prepared = self.keyspace().prepare_delete_range(&range, options)?;
-            block_on(self.core().commit_here(prepared, Mode::Blocking))
+            self.core().commit_blocking(prepared)
         }
     };
 }

@@ -407,7 +407,7 @@ impl Transaction {
     pub async fn commit(self) -> Result<CommitInfo> {
         let prepared =
             self.handle
-                .prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
+                .prepare_batch(self.batch, Some(self.reads), self.options.write_options)?;
         self.handle.commit_async(prepared).await
     }
 
@@ -418,8 +418,8 @@ impl Transaction {
     pub fn commit_sync(self) -> Result<CommitInfo> {
         let prepared =
             self.handle
-                .prepare_batch(&self.batch, Some(self.reads), self.options.write_options)?;
-        block_on(self.handle.commit_here(prepared, Mode::Blocking))
+                .prepare_batch(self.batch, Some(self.reads), self.options.write_options)?;
+        self.handle.commit_blocking(prepared)
     }
 }
 

@@ -65,7 +65,7 @@ impl Bucket {
                 Step::Commit(prepared, new) => (prepared, new),
             };
             let committed = match mode {
-                Mode::Blocking => self.core().commit_here(prepared, mode).await,
+                Mode::Blocking => self.core().commit_blocking(prepared),
                 Mode::Cooperative => self.core().commit_async(prepared).await,
             };
             match committed {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use trine_io::Mode;
+use trine_platform::block_on;
 
 use crate::commit::backpressure::Pressure;
-use crate::commit::batch::{BatchOperation, DEFAULT_BUCKET, EncodedBatch, WriteBatch};
+use crate::commit::batch::{DEFAULT_BUCKET, Staged, WriteBatch};
 use crate::commit::conflict::Reads;
+use crate::commit::encoding::EncodedBatch;
 use crate::commit::{Commit, Touched, Work};
 use crate::db::Core;
 use crate::error::{Error, Result};
@@ -41,10 +43,10 @@ impl Core {
         self.prepared(batch, Touched::One(Arc::clone(tree)), None, options)
     }
 
-    /// Checks a batch and encodes it.
+    /// Checks a batch and encodes it, unless it is encoded already.
     pub(crate) fn prepare_batch(
         &self,
-        batch: &WriteBatch,
+        mut batch: WriteBatch,
         reads: Option<Reads>,
         options: WriteOptions,
     ) -> Result<Prepared> {
@@ -53,30 +55,38 @@ impl Core {
             self.check_writable()?;
         }
         let known = self.trees.load();
+        let find = |name: &str| {
+            known.by_name(name).ok_or_else(|| Error::BucketMissing {
+                name: name.to_owned(),
+            })
+        };
+        if let Some(encoded) = batch.take_encoded() {
+            let trees = if encoded.is_empty() {
+                Touched::Many(Vec::new())
+            } else {
+                Touched::One(Arc::clone(find(DEFAULT_BUCKET)?))
+            };
+            return self.prepared(encoded, trees, reads, options);
+        }
         let mut encoded = EncodedBatch::default();
         let mut trees: Vec<Arc<Tree>> = Vec::new();
-        for operation in batch.operations() {
-            let name = operation.bucket();
-            let tree = known.by_name(name).ok_or_else(|| Error::BucketMissing {
-                name: name.to_owned(),
-            })?;
+        batch.each(|name, operation| {
+            let tree = find(name)?;
             if !trees.iter().any(|other| other.id() == tree.id()) {
                 trees.push(Arc::clone(tree));
             }
             match operation {
-                BatchOperation::Put { key, value, .. } => {
+                Staged::Put(key, value) => {
                     check_key(tree, key)?;
-                    encoded.put(tree.id(), key, value)?;
+                    encoded.put(tree.id(), key, value)
                 }
-                BatchOperation::Delete { key, .. } => {
+                Staged::Delete(key) => {
                     check_key(tree, key)?;
-                    encoded.delete(tree.id(), key)?;
+                    encoded.delete(tree.id(), key)
                 }
-                BatchOperation::DeleteRange { range, .. } => {
-                    encoded.delete_range(tree.id(), range)?;
-                }
+                Staged::DeleteRange(range) => encoded.delete_range(tree.id(), range),
             }
-        }
+        })?;
         self.prepared(encoded, Touched::Many(trees), reads, options)
     }
 
@@ -109,6 +119,29 @@ impl Core {
                 Err(Error::unsupported_durability(durability))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Commits on this thread, which may block: without a future where nothing waits, as nearly always.
+    pub(crate) fn commit_blocking(&self, prepared: Prepared) -> Result<CommitInfo> {
+        let pressure = self.pressure_on(&prepared.0.trees);
+        let wants_segment = self
+            .commits
+            .supply()
+            .is_some_and(|supply| supply.is_wanting());
+        if pressure == Pressure::Stop || wants_segment {
+            return block_on(self.commit_here(prepared, Mode::Blocking));
+        }
+        match self.commits.commit_at_once(&prepared.0) {
+            None => block_on(self.commit_here(prepared, Mode::Blocking)),
+            Some(committed) => {
+                let committed = committed?;
+                if pressure > Pressure::None {
+                    let bytes = prepared.0.batch.as_bytes().len();
+                    block_on(self.slow_down(pressure, bytes, Mode::Blocking));
+                }
+                Ok(CommitInfo::new(committed))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a database tells of its own doing: to the application's listener, and to `tracing` and `metrics` where those features are on.
 //!
-//! - Every event is told at one place, [`Observer::tell`], to everybody who listens; without a listener and without the features
+//! - Every event is told at one place, `Observer::tell`, to everybody who listens; without a listener and without the features
 //!   nothing is told and nothing is kept.
 //! - Events are of maintenance, opening and trouble; no read and no commit that goes its way makes one.
 //! - A listener that panics is heard no further in that event, and harms nothing else.

@@ -12,6 +12,8 @@ mod options;
 
 pub(crate) use edit::{BucketId, Change, Session, VersionEdit};
 pub(crate) use log::Manifest;
+#[cfg(any(inspect, test))]
+pub(crate) use log::read_current;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;

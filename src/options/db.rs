@@ -149,6 +149,9 @@ pub struct DbOptions {
     pub blob_gc_discardable_ratio: BlobGcRatio,
     /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero where blob files are collected.
     pub blob_gc_min_file_bytes: u64,
+    /// How much of the log is kept for [`Db::changes`](crate::Db::changes) beyond what is not in tables yet, in bytes of its files, at
+    /// least. Opening reads it. Default 0.
+    pub change_retention_bytes: u64,
     /// Who hears of maintenance and of trouble. Default nobody.
     pub listener: Option<Listener>,
 }
@@ -195,6 +198,7 @@ impl DbOptions {
             blob_gc_enabled: true,
             blob_gc_discardable_ratio: BlobGcRatio::HALF,
             blob_gc_min_file_bytes: Self::DEFAULT_BLOB_GC_MIN_FILE_BYTES,
+            change_retention_bytes: 0,
             listener: None,
         }
     }

@@ -41,6 +41,8 @@
 mod header;
 mod poison;
 mod reader;
+#[cfg(any(inspect, test))]
+mod walk;
 mod writer;
 
 #[cfg(test)]
@@ -49,6 +51,8 @@ mod tests;
 pub(crate) use header::{FILE_HEADER_BYTES, FileHeader};
 pub(crate) use poison::Poison;
 pub(crate) use reader::{End, Next, RecordReader, Torn};
+#[cfg(any(inspect, test))]
+pub(crate) use walk::{Walked, walk};
 pub(crate) use writer::RecordWriter;
 
 use crate::checksum::crc32c;

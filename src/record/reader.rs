@@ -43,7 +43,11 @@ pub(crate) enum Next<'r> {
 /// Reads a whole log file, record by record.
 #[derive(Debug)]
 pub(crate) struct RecordReader<'a> {
+    /// What of the file was read, from `base` on: all of it, or all but zeros at its end, from the start of a sector on.
     file: &'a [u8],
+    base: usize,
+    /// Where the file ends, or the piece of it that there is.
+    end: usize,
     salt: Salt,
     proof: Proof,
     offset: usize,
@@ -76,6 +80,8 @@ enum Payload {
     /// All its sectors are there and it is not what was written; it was to end here.
     Damaged { end: usize, fault: Fault },
 }
+
+static ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
 
 fn is_zero(bytes: &[u8]) -> bool {
     let (chunks, rest) = bytes.as_chunks::<64>();
@@ -113,10 +119,35 @@ impl<'a> RecordReader<'a> {
     pub(crate) fn new(file: &'a [u8], salt: Salt, offset: usize, proof: Proof) -> Self {
         Self {
             file,
+            base: 0,
+            end: file.len(),
             salt,
             proof,
             offset,
             payload: Vec::new(),
+        }
+    }
+
+    /// The file goes on with zeros up to `length`; what was given of it ends with a sector.
+    pub(crate) fn with_zeros_up_to(mut self, length: usize) -> Self {
+        debug_assert!(length <= self.file.len() || self.file.len().is_multiple_of(SECTOR_BYTES));
+        self.end = length.max(self.file.len());
+        self
+    }
+
+    /// `piece` is what of the file starts at `base`, where a sector does; the next record starts at `offset` of the file.
+    /// A record or a tail that the piece cuts is [`Torn::Cut`].
+    pub(crate) fn of_piece(
+        piece: &'a [u8],
+        base: usize,
+        salt: Salt,
+        offset: usize,
+        proof: Proof,
+    ) -> Self {
+        Self {
+            base,
+            end: base.saturating_add(piece.len()),
+            ..Self::new(piece, salt, offset, proof)
         }
     }
 
@@ -188,17 +219,53 @@ impl<'a> RecordReader<'a> {
         self.torn(Torn::LostSector, 0, SECTOR_BYTES)
     }
 
+    /// Goes on behind the damage at `from`, with the next valid record, whatever lies in between; `false` if there is none.
+    #[cfg(any(inspect, test))]
+    pub(crate) fn resume(&mut self, from: u64) -> bool {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let mut at = aligned(from.saturating_add(1));
+        while at < self.file.len() {
+            let end = sector_end(at);
+            if at == sector_start(at) {
+                if self.is_blank(at) {
+                    at = end;
+                    continue;
+                }
+                // Its mark may be what is damaged.
+                at = at.saturating_add(MARK_BYTES);
+            }
+            let Some(claim) = self.find_header(at, end) else {
+                at = end;
+                continue;
+            };
+            if let Ok(Payload::Valid { .. }) = self.read_payload(&claim) {
+                self.offset = claim.header_at;
+                return true;
+            }
+            at = claim.header_at.saturating_add(ALIGNMENT);
+        }
+        false
+    }
+
     /// Whether there is a valid record anywhere, however damaged the rest, that proves something to have been synced; or
     /// anything that no power loss leaves behind.
     pub(crate) fn proves_anything(mut self) -> bool {
         self.torn(Torn::LostSector, 0, self.offset).is_err()
     }
 
-    /// The bytes from `start` to `end`, or to the end of the file.
+    /// The bytes from `start` to `end`, which lie in one sector, or to the end of the file.
     fn slice(&self, start: usize, end: usize) -> &'a [u8] {
-        self.file
-            .get(start..end.min(self.file.len()))
-            .unwrap_or_default()
+        let end = end.min(self.end);
+        let (start, end) = (
+            start.saturating_sub(self.base),
+            end.saturating_sub(self.base),
+        );
+        if start < self.file.len() {
+            self.file.get(start..end.min(self.file.len()))
+        } else {
+            ZEROS.get(..end.saturating_sub(start))
+        }
+        .unwrap_or_default()
     }
 
     /// Whether the sector that starts at `sector` holds nothing of this file.
@@ -220,7 +287,7 @@ impl<'a> RecordReader<'a> {
             sector_end(start)
         };
         is_zero(self.slice(start, first))
-            && (first..self.file.len())
+            && (first..self.end)
                 .step_by(SECTOR_BYTES)
                 .all(|sector| self.is_blank(sector))
     }
@@ -270,12 +337,12 @@ impl<'a> RecordReader<'a> {
     fn read_payload(&mut self, claim: &Claim) -> Result<Payload, (u64, Fault)> {
         // No more than the file holds, whatever the header claims.
         self.payload.clear();
-        self.payload.reserve(claim.length.min(self.file.len()));
+        self.payload.reserve(claim.length.min(self.end));
         let mut at = claim.header_at.saturating_add(RECORD_HEADER_BYTES);
         let mut lost = false;
         let mut wanted = claim.length;
         while wanted > 0 {
-            if at >= self.file.len() {
+            if at >= self.end {
                 return Ok(Payload::Cut);
             }
             if at == sector_start(at) {
@@ -311,7 +378,7 @@ impl<'a> RecordReader<'a> {
     /// proves that it had been synced, or is nothing that a power loss leaves behind.
     fn torn(&mut self, why: Torn, damage: usize, resume: usize) -> Result<End, (u64, Fault)> {
         let mut at = resume;
-        while at < self.file.len() {
+        while at < self.end {
             let end = sector_end(at);
             if at == sector_start(at) {
                 if self.is_blank(at) {

@@ -42,7 +42,9 @@ impl RecordWriter {
         if self.left_in_sector() < RECORD_HEADER_BYTES + skipped {
             skipped = self.left_in_sector();
         }
-        out.resize(out.len() + skipped, 0);
+        if skipped > 0 {
+            out.resize(out.len() + skipped, 0);
+        }
         self.offset += skipped as u64;
         self.mark(out);
         let seal_at = self.offset + SEAL_AT as u64;

@@ -161,3 +161,38 @@ fn a_commit_that_the_log_has_no_room_for_fails_alone_and_takes_no_sequence() {
         );
     }
 }
+
+#[test]
+fn after_a_removal_of_unknown_outcome_no_commit_is_acknowledged_that_it_would_take_away() {
+    let mut failed = 0;
+    for skipped in 0..4 {
+        let (simulation, storage) = simulated();
+        let options = DbOptions {
+            durability: DurabilityMode::SyncAll,
+            ..options()
+        };
+        let open = || block_on(on_storage(options.clone(), storage.clone(), Mode::Blocking));
+        let db = open().unwrap();
+        let bucket = db.bucket_sync("bucket").unwrap();
+        simulation.set_faults(Faults::Numbered {
+            first: simulation.operations() + skipped,
+            count: 1,
+            failure: Failure::Io,
+        });
+        let removed = db.drop_bucket_sync("bucket");
+        simulation.set_faults(Faults::None);
+        if removed.is_ok() {
+            continue;
+        }
+        failed += 1;
+        let acknowledged = bucket.put_sync("key", "value").is_ok();
+        drop((bucket, db));
+        let db = open().unwrap();
+        let is_there = db
+            .bucket_names()
+            .iter()
+            .any(|name| name.as_str() == "bucket");
+        assert!(is_there || !acknowledged, "operation {skipped}");
+    }
+    assert!(failed > 1, "{failed} operations of a removal failed");
+}

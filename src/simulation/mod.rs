@@ -4,14 +4,16 @@
 //! - `workload`: small runs that visit each thing that changes a directory.
 //! - `crash_points`: every place where a run, or a recovery, may be cut off, and what may be left there.
 //! - `seeds`: random calls under random failures and crashes.
-//! - `totals`: what many seeds did.
+//! - `totals`: running seeds, and what they did in all.
 //! - `failures`: every operation failing, once and for good; what goes on and what recovers.
+//! - `interleavings`: futures on one thread, in an order chosen by the seed.
 //!
 //! One thread, no workers, no clock: what is seen depends on the code and the seed alone.
 
 mod crash_points;
 mod failures;
 mod history;
+mod interleavings;
 mod seeds;
 mod totals;
 mod workload;

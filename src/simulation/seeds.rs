@@ -1,11 +1,4 @@
 //! Random calls under random failures, a full disk, ends of the process and power losses, all chosen by one seed.
-//!
-//! `TRINE_SIMULATION_SEED=<seed>` runs one seed and prints what was done; with `TRINE_SIMULATION_SEEDS=<count>` so many
-//! from there on; with `TRINE_SIMULATION_SECONDS=<time>` as many as fit into that time, on `TRINE_SIMULATION_JOBS`
-//! threads: `ci/simulate.sh`. A failure names its seed.
-
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Duration;
 
 use trine_io::simulation::{Disk, Failure, Faults, Simulation};
 use trine_platform::random::Random;
@@ -17,7 +10,7 @@ use crate::file_name::FileName;
 use crate::key::KeyRange;
 use crate::options::{DbOptions, DurabilityMode, FileReads};
 use crate::simulation::history::Write;
-use crate::simulation::totals::{Found, Totals, run_for};
+use crate::simulation::totals::{Found, run_chosen, run_seeds};
 use crate::simulation::workload::{Act, Run, random_workload};
 use crate::simulation::{HERE, bucket, empty_disk, open_with, options};
 
@@ -313,52 +306,9 @@ fn run_seed(seed: u64, tells: bool) -> Found {
     })
 }
 
-/// How to run this seed again.
-fn again(seed: u64) -> String {
-    format!(
-        "seed {seed} failed; again: TRINE_SIMULATION_SEED={seed} \
-         cargo test --lib simulation::seeds::chosen -- --nocapture"
-    )
-}
-
-/// Runs the seeds one after the other; a failure says which.
-fn run_seeds(seeds: impl Iterator<Item = u64>, tells: bool) -> Totals {
-    let mut totals = Totals::default();
-    for seed in seeds {
-        let found = catch_unwind(AssertUnwindSafe(|| run_seed(seed, tells)));
-        totals.add(&found.unwrap_or_else(|panic| {
-            eprintln!("{}", again(seed));
-            resume_unwind(panic)
-        }));
-    }
-    totals
-}
-
-fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[test]
 fn chosen_seeds_hold() {
-    let first = from_environment("TRINE_SIMULATION_SEED");
-    if let Some(seconds) = from_environment("TRINE_SIMULATION_SECONDS") {
-        let jobs = from_environment("TRINE_SIMULATION_JOBS").unwrap_or(1);
-        let duration = Duration::from_secs(seconds);
-        let totals = run_for(duration, jobs, first.unwrap_or(0), |seed| {
-            run_seed(seed, false)
-        });
-        println!("in all: {totals}");
-        totals
-            .failing()
-            .iter()
-            .for_each(|seed| println!("{}", again(*seed)));
-        assert!(totals.failing().is_empty());
-        return;
-    }
-    let count = from_environment("TRINE_SIMULATION_SEEDS");
-    let count = count.unwrap_or(if first.is_some() { 1 } else { SEEDS });
-    let first = first.unwrap_or(0);
-    println!("{}", run_seeds(first..first + count, count == 1));
+    run_chosen("seeds", SEEDS, run_seed);
 }
 
 /// Of the seeds of the default suite one in so many is run twice.
@@ -376,8 +326,6 @@ fn a_seed_replays_operation_for_operation_whatever_other_threads_read() {
 fn seeds_that_once_failed_hold() {
     let lines = include_str!("seeds.txt").lines();
     let seeds = lines.filter(|line| !line.starts_with('#'));
-    run_seeds(
-        seeds.map(|line| line.parse().expect("a seed a line")),
-        false,
-    );
+    let seeds: Vec<u64> = seeds.map(|line| line.parse().expect("a seed")).collect();
+    run_seeds("seeds", &seeds, |seed, _| run_seed(seed, false));
 }

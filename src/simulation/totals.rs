@@ -1,7 +1,11 @@
-//! What a number of seeds did, and running them for as long as somebody wants.
+//! Running seeds: those of the default suite, chosen ones, or as many as fit into some time; and what they did in all.
+//!
+//! `TRINE_SIMULATION_SEED=<seed>` runs one seed and, where it can, prints what was done; with
+//! `TRINE_SIMULATION_SEEDS=<count>` so many from there on; with `TRINE_SIMULATION_SECONDS=<time>` as many as fit into that
+//! time, on `TRINE_SIMULATION_JOBS` threads: `ci/simulate.sh`. A failure names its seed.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -31,7 +35,7 @@ pub(super) struct Found {
 
 /// What many seeds did.
 #[derive(Default)]
-pub(super) struct Totals {
+struct Totals {
     seeds: u64,
     replayed: u64,
     counts: Found,
@@ -41,7 +45,7 @@ pub(super) struct Totals {
 
 impl Totals {
     /// Adds what a seed did.
-    pub(super) fn add(&mut self, found: &Found) {
+    fn add(&mut self, found: &Found) {
         self.seeds += 1;
         let counts = &mut self.counts;
         counts.calls += found.calls;
@@ -52,11 +56,6 @@ impl Totals {
         counts.power_losses += found.power_losses;
         counts.rotten += found.rotten;
         self.images.extend(&found.images);
-    }
-
-    /// The seeds that failed.
-    pub(super) fn failing(&self) -> &[u64] {
-        &self.failing
     }
 }
 
@@ -89,12 +88,7 @@ const FAILING_MAX: usize = 10;
 const REPLAYED_ONE_IN: u64 = 100;
 
 /// Runs seeds from `first` on for so long, on so many threads, and tells now and then what was done.
-pub(super) fn run_for(
-    duration: Duration,
-    jobs: u64,
-    first: u64,
-    run: impl Fn(u64) -> Found + Sync,
-) -> Totals {
+fn run_for(duration: Duration, jobs: u64, first: u64, run: impl Fn(u64) -> Found + Sync) -> Totals {
     let totals = Mutex::new(Totals::default());
     let next = AtomicU64::new(first);
     let began = clock::now();
@@ -113,6 +107,7 @@ pub(super) fn run_for(
                 totals.add(&found);
                 totals.replayed += u64::from(again);
             } else {
+                eprintln!("seed {seed} failed");
                 totals.failing.push(seed);
                 if totals.failing.len() >= FAILING_MAX {
                     return;
@@ -130,4 +125,50 @@ pub(super) fn run_for(
         }
     });
     totals.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How to run this seed again.
+fn again(name: &str, seed: u64) -> String {
+    format!(
+        "seed {seed} failed; again: TRINE_SIMULATION_SEED={seed} \
+         cargo test --lib simulation::{name}::chosen -- --nocapture"
+    )
+}
+
+/// Runs the seeds one after the other; a failure says which. The last argument of `run` asks it to tell what it does.
+pub(super) fn run_seeds(name: &str, seeds: &[u64], run: impl Fn(u64, bool) -> Found) {
+    let mut totals = Totals::default();
+    for &seed in seeds {
+        let tells = seeds.len() == 1;
+        let found = catch_unwind(AssertUnwindSafe(|| run(seed, tells)));
+        totals.add(&found.unwrap_or_else(|panic| {
+            eprintln!("{}", again(name, seed));
+            resume_unwind(panic)
+        }));
+    }
+    println!("{totals}");
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs the seeds that the environment asks for, else the first `count`. They are those of `simulation::{name}`.
+pub(super) fn run_chosen(name: &str, count: u64, run: impl Fn(u64, bool) -> Found + Sync) {
+    let first = from_environment("TRINE_SIMULATION_SEED");
+    let Some(seconds) = from_environment("TRINE_SIMULATION_SECONDS") else {
+        let wanted = from_environment("TRINE_SIMULATION_SEEDS");
+        let count = wanted.unwrap_or(if first.is_some() { 1 } else { count });
+        let first = first.unwrap_or(0);
+        let seeds: Vec<u64> = (first..first + count).collect();
+        return run_seeds(name, &seeds, run);
+    };
+    let jobs = from_environment("TRINE_SIMULATION_JOBS").unwrap_or(1);
+    let duration = Duration::from_secs(seconds);
+    let totals = run_for(duration, jobs, first.unwrap_or(0), |seed| run(seed, false));
+    println!("{name}, in all: {totals}");
+    for seed in &totals.failing {
+        println!("{}", again(name, *seed));
+    }
+    assert!(totals.failing.is_empty());
 }

@@ -45,7 +45,7 @@ pub(super) struct Run {
     pub(super) options: DbOptions,
     /// How many changes had been made before this host was there.
     base: usize,
-    /// The power was lost since the last opening.
+    /// The power was lost since the last opening that came to its end.
     power_lost: bool,
     /// How many operations had been made to fail when it was opened.
     injected_before: u64,
@@ -77,6 +77,7 @@ impl Run {
     /// The process ends here, with the power or without; `simulation` has what is left of its disk.
     pub(super) fn crash(&mut self, simulation: Simulation, power_lost: bool) {
         self.base = self.position();
+        // An opening that was cut off in between changes nothing.
         self.power_lost |= power_lost;
         let old = std::mem::replace(&mut self.simulation, simulation);
         old.stop_after(0);

@@ -281,6 +281,17 @@ impl TableCursor {
         self.resume = None;
     }
 
+    /// Asks for the front of the block that comes next, for somebody who reads on.
+    fn foresee(&self, next: Option<u32>) {
+        let guard = crate::epoch::pin();
+        if let Some(next) = next
+            && let Some(open) = self.table.opened()
+            && let Ok(index) = open.index(&self.parts, &guard)
+        {
+            open.foresee_front(index, next, &guard);
+        }
+    }
+
     /// Stands on the first entry of block `number`; on none if there is no such block.
     #[cold]
     fn stand_at_start_of(&mut self, number: u32) -> Moved<Missing> {
@@ -289,6 +300,7 @@ impl TableCursor {
             return Ok(());
         }
         let held = self.hold(number)?;
+        self.foresee(number.checked_add(1));
         self.stand(held, 0)
     }
 
@@ -300,6 +312,7 @@ impl TableCursor {
             return Ok(());
         };
         let held = self.hold(number)?;
+        self.foresee(number.checked_sub(1));
         let last = held.block().count().saturating_sub(1);
         self.stand(held, last)
     }

@@ -14,6 +14,8 @@
 //!
 //! docs/format.md, "Tables".
 
+#[cfg(any(inspect, test))]
+mod anatomy;
 mod cursor;
 mod filter;
 mod footer;
@@ -35,7 +37,11 @@ mod tombstones;
 mod verify;
 mod writer;
 
+#[cfg(any(inspect, test))]
+pub(crate) use anatomy::{Anatomy, DataBlock, PartKind};
 pub(crate) use cursor::{Counting, TableCursor};
+#[cfg(any(inspect, test))]
+pub(crate) use footer::{FOOTER_BYTES, TABLE};
 pub(crate) use handle::Table;
 pub(crate) use lookup::{Found, Lent};
 pub(crate) use meta::{Freeable, TableMeta};

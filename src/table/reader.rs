@@ -27,6 +27,7 @@ use crate::file_kind::HEADER_BYTES;
 use crate::file_name::table_name;
 use crate::filter::prefix::SharedPrefix;
 use crate::hash::KeyHash;
+use crate::prefetch::fetch_front;
 use crate::prefix::PrefixExtractor;
 use crate::range_tombstone::Fragments;
 use crate::residency::Residency;
@@ -370,6 +371,17 @@ impl<'t> OpenTable<'t> {
     pub(crate) fn foresee(self, number: u32, hash: Option<KeyHash>) {
         if self.opened.compresses {
             self.opened.slots.foresee(number, hash);
+        }
+    }
+
+    /// Asks for what a scan reads first that comes to block `number` next.
+    pub(crate) fn foresee_front(self, index: Index<'_>, number: u32, guard: &Guard) {
+        if self.opened.compresses {
+            self.opened.slots.foresee_front(number, guard);
+        } else if let Ok(handle) = index.handle(number)
+            && let Ok(start) = usize::try_from(handle.offset)
+        {
+            fetch_front(self.bytes().as_ptr().wrapping_add(start));
         }
     }
 

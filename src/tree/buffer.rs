@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::blob::GrowingFile;
 use crate::internal_key::Kind;
 use crate::sequence::Sequence;
-use crate::tree::memtable::Memtable;
+use crate::tree::memtable::{Memtable, MemtableWriter};
 
 /// What an entry counts beyond its key and value: its sequence, its kind, its place in the index.
 const ENTRY_OVERHEAD_BYTES: usize = 16;
@@ -83,57 +83,70 @@ impl WriteBuffer {
         Sequence::new(self.last_sequence.load(Relaxed))
     }
 
-    /// Adds an entry of the commit `sequence`, logged in `segment`.
-    pub(crate) fn insert(
-        &self,
-        key: &[u8],
-        sequence: Sequence,
-        kind: Kind,
-        value: &[u8],
-        segment: u64,
-    ) {
-        self.memtable.insert(key, sequence, kind, value);
-        self.account(key.len() + value.len(), sequence, segment);
-    }
-
-    /// As `insert`, but readers find it only after [`insert_staged`](Self::insert_staged). For recovery: many
-    /// entries are inserted faster in their order than in that of the log.
-    pub(crate) fn stage(
-        &self,
-        key: &[u8],
-        sequence: Sequence,
-        kind: Kind,
-        value: &[u8],
-        segment: u64,
-    ) {
-        self.memtable.stage(key, sequence, kind, value);
-        self.account(key.len() + value.len(), sequence, segment);
+    /// The right to write to it, for commits that were logged in `segment`.
+    pub(crate) fn writer(&self, segment: u64) -> BufferWriter<'_> {
+        BufferWriter {
+            buffer: self,
+            memtable: self.memtable.writer(),
+            segment,
+            bytes: 0,
+            last_sequence: None,
+        }
     }
 
     /// Makes what was staged readable.
     pub(crate) fn insert_staged(&self) {
         self.memtable.insert_staged();
     }
+}
 
-    /// Adds a range tombstone of the commit `sequence`, logged in `segment`.
-    pub(crate) fn insert_range_tombstone(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        sequence: Sequence,
-        segment: u64,
-    ) {
-        self.memtable.insert_range_tombstone(start, end, sequence);
-        self.account(start.len() + end.len(), sequence, segment);
+/// Adds entries to one memtable, and accounts for them when it is dropped. The commit leader has one at a time.
+pub(crate) struct BufferWriter<'b> {
+    buffer: &'b WriteBuffer,
+    memtable: MemtableWriter<'b>,
+    segment: u64,
+    /// What was added, and is not accounted for yet.
+    bytes: usize,
+    last_sequence: Option<Sequence>,
+}
+
+impl BufferWriter<'_> {
+    /// Adds an entry of the commit `sequence`.
+    pub(crate) fn insert(&mut self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8]) {
+        self.memtable.insert(key, sequence, kind, value);
+        self.account(key.len() + value.len(), sequence);
     }
 
+    /// As `insert`, but readers find it only after [`insert_staged`](WriteBuffer::insert_staged). For recovery: many
+    /// entries are inserted faster in their order than in that of the log.
+    pub(crate) fn stage(&mut self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8]) {
+        self.memtable.stage(key, sequence, kind, value);
+        self.account(key.len() + value.len(), sequence);
+    }
+
+    /// Adds a range tombstone of the commit `sequence`.
+    pub(crate) fn insert_range_tombstone(&mut self, start: &[u8], end: &[u8], sequence: Sequence) {
+        self.memtable.insert_range_tombstone(start, end, sequence);
+        self.account(start.len() + end.len(), sequence);
+    }
+
+    fn account(&mut self, bytes: usize, sequence: Sequence) {
+        self.bytes += bytes + ENTRY_OVERHEAD_BYTES;
+        self.last_sequence = Some(sequence);
+    }
+}
+
+impl Drop for BufferWriter<'_> {
     // Plain stores suffice: the commit leader is the only writer.
-    fn account(&self, bytes: usize, sequence: Sequence, segment: u64) {
-        self.bytes
-            .store(self.bytes() + bytes + ENTRY_OVERHEAD_BYTES, Relaxed);
-        if self.first_segment.load(Relaxed) == NONE {
-            self.first_segment.store(segment, Relaxed);
+    fn drop(&mut self) {
+        let Some(last_sequence) = self.last_sequence else {
+            return;
+        };
+        let buffer = self.buffer;
+        buffer.bytes.store(buffer.bytes() + self.bytes, Relaxed);
+        if buffer.first_segment.load(Relaxed) == NONE {
+            buffer.first_segment.store(self.segment, Relaxed);
         }
-        self.last_sequence.store(sequence.get(), Relaxed);
+        buffer.last_sequence.store(last_sequence.get(), Relaxed);
     }
 }

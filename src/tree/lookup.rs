@@ -151,7 +151,30 @@ struct Lookup<'v, 'g, 'k, W> {
     watch: W,
 }
 
-impl<'v: 'g, 'g, W: Watch<'v>> Lookup<'v, 'g, '_, W> {
+impl<'v: 'g, 'g, 'k, W: Watch<'v>> Lookup<'v, 'g, 'k, W> {
+    /// Of all sources.
+    #[inline]
+    fn new(
+        view: &'v View,
+        key: &'k [u8],
+        sequence: Sequence,
+        supplied: &'g [Arc<CachedBlock>],
+        guard: &'g Guard,
+        watch: W,
+    ) -> Self {
+        Self {
+            view,
+            key,
+            sequence,
+            above: Sequence::ZERO,
+            supplied,
+            guard,
+            steps: PointSteps::default(),
+            counters: None,
+            watch,
+        }
+    }
+
     #[inline(never)]
     fn run(&mut self) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
         for buffer in self.view.buffers() {
@@ -217,17 +240,7 @@ pub(crate) fn get<'v: 'g, 'g>(
     guard: &'g Guard,
     at_hand: bool,
 ) -> Result<Option<Hit<'v, 'g>>, Halt<Missing>> {
-    let mut lookup = Lookup {
-        view,
-        key,
-        sequence,
-        above: Sequence::ZERO,
-        supplied,
-        guard,
-        steps: PointSteps::default(),
-        counters: None,
-        watch: (),
-    };
+    let mut lookup = Lookup::new(view, key, sequence, supplied, guard, ());
     let known = lookup.run();
     if let Some(counters) = lookup.counters {
         count(counters, &lookup.steps, known.is_ok(), at_hand);
@@ -244,17 +257,7 @@ pub(crate) fn get_watched<'v: 'g, 'g>(
     guard: &'g Guard,
     watch: impl Watch<'v>,
 ) -> Result<Option<Hit<'v, 'g>>, Halt<Missing>> {
-    let mut lookup = Lookup {
-        view,
-        key,
-        sequence,
-        above: Sequence::ZERO,
-        supplied,
-        guard,
-        steps: PointSteps::default(),
-        counters: None,
-        watch,
-    };
+    let mut lookup = Lookup::new(view, key, sequence, supplied, guard, watch);
     Ok(lookup.run()?.and_then(|known| known.value))
 }
 
@@ -286,15 +289,8 @@ pub(crate) fn newest_change(
     let guard = &crate::epoch::pin();
     let sequence = Sequence::new(u64::MAX);
     let mut lookup = Lookup {
-        view,
-        key,
-        sequence,
         above,
-        supplied,
-        guard,
-        steps: PointSteps::default(),
-        counters: None,
-        watch: (),
+        ..Lookup::new(view, key, sequence, supplied, guard, ())
     };
     let newest = lookup.run()?.map(|known| known.sequence);
     Ok(newest.filter(|sequence| *sequence > above))

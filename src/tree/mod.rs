@@ -48,12 +48,10 @@ use crate::blob::{BlobFile, BlobGc, BlobPolicy, GrowingFile};
 use crate::compression::Codec;
 use crate::error::{Error, Result};
 use crate::hash_map::Set;
-use crate::internal_key::Kind;
 use crate::manifest::BucketId;
 use crate::options::{BucketOptions, FilterPolicy, PrefixFilterPolicy};
-use crate::sequence::Sequence;
 use crate::table::TableOptions;
-use crate::tree::buffer::WriteBuffer;
+use crate::tree::buffer::{BufferWriter, WriteBuffer};
 use crate::tree::picker::{Compaction, Unfinished};
 use crate::tree::separation::Separation;
 use crate::tree::version::{Version, VersionChange};
@@ -62,7 +60,7 @@ use crate::tree::view::{View, ViewCell};
 pub(crate) use registry::{Registry, Trees};
 
 /// Shorter values are not worth a system call each.
-const WRITTEN_ONCE_BYTES: usize = if cfg!(test) { 1 } else { 4 << 10 };
+pub(crate) const WRITTEN_ONCE_BYTES: usize = if cfg!(test) { 1 } else { 4 << 10 };
 
 /// One tree.
 #[derive(Debug)]
@@ -260,53 +258,15 @@ impl Tree {
         self.view.load(&crate::epoch::pin()).active.is_full(limit)
     }
 
-    /// Adds an entry to the active memtable. Commit leader (or recovery) only.
-    pub(crate) fn insert(
-        &self,
-        key: &[u8],
-        sequence: Sequence,
-        kind: Kind,
-        value: &[u8],
-        segment: u64,
-    ) {
-        self.view
-            .load(&crate::epoch::pin())
-            .active
-            .insert(key, sequence, kind, value, segment);
-    }
-
-    /// As `insert`, but readers find it only after [`insert_staged`](Self::insert_staged). Recovery only.
-    pub(crate) fn stage(
-        &self,
-        key: &[u8],
-        sequence: Sequence,
-        kind: Kind,
-        value: &[u8],
-        segment: u64,
-    ) {
-        self.view
-            .load(&crate::epoch::pin())
-            .active
-            .stage(key, sequence, kind, value, segment);
+    /// The right to write to the active memtable, for commits that were logged in `segment`. Commit leader (or
+    /// recovery) only: nobody freezes it meanwhile.
+    pub(crate) fn writer<'g>(&'g self, guard: &'g Guard, segment: u64) -> BufferWriter<'g> {
+        self.view.load(guard).active.writer(segment)
     }
 
     /// Makes what was staged readable. Recovery only.
     pub(crate) fn insert_staged(&self) {
         self.view.load(&crate::epoch::pin()).active.insert_staged();
-    }
-
-    /// Adds a range tombstone to the active memtable. Commit leader (or recovery) only.
-    pub(crate) fn insert_range_tombstone(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        sequence: Sequence,
-        segment: u64,
-    ) {
-        self.view
-            .load(&crate::epoch::pin())
-            .active
-            .insert_range_tombstone(start, end, sequence, segment);
     }
 
     /// Makes the active memtable immutable and starts an empty one. Commit leader (or recovery) only.

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use trine_platform::bell::Bell;
+use trine_platform::clock::Instant;
 
 use crate::sequence::Sequence;
 
@@ -20,14 +22,37 @@ pub(crate) struct Pins {
 
 #[derive(Debug, Default)]
 struct Pinned {
-    /// With how many pins each has.
-    counts: BTreeMap<Sequence, usize>,
+    held: BTreeMap<Sequence, Held>,
     awaited: Option<Sequence>,
+}
+
+/// A pinned sequence.
+#[derive(Debug, Default)]
+struct Held {
+    pins: usize,
+    /// When somebody who cares first met it. Not when it was pinned: most pins are gone before anybody would ask,
+    /// and none of them should ask for the time.
+    met: Option<Instant>,
+}
+
+impl Held {
+    /// For how long, as far as anybody knows.
+    fn meet(&mut self, now: Instant) -> Duration {
+        now.since(*self.met.get_or_insert(now))
+    }
+}
+
+/// A pinned sequence as it is reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeldPin {
+    pub(crate) sequence: Sequence,
+    pub(crate) readers: usize,
+    pub(crate) held_for: Duration,
 }
 
 impl Pinned {
     fn oldest(&self) -> Option<Sequence> {
-        self.counts.keys().next().copied()
+        self.held.keys().next().copied()
     }
 
     /// Whether what is awaited has come; only once.
@@ -66,19 +91,26 @@ impl Pins {
     pub(crate) fn pin(self: &Arc<Self>, newest: impl FnOnce() -> Sequence) -> Pin {
         let mut pinned = self.lock();
         let sequence = newest();
-        *pinned.counts.entry(sequence).or_default() += 1;
+        pinned.held.entry(sequence).or_default().pins += 1;
         Pin {
             pins: Arc::clone(self),
             sequence,
         }
     }
 
-    /// The pinned sequences and the one that `newest` gives, at which somebody may begin to read at any
+    /// At `now`, the pinned sequences and the one that `newest` gives, at which somebody may begin to read at any
     /// moment; ascending.
-    pub(crate) fn sequences(&self, newest: impl FnOnce() -> Sequence) -> Vec<Sequence> {
-        let pinned = self.lock();
+    pub(crate) fn sequences(
+        &self,
+        now: Instant,
+        newest: impl FnOnce() -> Sequence,
+    ) -> Vec<Sequence> {
+        let mut pinned = self.lock();
         let newest = newest();
-        let mut sequences: Vec<_> = pinned.counts.keys().copied().collect();
+        for held in pinned.held.values_mut() {
+            held.meet(now);
+        }
+        let mut sequences: Vec<_> = pinned.held.keys().copied().collect();
         if let Err(at) = sequences.binary_search(&newest) {
             sequences.insert(at, newest);
         }
@@ -92,7 +124,19 @@ impl Pins {
 
     /// How many pins there are.
     pub(crate) fn count(&self) -> usize {
-        self.lock().counts.values().sum()
+        self.lock().held.values().map(|held| held.pins).sum()
+    }
+
+    /// All of them, ascending.
+    pub(crate) fn held(&self, now: Instant) -> Vec<HeldPin> {
+        let mut pinned = self.lock();
+        let held = pinned.held.iter_mut();
+        held.map(|(sequence, held)| HeldPin {
+            sequence: *sequence,
+            readers: held.pins,
+            held_for: held.meet(now),
+        })
+        .collect()
     }
 }
 
@@ -118,10 +162,10 @@ impl Clone for Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         let mut pinned = self.pins.lock();
-        if let Some(count) = pinned.counts.get_mut(&self.sequence) {
-            *count -= 1;
-            if *count == 0 {
-                pinned.counts.remove(&self.sequence);
+        if let Some(held) = pinned.held.get_mut(&self.sequence) {
+            held.pins -= 1;
+            if held.pins == 0 {
+                pinned.held.remove(&self.sequence);
             }
         }
         if pinned.take_awaited() {
@@ -134,6 +178,25 @@ impl Drop for Pin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pin_is_timed_from_when_somebody_first_looked() {
+        let pins = Arc::new(Pins::default());
+        let at = |nanos| Instant::from_nanos(nanos);
+        let newest = || Sequence::new(9);
+        let old = pins.pin(|| Sequence::new(1));
+        assert_eq!(pins.sequences(at(5), newest), [old.sequence(), newest()]);
+        let second = old.clone();
+        let young = pins.pin(|| Sequence::new(2));
+        let held: Vec<_> = pins
+            .held(at(8))
+            .iter()
+            .map(|pin| (pin.sequence.get(), pin.readers, pin.held_for.as_nanos()))
+            .collect();
+        assert_eq!(held, [(1, 2, 3), (2, 1, 0)]);
+        drop((old, second, young));
+        assert!(pins.held(at(9)).is_empty());
+    }
 
     #[test]
     fn maintenance_hears_once_that_nobody_reads_below_what_it_awaits() {

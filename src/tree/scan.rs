@@ -15,7 +15,7 @@ use crate::internal_key::Kind;
 use crate::key::{KeyRange, successor};
 use crate::read_counters::ScanSteps;
 use crate::sequence::Sequence;
-use crate::table::{self, Counting, Missing, TableCursor};
+use crate::table::{self, Counting, Missing, Table, TableCursor};
 use crate::tree::hiding::Tombstones;
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
@@ -396,11 +396,17 @@ fn sources(view: &View, plan: &ScanPlan, counting: &Counting) -> (Vec<Source>, V
         }
     }
     for (level, tables) in view.version.levels() {
-        let tables: Vec<_> = tables
-            .iter()
-            .filter(|table| table.meta().overlaps(&plan.range))
-            .map(Arc::clone)
-            .collect();
+        let overlaps = |table: &Arc<Table>| table.meta().overlaps(&plan.range);
+        let tables: Vec<_> = if level == 0 {
+            let tables = tables.iter().filter(|table| overlaps(table));
+            tables.map(Arc::clone).collect()
+        } else {
+            let is_below = |table: &Arc<Table>| {
+                !overlaps(table) && !plan.range.ends_before(&table.meta().smallest)
+            };
+            let (_, from) = tables.split_at(tables.partition_point(is_below));
+            from.split_at(from.partition_point(overlaps)).0.to_vec()
+        };
         tombstones.extend(
             tables
                 .iter()

@@ -18,7 +18,7 @@ use crate::tree::hiding::{Hidden, Hiding, Tombstones};
 use crate::tree::merge::Merge;
 
 /// How many entries ahead to look for the first run: a short scan needs no more. Each after it looks twice as far.
-const RUN_ENTRIES_FIRST: u32 = 16;
+const RUN_ENTRIES_FIRST: u32 = 10;
 const RUN_ENTRIES_MAX: u32 = 128;
 
 /// What is known of the key that was looked at last.

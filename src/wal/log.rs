@@ -128,12 +128,20 @@ impl LogWriter {
         self.current.forget_staged();
     }
 
+    /// As [`SegmentWriter::store`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn store(&mut self) -> Result<bool> {
+        self.current.store()
+    }
+
     /// As [`SegmentWriter::write`].
     ///
     /// # Errors
     /// As there.
     pub(crate) async fn write(&mut self, durably: bool, mode: Mode) -> Result<()> {
-        if !durably && self.current.store()? {
+        if !durably && self.store()? {
             return Ok(());
         }
         self.syncs |= durably;

@@ -15,6 +15,7 @@
 mod log;
 mod prepare;
 mod replay;
+mod tail;
 mod writer;
 
 #[cfg(test)]
@@ -24,7 +25,10 @@ mod tests;
 
 pub(crate) use log::{LeftSegment, LogWriter};
 pub(crate) use prepare::{Prepared, Retired, Space};
+#[cfg(any(inspect, test))]
+pub(crate) use replay::{Payload, decode};
 pub(crate) use replay::{Replayed, cut_tail, replay};
+pub(crate) use tail::{SegmentTail, first_sequence, kept_from};
 pub(crate) use writer::{SegmentWriter, Start};
 
 use crate::file_name::wal_name;

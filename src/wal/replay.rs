@@ -12,7 +12,8 @@ use trine_io::{Mode, Storage};
 use crate::coding::Reader;
 use crate::error::{Error, Fault, Result};
 use crate::record::{
-    End, FILE_HEADER_BYTES, FileHeader, LogKind, Next, RecordReader, Salt, Torn, log_error,
+    End, FILE_HEADER_BYTES, FileHeader, LogKind, Next, RecordReader, SECTOR_BYTES, Salt, Torn,
+    log_error,
 };
 use crate::sequence::Sequence;
 use crate::wal::{COMMIT, MAX_SEGMENT_BYTES, SYNC_MARK, segment_name};
@@ -49,12 +50,12 @@ pub(crate) struct Tail {
 }
 
 /// One payload, decoded.
-enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     Commit(Sequence, &'a [u8]),
     SyncMark(u64),
 }
 
-fn decode(payload: &[u8]) -> std::result::Result<Payload<'_>, Fault> {
+pub(crate) fn decode(payload: &[u8]) -> std::result::Result<Payload<'_>, Fault> {
     let mut reader = Reader::new(payload);
     match reader.u8()? {
         COMMIT => Ok(Payload::Commit(Sequence::new(reader.u64()?), reader.rest())),
@@ -68,7 +69,7 @@ fn decode(payload: &[u8]) -> std::result::Result<Payload<'_>, Fault> {
 }
 
 /// What a sync mark says of its own segment.
-fn proof(_: u64, payload: &[u8]) -> u64 {
+pub(super) fn proof(_: u64, payload: &[u8]) -> u64 {
     match decode(payload) {
         Ok(Payload::SyncMark(through)) => through,
         _ => 0,
@@ -123,8 +124,9 @@ pub(crate) async fn replay(
     };
     for number in numbers {
         let name = segment_name(number);
-        let file = match storage.read_file(mode, &name, MAX_SEGMENT_BYTES).await {
-            Ok(file) => file,
+        let read = storage.read_written(mode, &name, MAX_SEGMENT_BYTES).await;
+        let (mut file, length) = match read {
+            Ok(read) => read,
             Err(error) => {
                 return Err(match error.source.kind() {
                     ErrorKind::NotFound => Error::Corruption {
@@ -137,7 +139,9 @@ pub(crate) async fn replay(
                 });
             }
         };
-        progress.segment(number, &name, &file, &mut visitor)?;
+        let sectors = file.len().next_multiple_of(SECTOR_BYTES);
+        file.resize(sectors.min(length), 0);
+        progress.segment(number, &name, (&file, length), &mut visitor)?;
     }
     let expected = progress.expected.map_or(1, Sequence::get);
     let unsynced = progress.used.len().saturating_sub(2);
@@ -158,10 +162,12 @@ struct Segment<'a> {
     name: &'a str,
     header: Option<FileHeader>,
     file: &'a [u8],
+    /// The file's length: behind what is given of it there are zeros.
+    length: usize,
 }
 
 impl<'a> Segment<'a> {
-    fn read(number: u64, name: &'a str, file: &'a [u8]) -> Result<Self> {
+    fn read(number: u64, name: &'a str, (file, length): (&'a [u8], usize)) -> Result<Self> {
         let header = if FileHeader::is_missing(LogKind::Wal, file) {
             None
         } else {
@@ -173,13 +179,14 @@ impl<'a> Segment<'a> {
             name,
             header,
             file,
+            length,
         })
     }
 
     fn reader(&self, proof: fn(u64, &[u8]) -> u64) -> RecordReader<'a> {
         let salt = Salt::new(LogKind::Wal, self.number);
         let start = self.header.map_or(0, |_| FILE_HEADER_BYTES);
-        RecordReader::new(self.file, salt, start, proof)
+        RecordReader::new(self.file, salt, start, proof).with_zeros_up_to(self.length)
     }
 
     /// Whether nothing was written to it but, perhaps, its header.
@@ -220,7 +227,7 @@ impl Progress {
         &mut self,
         number: u64,
         name: &str,
-        file: &[u8],
+        file: (&[u8], usize),
         visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<bool>,
     ) -> Result<()> {
         let segment = Segment::read(number, name, file)?;

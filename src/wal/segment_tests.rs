@@ -430,3 +430,40 @@ fn a_cut_whose_sync_failed_is_made_again_by_the_next_opening() {
         );
     }
 }
+
+#[test]
+fn segments_before_the_last_are_written_again_by_an_opening() {
+    // Of what a failed sync leaves on the disk, chance decides: several times.
+    for round in 0..20 {
+        let (simulation, storage) = simulated();
+        simulation.set_maps_logs(false);
+        let begin = |number, at| {
+            let prepared = Prepared::create(&storage, number, 0, Space::Filled, MODE);
+            block_on(SegmentWriter::start(block_on(prepared).unwrap(), at, MODE)).unwrap()
+        };
+        let mut first = begin(1, start(1, 0, true));
+        for sequence in 1..=6 {
+            first
+                .push_commit(Sequence::new(sequence), &batch(sequence))
+                .unwrap();
+        }
+        block_on(first.write(false, MODE)).unwrap();
+        for _ in 0..round {
+            fail_next(&simulation, 1, Failure::Io);
+            drop(block_on(storage.create(MODE, "other")));
+            drop(block_on(storage.remove(MODE, "other")));
+        }
+        fail_next(&simulation, 1, Failure::Io);
+        assert!(block_on(first.sync(MODE)).is_err());
+        let mut second = begin(2, start(7, 1, false));
+        second.push_commit(Sequence::new(7), &batch(7)).unwrap();
+        block_on(second.write(false, MODE)).unwrap();
+        let (sequences, found) = replayed(&storage, 1..=2).unwrap();
+        assert_eq!(sequences, [1, 2, 3, 4, 5, 6, 7]);
+        block_on(cut_tail(&storage, &found, MODE)).unwrap();
+        let lost = simulation.disk().power_loss(&mut |_| false);
+        let storage = Simulation::new(lost, 0).storage("here");
+        let (sequences, _) = replayed(&storage, 1..=2).unwrap();
+        assert_eq!(sequences, [1, 2, 3, 4, 5, 6, 7], "{round}");
+    }
+}

@@ -40,6 +40,8 @@ pub(crate) struct SegmentWriter {
     staged: Vec<u8>,
     /// Where the first staged record's seal goes.
     seal_at: u64,
+    /// Bytes below, from the last record on, are zeros: there is nothing to fill.
+    blank_to: u64,
     /// Bytes below are with the operating system.
     written: u64,
     /// Bytes below are on disk.
@@ -94,6 +96,11 @@ impl SegmentWriter {
             records: RecordWriter::new(Salt::new(LogKind::Wal, prepared.number), at),
             staged: Vec::new(),
             seal_at: 0,
+            blank_to: if prepared.born == prepared.number {
+                prepared.bytes
+            } else {
+                SECTOR_BYTES as u64
+            },
             written: at,
             synced: 0,
             marked: 0,
@@ -212,8 +219,12 @@ impl SegmentWriter {
 
     /// Fills the last sector: what an earlier life left in it must not follow this one's records.
     fn pad(&mut self) {
-        let length = self.staged.len() + padding(self.records.offset());
-        self.staged.resize(length, 0);
+        let end = self.records.offset();
+        if end > self.blank_to {
+            let padding = padding(end);
+            self.staged.resize(self.staged.len() + padding, 0);
+            self.blank_to = end + padding as u64;
+        }
     }
 
     async fn write_durably(&mut self, mode: Mode) -> Result<()> {

@@ -5,7 +5,9 @@
     reason = "files beside the database, and damage to it from outside"
 )]
 
+mod damage;
 mod fixture;
+mod programs;
 mod reports;
 mod rows;
 mod transfer;

@@ -1,7 +1,5 @@
 //! What is told of a whole database, and upkeep.
 
-use std::fs;
-
 use crate::fixture::Home;
 
 #[test]
@@ -55,25 +53,6 @@ fn a_checkpoint_is_a_database_of_its_own() {
     assert_eq!(home.trine("scan copy").succeeded(), "a\t1\n");
     let why = home.trine("checkpoint db copy").failed(2);
     assert!(why.contains("not empty"), "{why}");
-}
-
-#[test]
-fn damage_is_found_and_named() {
-    let home = Home::with_rows("a\t1\nb\t2\n");
-    home.trine("flush db").succeeded();
-    let table = fs::read_dir(home.file("db"))
-        .expect("listed")
-        .map(|entry| entry.expect("an entry").path())
-        .find(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "trinet")
-        })
-        .expect("a table");
-    let mut bytes = fs::read(&table).expect("read");
-    bytes[26] ^= 1;
-    fs::write(&table, bytes).expect("written");
-    let why = home.trine("verify db").failed(4);
-    assert!(why.contains(".trinet at offset 24: checksum"), "{why}");
 }
 
 #[test]

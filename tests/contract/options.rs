@@ -34,6 +34,7 @@ fn defaults_of_a_database() {
         blob_gc_enabled: true,
         blob_gc_discardable_ratio: BlobGcRatio::HALF,
         blob_gc_min_file_bytes: 64 << 20,
+        change_retention_bytes: 0,
         listener: None,
     };
     assert_eq!(DbOptions::default(), memory);

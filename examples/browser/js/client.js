@@ -54,6 +54,8 @@ export class Client {
       const entry = { request, sentTo: undefined, resolve, reject };
       this.#requests.set(request.id, entry);
       this.#send(entry);
+      // The candidate failed, or there never was one: it may go better now.
+      if (!this.#link) this.#start();
     });
   }
 

@@ -16,6 +16,8 @@ use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
+use rustix::fs::SeekFrom;
+
 /// Writes all of `bytes` from `offset` on; they survive power loss when it returns.
 ///
 /// # Errors
@@ -96,6 +98,25 @@ pub fn reserve(file: &File, length: u64) -> io::Result<bool> {
             error => return Err(error),
         }
     }
+}
+
+/// Where in a file of `length` bytes the part begins that was never written, and so reads as zeros, up to its end; `length`
+/// if there is none, or the host does not say.
+pub fn written_end(file: &File, length: u64) -> u64 {
+    let mut end = 0;
+    while end < length {
+        // Nothing reads or writes at the file position that this moves.
+        let data = match rustix::fs::seek(file, SeekFrom::Data(end)) {
+            Ok(data) => data,
+            Err(rustix::io::Errno::NXIO) => return end,
+            Err(_) => return length,
+        };
+        match rustix::fs::seek(file, SeekFrom::Hole(data)) {
+            Ok(hole) if hole > end => end = hole,
+            _ => return length,
+        }
+    }
+    length
 }
 
 /// Whether bytes of the file that were written once can be written over without new space, so that a store

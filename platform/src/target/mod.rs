@@ -24,11 +24,13 @@ use unix as host;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod linux;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-pub use linux::{overwrites_in_place, reserve, start_writeback, write_all_durably_at};
+pub use linux::{overwrites_in_place, reserve, start_writeback, write_all_durably_at, written_end};
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 mod common;
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-pub use common::{overwrites_in_place, reserve, start_writeback, write_all_durably_at};
+pub use common::{
+    overwrites_in_place, reserve, start_writeback, write_all_durably_at, written_end,
+};
 
 #[cfg(windows)]
 mod windows;

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::rows::Format;
 use crate::text::Encoding;
@@ -58,6 +57,19 @@ pub(crate) enum Command {
     Verify(Place),
     /// Make a copy that opens as a database of its own, sharing files where the file system can.
     Checkpoint(Checkpoint),
+    /// Take a table, blob file, log segment or manifest apart.
+    Dump(Dump),
+    /// Save every intact record of a damaged database into a new one.
+    Salvage(Salvage),
+    /// Read commands line by line.
+    Shell(Shell),
+    /// Make backups, which share the files that they have in common; list, check, restore and prune them.
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Make a database of a backup.
+    Restore(Restore),
+    /// Run well-known workloads on a directory that is thrown away.
+    Bench(Bench),
     /// Write rows to a file.
     Export(Export),
     /// Read rows from a file.
@@ -218,6 +230,209 @@ pub(crate) struct Checkpoint {
     pub(crate) target: PathBuf,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backup {
+    /// Add a backup.
+    Create(BackupCreate),
+    /// List the backups.
+    List(BackupPlace),
+    /// Read every file of a backup and check it.
+    Verify(BackupVerify),
+    /// Make a database of a backup.
+    Restore(Restore),
+    /// Remove all backups but the newest, and the files that only they needed.
+    Prune(BackupPrune),
+}
+
+/// Where backups lie.
+#[derive(Debug, Args)]
+pub(crate) struct BackupPlace {
+    /// The directory of the backups.
+    #[arg(value_name = "BACKUPS", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) backups: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupCreate {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The directory of the backups, created if it is missing.
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub(crate) backups: PathBuf,
+    /// Copy at most so many mebibytes a second.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) limit_mib: Option<u64>,
+    /// Read the files that earlier backups have already, and copy those anew that have changed.
+    #[arg(long)]
+    pub(crate) check_shared: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupVerify {
+    #[command(flatten)]
+    pub(crate) place: BackupPlace,
+    /// The backup's number; without it the newest.
+    #[arg(long)]
+    pub(crate) id: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    #[command(flatten)]
+    pub(crate) place: BackupPlace,
+    /// The directory of the new database: missing or empty.
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub(crate) target: PathBuf,
+    /// The backup's number; without it the newest.
+    #[arg(long)]
+    pub(crate) id: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupPrune {
+    #[command(flatten)]
+    pub(crate) place: BackupPlace,
+    /// How many stay.
+    #[arg(long, value_name = "BACKUPS_KEPT")]
+    pub(crate) keep: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// The workloads, one after the other; without any, those of `db_bench`.
+    #[arg(value_enum)]
+    chosen: Vec<Workload>,
+    /// How many rows.
+    #[arg(short = 'n', long, default_value_t = 1_000_000)]
+    pub(crate) rows: u64,
+    /// How many random reads; without it as many as rows, but no more than a million.
+    #[arg(long)]
+    reads: Option<u64>,
+    /// How long values are.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) value_bytes: usize,
+    /// Where the directory is made; without it where temporary files are.
+    #[arg(long, value_hint = clap::ValueHint::DirPath)]
+    pub(crate) directory: Option<PathBuf>,
+    /// The same seed gives the same keys.
+    #[arg(long, default_value_t = 301)]
+    pub(crate) seed: u64,
+}
+
+impl Bench {
+    /// What is to be run.
+    pub(crate) fn workloads(&self) -> Vec<Workload> {
+        if self.chosen.is_empty() {
+            Workload::value_variants()
+                .iter()
+                .copied()
+                .filter(|workload| *workload != Workload::Fillsync)
+                .collect()
+        } else {
+            self.chosen.clone()
+        }
+    }
+
+    /// How often.
+    pub(crate) fn operations(&self, workload: Workload) -> u64 {
+        match workload {
+            Workload::Fillbatch => self.rows.div_ceil(1000),
+            // Each waits for the disk.
+            Workload::Fillsync => (self.rows / 1000).max(1),
+            Workload::Readrandom | Workload::Readmissing | Workload::Seekrandom => {
+                self.reads.unwrap_or(self.rows.min(1_000_000))
+            }
+            Workload::Compact => 1,
+            _ => self.rows,
+        }
+    }
+}
+
+/// A workload, in the order in which they are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workload {
+    /// Put all keys in ascending order
+    Fillseq,
+    /// Put all keys in ascending order, a thousand in each commit
+    Fillbatch,
+    /// Put random keys
+    Fillrandom,
+    /// Put random keys, each on the disk before the next
+    Fillsync,
+    /// Put random keys that are there already
+    Overwrite,
+    /// Get random keys
+    Readrandom,
+    /// Get keys that are not there
+    Readmissing,
+    /// Seek a random key and read ten rows
+    Seekrandom,
+    /// Read all rows in ascending order
+    Readseq,
+    /// Read all rows in descending order
+    Readreverse,
+    /// Delete random keys
+    Deleterandom,
+    /// Merge all tables
+    Compact,
+}
+
+impl Workload {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fillseq => "fillseq",
+            Self::Fillbatch => "fillbatch",
+            Self::Fillrandom => "fillrandom",
+            Self::Fillsync => "fillsync",
+            Self::Overwrite => "overwrite",
+            Self::Readrandom => "readrandom",
+            Self::Readmissing => "readmissing",
+            Self::Seekrandom => "seekrandom",
+            Self::Readseq => "readseq",
+            Self::Readreverse => "readreverse",
+            Self::Deleterandom => "deleterandom",
+            Self::Compact => "compact",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    /// The file.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Also each entry of a block, each operation of a commit, each change of an edit.
+    #[arg(short, long)]
+    pub(crate) entries: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Salvage {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The directory of the new database: missing or empty.
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub(crate) target: PathBuf,
+    /// The bucket for rows of which nothing tells where they belong; without it each table's go to one of their own.
+    #[arg(long, value_name = "BUCKET")]
+    pub(crate) unknown_into: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shell {
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// A line of the shell.
+#[derive(Debug, Parser)]
+#[command(name = "", no_binary_name = true, disable_version_flag = true)]
+pub(crate) struct Line {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     #[command(flatten)]
@@ -267,5 +482,5 @@ pub(crate) struct Import {
 pub(crate) struct Completions {
     /// The shell.
     #[arg(value_enum)]
-    pub(crate) shell: Shell,
+    pub(crate) shell: clap_complete::Shell,
 }

@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     Interrupted(String),
     /// Whoever read our output has seen enough.
     NobodyReads,
+    /// It was told already; the code is this.
+    Told(u8),
 }
 
 impl Failure {
@@ -38,13 +40,14 @@ impl Failure {
             Self::Locked(_) => 5,
             Self::Input(_) => 6,
             Self::Interrupted(_) => 130,
+            Self::Told(code) => *code,
         }
     }
 
     /// Says it on standard error.
     pub(crate) fn tell(&self) {
         match self {
-            Self::NobodyReads => {}
+            Self::NobodyReads | Self::Told(_) => {}
             Self::NotFound(text)
             | Self::Usage(text)
             | Self::Failed(text)

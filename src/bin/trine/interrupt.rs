@@ -1,6 +1,7 @@
 //! The interrupt key. The first one asks long work to stop at a place where that makes sense; whatever has no such
 //! place just ends, which the database bears as it bears any crash.
 
+use std::path::Path;
 use std::process::exit;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -56,6 +57,17 @@ pub(crate) fn requested() -> bool {
 impl Drop for Awaited {
     fn drop(&mut self) {
         AWAITED.store(false, SeqCst);
+    }
+}
+
+/// Removes a directory in which somebody may still be writing.
+pub(crate) fn remove_directory(path: &Path) {
+    const ATTEMPTS_MAX: u32 = 20;
+    for _ in 0..ATTEMPTS_MAX {
+        let removed = std::fs::remove_dir_all(path);
+        if removed.is_ok() || !path.exists() {
+            return;
+        }
     }
 }
 

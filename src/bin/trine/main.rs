@@ -9,7 +9,10 @@
 )]
 
 mod arguments;
+mod backup;
+mod bench;
 mod buckets;
+mod dump;
 mod explain;
 mod failure;
 mod generated;
@@ -19,7 +22,9 @@ mod output;
 mod point;
 mod progress;
 mod rows;
+mod salvage;
 mod scan;
+mod shell;
 mod stat;
 mod text;
 mod transfer;
@@ -63,6 +68,12 @@ fn run(command: &Command, output: &mut Output) -> Result<(), Failure> {
         Command::Flush(asked) => upkeep::flush(asked, output),
         Command::Verify(asked) => upkeep::verify(asked, output),
         Command::Checkpoint(asked) => upkeep::checkpoint(asked, output),
+        Command::Dump(asked) => dump::dump(asked, output),
+        Command::Salvage(asked) => salvage::salvage(asked, output),
+        Command::Shell(asked) => shell::run(asked, output),
+        Command::Backup(asked) => backup::run(asked, output),
+        Command::Restore(asked) => backup::restore(asked, output),
+        Command::Bench(asked) => bench::run(asked, output),
         Command::Export(asked) => transfer::export(asked, output),
         Command::Import(asked) => transfer::import(asked, output),
         Command::Completions(asked) => generated::completions(asked, output),

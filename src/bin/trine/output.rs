@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
@@ -81,6 +81,14 @@ impl Output {
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         self.standard.flush()?;
         Ok(())
+    }
+}
+
+/// Bytes as text; as `{"base64": ..}` if they are no text.
+pub(crate) fn json_bytes(bytes: &[u8]) -> Value {
+    match str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "base64": data_encoding::BASE64.encode(bytes) }),
     }
 }
 

@@ -53,6 +53,16 @@ pub(crate) fn readable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// As people read it, on one line and no longer than about that.
+pub(crate) fn shortened(bytes: &[u8], bytes_max: usize) -> String {
+    match bytes.get(..bytes_max) {
+        Some(start) if bytes.len() > bytes_max => {
+            format!("{}.. ({} bytes)", readable(start), bytes.len())
+        }
+        _ => readable(bytes),
+    }
+}
+
 fn is_plain(byte: u8) -> bool {
     (0x20..0x7f).contains(&byte) && byte != b'\\'
 }

@@ -1,7 +1,5 @@
 //! Flushes, compactions, checks and copies of whole databases.
 
-use std::fs;
-
 use serde_json::json;
 use trine_kv::{KeyRange, MaintenanceBudget};
 
@@ -100,7 +98,7 @@ pub(crate) fn checkpoint(asked: &Checkpoint, output: &mut Output) -> Result<(), 
     // Half a copy is not left behind: it would open as nothing but an error.
     let cleanup = move || {
         if !existed {
-            let _ = fs::remove_dir_all(target);
+            interrupt::remove_directory(&target);
         }
     };
     let sequence = interrupt::cleaning_up(cleanup, || db.checkpoint_sync(&asked.target))?;

@@ -45,7 +45,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use cursor::MemtableCursor;
 pub(crate) use writer::MemtableWriter;
 
-use crate::internal_key::{Entry, Kind};
+use crate::internal_key::Entry;
+#[cfg(test)]
+use crate::internal_key::Kind;
 use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
 use crate::sync::{AtomicPtr, Ordering};
@@ -59,7 +61,7 @@ pub(crate) struct Memtable {
     /// Null until the first insert: an empty memtable holds no memory.
     root: AtomicPtr<Head>,
     tombstones: Tombstones,
-    /// On a line of its own: the writer stores to it at every insert, readers load `root` at every get.
+    /// On a line of its own: each writer stores to it when it ends, readers load `root` at every get.
     counters: Counters,
     state: Mutex<State>,
 }
@@ -73,13 +75,10 @@ struct Counters {
 }
 
 impl Counters {
-    fn add_entry(&self) {
+    fn set(&self, more_entries: u64, bytes: usize) {
         let entries = self.entries.load(std::sync::atomic::Ordering::Relaxed);
         self.entries
-            .store(entries + 1, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    fn set_bytes(&self, bytes: usize) {
+            .store(entries + more_entries, std::sync::atomic::Ordering::Relaxed);
         self.bytes
             .store(bytes, std::sync::atomic::Ordering::Relaxed);
     }
@@ -111,13 +110,9 @@ impl Memtable {
     }
 
     /// One insert; see [`MemtableWriter::insert`].
+    #[cfg(test)]
     pub(crate) fn insert(&self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8]) {
         self.writer().insert(key, sequence, kind, value);
-    }
-
-    /// See [`MemtableWriter::stage`].
-    pub(crate) fn stage(&self, key: &[u8], sequence: Sequence, kind: Kind, value: &[u8]) {
-        self.writer().stage(key, sequence, kind, value);
     }
 
     /// See [`MemtableWriter::insert_staged`].
@@ -126,6 +121,7 @@ impl Memtable {
     }
 
     /// One insert; see [`MemtableWriter::insert_range_tombstone`].
+    #[cfg(test)]
     pub(crate) fn insert_range_tombstone(&self, start: &[u8], end: &[u8], sequence: Sequence) {
         self.writer().insert_range_tombstone(start, end, sequence);
     }
@@ -159,7 +155,7 @@ impl Memtable {
         self.tombstones.fragments()
     }
 
-    /// Memory in use by entries, nodes and range tombstones.
+    /// Memory in use by entries, nodes and range tombstones, of the writers that have ended.
     pub(crate) fn bytes(&self) -> usize {
         self.counters
             .bytes
@@ -171,7 +167,7 @@ impl Memtable {
         self.root().is_none() && self.tombstones.is_empty()
     }
 
-    /// How many entries; range tombstones are not among them.
+    /// How many entries, of the writers that have ended; range tombstones are not among them.
     pub(crate) fn entries(&self) -> u64 {
         self.counters
             .entries

@@ -182,18 +182,18 @@ impl Head {
     ) -> Found {
         let order = self.order();
         let target = prefix(position.key, self.skip);
-        // All slots, whether in use or not, without a branch: the loads do not wait for the order. A free
-        // slot may be written meanwhile; its bits are masked away.
-        let mut less = 0u32;
-        let mut equal = 0u32;
-        for (slot, prefix) in self.prefixes.iter().enumerate() {
-            let prefix = prefix.load(Ordering::Relaxed);
-            less |= u32::from(prefix < target) << slot;
-            equal |= u32::from(prefix == target) << slot;
+        let prefix = |rank| self.prefixes[order.slot(rank)].load(Ordering::Relaxed);
+        // Halves without a branch on what is found, which nobody could predict.
+        let (mut rank, mut left) = (0, order.count());
+        while left > 0 {
+            let half = left.div_ceil(2);
+            rank += half * usize::from(prefix(rank + half - 1) < target);
+            left -= half;
         }
-        let used = (1u32 << order.count()) - 1;
-        let mut rank = (less & used).count_ones() as usize;
-        let tied = rank + (equal & used).count_ones() as usize;
+        let mut tied = rank;
+        while tied < order.count() && prefix(tied) == target {
+            tied += 1;
+        }
         let mut end = tied;
         while rank < end {
             let middle = rank.midpoint(end);

@@ -69,6 +69,19 @@ impl State {
 pub(crate) struct MemtableWriter<'m> {
     memtable: &'m Memtable,
     state: MutexGuard<'m, State>,
+    /// Inserted and not counted yet.
+    entries: u64,
+}
+
+impl Drop for MemtableWriter<'_> {
+    /// Before the right passes on.
+    fn drop(&mut self) {
+        let state = &self.state;
+        let bytes = state.nodes.used_bytes()
+            + state.entries.used_bytes()
+            + self.memtable.tombstones.heap_bytes();
+        self.memtable.counters.set(self.entries, bytes);
+    }
 }
 
 /// A node above the one looked at, and which child leads there.
@@ -79,7 +92,11 @@ struct Step<'m> {
 
 impl<'m> MemtableWriter<'m> {
     pub(super) fn new(memtable: &'m Memtable, state: MutexGuard<'m, State>) -> Self {
-        Self { memtable, state }
+        Self {
+            memtable,
+            state,
+            entries: 0,
+        }
     }
 
     /// Adds an entry. One of the same key and sequence is replaced: the last operation of a batch wins.
@@ -93,10 +110,7 @@ impl<'m> MemtableWriter<'m> {
             value,
         });
         let position = Position { key, sequence };
-        if self.place(entry, position) {
-            self.memtable.counters.add_entry();
-        }
-        self.count_bytes();
+        self.entries += u64::from(self.place(entry, position));
     }
 
     /// Adds an entry once [`insert_staged`](Self::insert_staged) is called, or earlier.
@@ -137,12 +151,9 @@ impl<'m> MemtableWriter<'m> {
                 *place = Some((entry, entry.position()));
             }
             for (entry, position) in entries.into_iter().flatten() {
-                if self.place(entry, position) {
-                    self.memtable.counters.add_entry();
-                }
+                self.entries += u64::from(self.place(entry, position));
             }
         }
-        self.count_bytes();
     }
 
     /// Deletes `[start, end)` as of `sequence`.
@@ -155,20 +166,11 @@ impl<'m> MemtableWriter<'m> {
         });
         // SAFETY: the entry lies in this memtable's arena; holding the state makes this the only writer.
         unsafe { self.memtable.tombstones.insert(entry) };
-        self.count_bytes();
     }
 
     fn write(&mut self, entry: Entry<'_>) -> EntryRef<'m> {
         // SAFETY: the arena is dropped with the memtable, which is borrowed for `'m`.
         unsafe { EntryRef::write(&mut self.state.entries, entry) }
-    }
-
-    fn count_bytes(&self) {
-        let state = &self.state;
-        let bytes = state.nodes.used_bytes()
-            + state.entries.used_bytes()
-            + self.memtable.tombstones.heap_bytes();
-        self.memtable.counters.set_bytes(bytes);
     }
 
     /// False if it replaced another entry.
