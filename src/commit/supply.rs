@@ -112,10 +112,20 @@ impl LogSupply {
         }
     }
 
-    /// Whether the caller, about to commit, should [`prepare`](Self::prepare) first.
+    /// Whether the caller, about to commit, should [`make_wanted`](Self::make_wanted) first.
     pub(crate) fn is_wanting(&self) -> bool {
         (self.wanted.load(Relaxed) || self.values_wanted.load(Relaxed))
             && !self.storage.capabilities().cooperative
+    }
+
+    /// Makes ready what was asked for. A failure leaves commits to do without.
+    pub(crate) async fn make_wanted(&self, mode: Mode) {
+        if self.values_wanted.load(Relaxed) {
+            drop(self.make_values(mode).await);
+        }
+        if self.wanted.load(Relaxed) {
+            drop(self.prepare(mode).await);
+        }
     }
 
     /// Makes the next segment ready, if none is, and the one that was left durable.
@@ -126,9 +136,6 @@ impl LogSupply {
         let closed = self.preparing.take().await;
         if *closed {
             return Err(Error::Closed);
-        }
-        if self.values_wanted.load(Relaxed) {
-            self.make_values(mode).await?;
         }
         self.wanted.store(false, Relaxed);
         self.sync_left(mode).await?;

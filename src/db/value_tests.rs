@@ -1,10 +1,16 @@
 //! Large values that were brought to a blob file by their commits, and what an opening makes of what a crash left of them.
 
+use std::sync::Arc;
+
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
-use crate::db::Db;
+use crate::commit::Work;
+use crate::commit::batch::DEFAULT_BUCKET;
+use crate::db::changes::{ChangeOperation, Changes};
+use crate::db::maintenance::Turn;
 use crate::db::open::on_storage;
+use crate::db::{Db, MaintenanceBudget};
 use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::options::{BucketOptions, DbOptions, DurabilityMode};
@@ -36,13 +42,17 @@ fn large(seed: u8) -> Vec<u8> {
 /// A database of which the memtable has a file of values: with `a` and `b` in it, and `c`, a small value, after them.
 fn filled(storage: &Storage, durability: DurabilityMode) -> Db {
     let db = open(storage, durability).unwrap();
+    fill(&db);
+    db
+}
+
+fn fill(db: &Db) {
     // The memtable has to hold something, and a file to be made, before values go there.
     db.put_sync("filler", vec![9; 2000]).unwrap();
     db.put_sync("asked", large(8)).unwrap();
     db.put_sync("a", large(1)).unwrap();
     db.put_sync("b", large(2)).unwrap();
     db.put_sync("c", "small").unwrap();
-    db
 }
 
 fn grown(storage: &Storage) -> Vec<String> {
@@ -221,4 +231,112 @@ fn a_value_that_had_been_synced_and_is_gone_is_damage() {
         "{refused:?}"
     );
     drop(db);
+}
+
+/// The next commit of the feed: its one key and value.
+fn next(changes: &mut Changes) -> Result<(Vec<u8>, Vec<u8>)> {
+    let mut operations = changes.next_sync()?.into_operations();
+    match operations.pop() {
+        Some(ChangeOperation::Put { key, value, .. }) => Ok((key, value)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Flushes the default bucket and no other: what the log has of those keeps all of it.
+fn flush_default(db: &Db) {
+    let core = db.core();
+    block_on(core.commits.run(Work::Freeze, MODE)).unwrap();
+    let tree = core.trees.load().by_name(DEFAULT_BUCKET).map(Arc::clone);
+    block_on(core.flush_oldest(&tree.unwrap(), Turn::Wait, MODE)).unwrap();
+}
+
+#[test]
+fn a_change_feed_delivers_values_wherever_they_lie_and_says_when_they_are_gone() {
+    let expected = [
+        ("filler", vec![9; 2000]),
+        ("asked", large(8)),
+        ("a", large(1)),
+        ("b", large(2)),
+        ("c", b"small".to_vec()),
+    ];
+    let start = || {
+        let db = open(&Storage::memory(), DurabilityMode::Buffered).unwrap();
+        db.bucket_sync("other").unwrap().put_sync("k", "v").unwrap();
+        let changes = db.changes(db.last_committed_sequence()).unwrap();
+        fill(&db);
+        (db, changes)
+    };
+    for flushed in [false, true] {
+        let (db, mut changes) = start();
+        if flushed {
+            flush_default(&db);
+        }
+        for (key, value) in &expected {
+            let row = (key.as_bytes().to_vec(), value.clone());
+            assert_eq!(next(&mut changes).unwrap(), row);
+        }
+    }
+    let (db, mut changes) = start();
+    db.delete_range_sync(KeyRange::all()).unwrap();
+    flush_default(&db);
+    assert_eq!(db.stats().live_blob_files, 0);
+    for (key, _) in &expected[..2] {
+        assert_eq!(next(&mut changes).unwrap().0, key.as_bytes());
+    }
+    for _ in 0..2 {
+        let lost = next(&mut changes);
+        assert!(matches!(lost, Err(Error::ChangesLost { .. })), "{lost:?}");
+    }
+}
+
+#[test]
+fn a_log_that_is_kept_for_its_readers_has_the_values() {
+    let storage = Storage::memory();
+    let options = DbOptions {
+        change_retention_bytes: 1 << 20,
+        ..options(DurabilityMode::Buffered)
+    };
+    let db = block_on(on_storage(options, storage.clone(), MODE)).unwrap();
+    for number in 0..100_u8 {
+        db.put_sync([number], large(number)).unwrap();
+    }
+    db.flush_sync().unwrap();
+    db.delete_range_sync(KeyRange::all()).unwrap();
+    db.flush_sync().unwrap();
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    db.run_maintenance_with_budget_sync(MaintenanceBudget::unbounded())
+        .unwrap();
+    assert_eq!(db.stats().live_blob_files, 0);
+    let mut changes = db.changes(crate::Sequence::ZERO).unwrap();
+    for number in 0..100_u8 {
+        assert_eq!(next(&mut changes).unwrap(), (vec![number], large(number)));
+    }
+}
+
+#[test]
+fn a_reader_beside_the_writer_finds_values_wherever_they_lie_and_keeps_them() {
+    let storage = Storage::memory();
+    let db = filled(&storage, DurabilityMode::Buffered);
+    let reader = || {
+        let options = DbOptions {
+            read_only: true,
+            ..options(DurabilityMode::Buffered)
+        };
+        block_on(on_storage(options, storage.clone(), MODE)).unwrap()
+    };
+    let expected = values(&db);
+    let first = reader();
+    db.flush_sync().unwrap();
+    let second = reader();
+    db.delete_range_sync(KeyRange::all()).unwrap();
+    db.flush_sync().unwrap();
+    db.compact_range_sync(KeyRange::all()).unwrap();
+    db.run_maintenance_with_budget_sync(MaintenanceBudget::unbounded())
+        .unwrap();
+    assert_eq!(db.stats().live_blob_files, 0);
+    for reader in [&first, &second] {
+        assert_eq!(values(reader), expected);
+        assert_eq!(reader.get_sync(b"a").unwrap(), Some(large(1)));
+    }
+    assert!(values(&reader()).is_empty());
 }
