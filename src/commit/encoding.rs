@@ -355,6 +355,7 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compression::Codec;
 
     #[test]
     fn operations_come_back_in_order() {
@@ -406,6 +407,49 @@ mod tests {
         batch.delete_range(BucketId(1), &KeyRange::all()).unwrap();
         let bytes = [0, 0, 1, b'k', 1, b'v', 1, 0xac, 2, 0, 2, 1, 0, 0];
         assert_eq!(batch.as_bytes(), bytes);
+        let value = b"abc";
+        let mut batch = EncodedBatch::default();
+        batch.put(BucketId(0), b"k", value).unwrap();
+        assert_eq!(batch.value_bytes_max(), 3);
+        let index = crate::blob::BlobWriter::new(7).add(value, Codec::None);
+        let batch = batch.with_blobs(|_, _| Some(index)).unwrap();
+        let bytes = [4, 0, 1, b'k', 5, 7, 0, 0x18, 3, 3];
+        assert_eq!(batch.as_bytes(), bytes);
+    }
+
+    #[test]
+    fn values_that_find_no_place_stay_in_their_batch_and_all_else_does() {
+        let mut batch = EncodedBatch::default();
+        batch.put(BucketId(0), b"short", b"v").unwrap();
+        batch.delete(BucketId(1), b"gone").unwrap();
+        batch
+            .delete_range(BucketId(1), &KeyRange::half_open("a", "b"))
+            .unwrap();
+        batch.put(BucketId(2), b"long", &[7; 100]).unwrap();
+        let same = batch.with_blobs(|_, _| None).unwrap();
+        assert_eq!(same.as_bytes(), batch.as_bytes());
+        assert!(same.encoded().may_delete_ranges);
+        let index = crate::blob::BlobWriter::new(7).add(&[7; 100], Codec::None);
+        let placed = batch
+            .with_blobs(|_, value| (value.len() == 100).then_some(index))
+            .unwrap();
+        let mut before: Vec<_> = operations(batch.as_bytes())
+            .map(std::result::Result::unwrap)
+            .collect();
+        let mut after: Vec<_> = operations(placed.as_bytes())
+            .map(std::result::Result::unwrap)
+            .collect();
+        let mut encoded = Vec::new();
+        index.encode(&mut encoded);
+        let at_its_place = Operation::PutBlob {
+            bucket: BucketId(2),
+            key: b"long",
+            index: &encoded,
+        };
+        assert_eq!(after.pop(), Some(at_its_place));
+        before.pop();
+        assert_eq!(after, before);
+        assert!(placed.value_bytes_max() == 1);
     }
 
     #[test]

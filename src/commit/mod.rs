@@ -13,6 +13,7 @@
 //!   next open. A sync is never tried twice (Rebello et al., "Can applications recover from fsync failures?", ATC 2020).
 //! - Leading makes, names and removes no file: `supply` does, ahead.
 
+mod apply;
 pub(crate) mod backpressure;
 pub(crate) mod batch;
 pub(crate) mod conflict;
@@ -43,7 +44,8 @@ use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::wal::LogWriter;
 
-pub(crate) use group::{GroupContext, How, SEGMENTS_KEPT, apply};
+pub(crate) use apply::{How, apply};
+pub(crate) use group::{GroupContext, SEGMENTS_KEPT};
 pub(crate) use supply::LogSupply;
 
 /// What leads. Owned by one thread at a time.
