@@ -211,12 +211,7 @@ impl GrowingFile {
     pub(crate) async fn sync(&self, mode: Mode) -> trine_io::Result<()> {
         let mut synced = self.synced.take().await;
         if synced.failed {
-            return Err(trine_io::Error {
-                operation: Operation::SyncData,
-                name: self.file.name().to_owned(),
-                offset: None,
-                source: std::io::Error::other("an earlier sync of it failed"),
-            });
+            return Err(self.earlier());
         }
         let written = self.bytes();
         if synced.bytes >= written {
@@ -232,6 +227,26 @@ impl GrowingFile {
         synced.bytes = written;
         synced.failed = false;
         Ok(())
+    }
+
+    /// Fails if a sync did; nobody knows yet while one is under way.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn check(&self) -> trine_io::Result<()> {
+        match self.synced.try_take() {
+            Some(synced) if synced.failed => Err(self.earlier()),
+            _ => Ok(()),
+        }
+    }
+
+    fn earlier(&self) -> trine_io::Error {
+        trine_io::Error {
+            operation: Operation::SyncData,
+            name: self.file.name().to_owned(),
+            offset: None,
+            source: std::io::Error::other("an earlier sync of it failed"),
+        }
     }
 
     /// What completes it, for the flush of its memtable, which nobody adds to any more.

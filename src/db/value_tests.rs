@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use trine_io::simulation::{Failure, Faults, Simulation, Unsynced};
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
+use trine_platform::random::Random;
 
 use crate::commit::Work;
 use crate::commit::batch::DEFAULT_BUCKET;
@@ -14,6 +16,7 @@ use crate::db::{Db, MaintenanceBudget};
 use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::options::{BucketOptions, DbOptions, DurabilityMode};
+use crate::testing::simulated;
 
 const MODE: Mode = Mode::Blocking;
 const VALUE_BYTES: usize = 3000;
@@ -339,4 +342,32 @@ fn a_reader_beside_the_writer_finds_values_wherever_they_lie_and_keeps_them() {
         assert_eq!(reader.get_sync(b"a").unwrap(), Some(large(1)));
     }
     assert!(values(&reader()).is_empty());
+}
+
+#[test]
+fn a_write_of_the_log_that_is_taken_back_proves_nothing_of_values_that_are_not_on_disk() {
+    for skipped in 0..4 {
+        let (simulation, storage) = simulated();
+        simulation.set_maps_logs(false);
+        let db = filled(&storage, DurabilityMode::Buffered);
+        simulation.set_faults(Faults::Numbered {
+            first: simulation.operations() + skipped,
+            count: 1,
+            failure: Failure::Full,
+        });
+        for key in ["d", "e", "f"] {
+            // One of them fails; what comes after it says what is on disk.
+            drop(db.put_sync(key, "small"));
+        }
+        simulation.set_faults(Faults::None);
+        let disk = simulation.disk();
+        let mut random = Random::new(skipped);
+        for round in 0..20 {
+            let left =
+                disk.power_loss(&mut |part| part != Unsynced::Sector || random.below(2) == 0);
+            let storage = Simulation::new(left, 0).storage("here");
+            let opened = open(&storage, DurabilityMode::Buffered);
+            opened.unwrap_or_else(|error| panic!("{skipped}, {round}: {error}"));
+        }
+    }
 }
