@@ -16,7 +16,7 @@ use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
 use crate::tree::buffer::BufferWriter;
 use crate::tree::{Registry, Tree};
-use crate::wal::LogWriter;
+use crate::wal::{LogWriter, Reached};
 
 /// The size of segments once the log has grown.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
@@ -152,6 +152,7 @@ async fn serve_other(
         // Commits come in groups.
         Work::Commit(_) => Err(Failure::lost().error()),
         Work::Persist(durability) => persist(path, writer, durability, mode).await,
+        Work::NoteSynced(reached) => note_synced(path, writer, reached),
         Work::Distrust(error) => {
             writer.failure.get_or_insert(Failure::of(&error));
             path.note_skipped();
@@ -574,6 +575,20 @@ async fn persist(
     }
     if is_synced(durability)
         && let Err(error) = sync(writer, mode).await
+    {
+        writer.failure = Some(Failure::of(&error));
+        return Err(error);
+    }
+    path.note_logged(writer, 0, 0);
+    Ok(path.visible())
+}
+
+fn note_synced(path: &CommitPath, writer: &mut Writer, reached: Reached) -> Result<Sequence> {
+    if let Some(failure) = &writer.failure {
+        return Err(failure.error());
+    }
+    if let Some(log) = &mut writer.log
+        && let Err(error) = log.note_synced(reached)
     {
         writer.failure = Some(Failure::of(&error));
         return Err(error);

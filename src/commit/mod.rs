@@ -40,7 +40,7 @@ use crate::error::{Error, Result};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
-use crate::wal::LogWriter;
+use crate::wal::{LogWriter, Reached};
 
 pub(crate) use group::{GroupContext, How, SEGMENTS_KEPT, apply};
 pub(crate) use supply::LogSupply;
@@ -123,6 +123,8 @@ pub(crate) enum Work {
     Load(Load),
     /// Make everything logged so far as durable as this.
     Persist(DurabilityMode),
+    /// Somebody else synced the log that far. That is proof only if nothing failed until the leader hears of it.
+    NoteSynced(Reached),
     /// A sync of the log by somebody else failed: bytes may be lost that count as written from now on.
     Distrust(Error),
     /// Make every memtable that holds something immutable, so that it can be flushed.
@@ -257,7 +259,8 @@ impl CommitPath {
 
     /// Notes what a group added to the log.
     fn note_logged(&self, writer: &Writer, records: usize, bytes: usize) {
-        if let Some(log) = &writer.log {
+        if let (Some(log), Some(supply)) = (&writer.log, &self.context.log) {
+            supply.note_written(log.written());
             // Plain stores suffice: the leader is the only writer.
             let add = |counter: &AtomicU64, count: usize| {
                 counter.store(counter.load(Relaxed) + count as u64, Relaxed);

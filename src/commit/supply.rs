@@ -16,7 +16,7 @@ use trine_platform::block_on;
 
 use crate::error::{Error, Result};
 use crate::manifest::{Change, Manifest, VersionEdit};
-use crate::wal::{LeftSegment, Prepared, Retired, Space, segment_name};
+use crate::wal::{LeftSegment, Prepared, Reached, Retired, Space, segment_name};
 
 /// Where the log's segments come from, and where they go.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct LogSupply {
     /// The segment that commits go to. Written by the leader: whoever reads it knows that a commit which is not in a
     /// memtable yet is in this or in a later one.
     current: AtomicU64,
+    /// Bytes of it below are with the operating system; less is said while the log goes over.
+    written: AtomicU64,
     /// How long the next one is to be; 0: it grows.
     next_bytes: AtomicU64,
     /// Whether it is to be filled.
@@ -54,6 +56,7 @@ impl LogSupply {
             storage,
             manifest,
             current: AtomicU64::new(current),
+            written: AtomicU64::new(0),
             next_bytes: AtomicU64::new(0),
             next_is_filled: AtomicBool::new(true),
             wanted: AtomicBool::new(false),
@@ -74,6 +77,19 @@ impl LogSupply {
     /// The segment that commits go to.
     pub(crate) fn current(&self) -> u64 {
         self.current.load(Acquire)
+    }
+
+    /// How far the log has come.
+    pub(crate) fn reached(&self) -> Reached {
+        // In this order: what is said of a segment that was left since is of no interest to anybody.
+        let segment = self.current();
+        let bytes = self.written.load(Acquire);
+        Reached { segment, bytes }
+    }
+
+    /// The current segment was written up to `bytes`. Commit leader only.
+    pub(super) fn note_written(&self, bytes: u64) {
+        self.written.store(bytes, Release);
     }
 
     /// Has the next segment, of `bytes` with `space`, made ready on a thread for jobs. Where there is none, a committer does it
@@ -178,6 +194,7 @@ impl LogSupply {
 
     /// The log went over to segment `number`. Commit leader only, before anything is committed there.
     pub(super) fn went_over(&self, number: u64, left: Option<Arc<LeftSegment>>, own: Retired) {
+        self.written.store(0, Release);
         self.current.store(number, Release);
         let mut state = self.state();
         state.left = left;

@@ -24,7 +24,7 @@ use crate::tree::picker::Goal;
 use crate::tree::throttle::{AtClose, Throttle};
 use crate::tree::version::VersionChange;
 use crate::tree::{Tree, Trees};
-use crate::wal::kept_from;
+use crate::wal::{Reached, kept_from};
 
 /// What became of one unit of maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,19 +51,21 @@ async fn turn(baton: &Baton<()>, turn: Turn) -> Option<Holder<'_, ()>> {
 }
 
 impl Persistent {
-    /// Syncs the log without leading the commit path, so that the leader's own sync, for
-    /// which commits wait, finds little left to do. It proves nothing: the leader's does.
-    async fn sync_log_ahead(&self, supply: &LogSupply, mode: Mode) -> Result<()> {
+    /// Makes what is in memtables that are immutable by now survive power loss, without leading the commit path: no
+    /// commit waits for the disk meanwhile. Gives back how far; `None`: it could not be tried.
+    ///
+    /// That it succeeds is proof only for who finds the commit path intact afterwards: the operating system tells of a
+    /// failure whoever had the file open when it came, so the leader may have heard of one before this opened it.
+    async fn sync_log_beside(&self, supply: &LogSupply, mode: Mode) -> Result<Option<Reached>> {
+        // In this order: the log may go over to its next segment in between.
+        let reached = supply.reached();
         supply.sync_left(mode).await?;
-        match self
-            .storage
-            .open_write(mode, &wal_name(supply.current()))
-            .await
-        {
-            Ok(segment) => Ok(segment.sync_data(mode).await?),
-            // Left behind and removed since, perhaps; nothing is lost, and nothing won.
-            Err(_) => Ok(()),
-        }
+        let name = wal_name(reached.segment);
+        let Ok(segment) = self.storage.open_write(mode, &name).await else {
+            return Ok(None);
+        };
+        segment.sync_data(mode).await?;
+        Ok(Some(reached))
     }
 
     /// What building tables needs. When `closed` is set, it goes on or not.
@@ -158,12 +160,15 @@ impl Core {
             return Ok(());
         };
         if persistent.storage.capabilities().durable_sync {
-            if let Err(error) = persistent.sync_log_ahead(supply, mode).await {
-                let distrust = Work::Distrust(error);
-                return self.commits.run(distrust, mode).await.map(drop);
-            }
-            let synced = Work::Persist(DurabilityMode::SyncData);
-            self.commits.run(synced, mode).await?;
+            let proof = match persistent.sync_log_beside(supply, mode).await {
+                Ok(Some(reached)) => Work::NoteSynced(reached),
+                Ok(None) => Work::Persist(DurabilityMode::SyncData),
+                Err(error) => {
+                    let distrust = Work::Distrust(error);
+                    return self.commits.run(distrust, mode).await.map(drop);
+                }
+            };
+            self.commits.run(proof, mode).await?;
         }
         self.flush_synced(persistent, tree, oldest, mode).await
     }

@@ -23,7 +23,7 @@ mod segment_tests;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use log::{LeftSegment, LogWriter};
+pub(crate) use log::{LeftSegment, LogWriter, Reached};
 pub(crate) use prepare::{Prepared, Retired, Space};
 #[cfg(any(inspect, test))]
 pub(crate) use replay::{Payload, decode};
