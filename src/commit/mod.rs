@@ -123,10 +123,8 @@ pub(crate) enum Work {
     Load(Load),
     /// Make everything logged so far as durable as this.
     Persist(DurabilityMode),
-    /// Somebody else synced the log that far. That is proof only if nothing failed until the leader hears of it.
+    /// Take note that somebody else synced the log that far.
     NoteSynced(Reached),
-    /// A sync of the log by somebody else failed: bytes may be lost that count as written from now on.
-    Distrust(Error),
     /// Make every memtable that holds something immutable, so that it can be flushed.
     Freeze,
     /// Take a bucket out of the database, with everything in it.

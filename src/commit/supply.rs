@@ -16,7 +16,9 @@ use trine_platform::block_on;
 
 use crate::error::{Error, Result};
 use crate::manifest::{Change, Manifest, VersionEdit};
-use crate::wal::{LeftSegment, Prepared, Reached, Retired, Space, segment_name};
+use crate::wal::{
+    LeftSegment, LogWriter, Prepared, Reached, Retired, SegmentFile, Space, segment_name,
+};
 
 /// Where the log's segments come from, and where they go.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub(crate) struct LogSupply {
 #[derive(Debug, Default)]
 struct State {
     ready: Option<Prepared>,
+    /// The segment that commits go to.
+    current: Option<Arc<SegmentFile>>,
     /// Left by the leader and not known to be on disk.
     left: Option<Arc<LeftSegment>>,
     /// Written by this life and left; files of earlier lives may hold marks of any number.
@@ -51,17 +55,24 @@ struct State {
 }
 
 impl LogSupply {
-    pub(crate) fn new(storage: Storage, manifest: Arc<Baton<Manifest>>, current: u64) -> Self {
+    pub(crate) fn new(
+        storage: Storage,
+        manifest: Arc<Baton<Manifest>>,
+        log: Option<&LogWriter>,
+    ) -> Self {
         Self {
             storage,
             manifest,
-            current: AtomicU64::new(current),
+            current: AtomicU64::new(log.map_or(0, LogWriter::number)),
             written: AtomicU64::new(0),
             next_bytes: AtomicU64::new(0),
             next_is_filled: AtomicBool::new(true),
             wanted: AtomicBool::new(false),
             preparing: Baton::new(false),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                current: log.map(|log| Arc::clone(log.file())),
+                ..State::default()
+            }),
         }
     }
 
@@ -80,7 +91,7 @@ impl LogSupply {
     }
 
     /// How far the log has come.
-    pub(crate) fn reached(&self) -> Reached {
+    fn reached(&self) -> Reached {
         // In this order: what is said of a segment that was left since is of no interest to anybody.
         let segment = self.current();
         let bytes = self.written.load(Acquire);
@@ -182,6 +193,22 @@ impl LogSupply {
         Ok(())
     }
 
+    /// Makes all that was committed before the call survive power loss, without leading the commit path: commits that
+    /// are not synced themselves wait for none of it. Gives back how far the log had come.
+    ///
+    /// # Errors
+    /// `Io`; the leader's next sync fails, too.
+    pub(crate) async fn sync(&self, mode: Mode) -> Result<Reached> {
+        // In this order: the log may go over to its next segment in between.
+        let reached = self.reached();
+        let current = self.state().current.clone();
+        self.sync_left(mode).await?;
+        if let Some(current) = current {
+            current.sync(mode).await?;
+        }
+        Ok(reached)
+    }
+
     /// The next segment, if it is ready. Commit leader only.
     pub(super) fn take_ready(&self) -> Option<Prepared> {
         self.state().ready.take()
@@ -192,11 +219,12 @@ impl LogSupply {
         self.state().ready = Some(ready);
     }
 
-    /// The log went over to segment `number`. Commit leader only, before anything is committed there.
-    pub(super) fn went_over(&self, number: u64, left: Option<Arc<LeftSegment>>, own: Retired) {
+    /// The log went over to another segment. Commit leader only, before anything is committed there.
+    pub(super) fn went_over(&self, log: &LogWriter, left: Option<Arc<LeftSegment>>, own: Retired) {
         self.written.store(0, Release);
-        self.current.store(number, Release);
+        self.current.store(log.number(), Release);
         let mut state = self.state();
+        state.current = Some(Arc::clone(log.file()));
         state.left = left;
         state.own.push(own);
     }

@@ -8,13 +8,12 @@ use trine_io::Mode;
 use trine_platform::baton::{Baton, Holder};
 use trine_platform::clock;
 
-use crate::commit::{LogSupply, Work};
+use crate::commit::Work;
 use crate::db::budget::{MaintenanceBudget, MaintenanceOutcome};
 use crate::db::counters::bytes_of;
 use crate::db::{Core, Persistent};
 use crate::error::{Error, Result};
 use crate::event::{Event, Job};
-use crate::file_name::wal_name;
 use crate::manifest::Change;
 use crate::options::DurabilityMode;
 use crate::tree::buffer::WriteBuffer;
@@ -24,7 +23,7 @@ use crate::tree::picker::Goal;
 use crate::tree::throttle::{AtClose, Throttle};
 use crate::tree::version::VersionChange;
 use crate::tree::{Tree, Trees};
-use crate::wal::{Reached, kept_from};
+use crate::wal::kept_from;
 
 /// What became of one unit of maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,23 +50,6 @@ async fn turn(baton: &Baton<()>, turn: Turn) -> Option<Holder<'_, ()>> {
 }
 
 impl Persistent {
-    /// Makes what is in memtables that are immutable by now survive power loss, without leading the commit path: no
-    /// commit waits for the disk meanwhile. Gives back how far; `None`: it could not be tried.
-    ///
-    /// That it succeeds is proof only for who finds the commit path intact afterwards: the operating system tells of a
-    /// failure whoever had the file open when it came, so the leader may have heard of one before this opened it.
-    async fn sync_log_beside(&self, supply: &LogSupply, mode: Mode) -> Result<Option<Reached>> {
-        // In this order: the log may go over to its next segment in between.
-        let reached = supply.reached();
-        supply.sync_left(mode).await?;
-        let name = wal_name(reached.segment);
-        let Ok(segment) = self.storage.open_write(mode, &name).await else {
-            return Ok(None);
-        };
-        segment.sync_data(mode).await?;
-        Ok(Some(reached))
-    }
-
     /// What building tables needs. When `closed` is set, it goes on or not.
     pub(crate) fn build_context<'a>(
         &'a self,
@@ -160,15 +142,15 @@ impl Core {
             return Ok(());
         };
         if persistent.storage.capabilities().durable_sync {
-            let proof = match persistent.sync_log_beside(supply, mode).await {
-                Ok(Some(reached)) => Work::NoteSynced(reached),
-                Ok(None) => Work::Persist(DurabilityMode::SyncData),
+            match supply.sync(mode).await {
+                Ok(reached) => self.commits.run(Work::NoteSynced(reached), mode).await?,
                 Err(error) => {
-                    let distrust = Work::Distrust(error);
-                    return self.commits.run(distrust, mode).await.map(drop);
+                    // It fails, too, and no commit is accepted any more. The first failure tells more.
+                    let synced = Work::Persist(DurabilityMode::SyncData);
+                    drop(self.commits.run(synced, mode).await);
+                    return Err(error);
                 }
             };
-            self.commits.run(proof, mode).await?;
         }
         self.flush_synced(persistent, tree, oldest, mode).await
     }
