@@ -7,6 +7,7 @@ use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
 use crate::commit::encoding::{Encoded, Operation, operations};
+use crate::commit::failure::Failure;
 use crate::commit::supply::LogSupply;
 use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer};
 use crate::error::{Error, Fault, Result};
@@ -44,48 +45,6 @@ pub(crate) struct GroupContext {
     pub(crate) maintenance: Arc<Bell>,
     /// `None` in memory.
     pub(crate) log: Option<Arc<LogSupply>>,
-}
-
-/// Why nothing is written any more.
-#[derive(Clone, Debug)]
-pub(crate) enum Failure {
-    /// The database was closed.
-    Closed,
-    /// A write or sync of the log failed.
-    Log {
-        kind: std::io::ErrorKind,
-        message: String,
-    },
-}
-
-impl Failure {
-    pub(crate) fn lost() -> Self {
-        Self::Log {
-            kind: std::io::ErrorKind::BrokenPipe,
-            message: "the thread that led the commit went away; its outcome is unknown until the database is reopened"
-                .to_owned(),
-        }
-    }
-
-    fn of(error: &Error) -> Self {
-        let kind = match error {
-            Error::Io(error) => error.kind(),
-            _ => std::io::ErrorKind::Other,
-        };
-        Self::Log {
-            kind,
-            message: format!(
-                "an earlier write of the log or of the manifest failed, reopen the database: {error}"
-            ),
-        }
-    }
-
-    pub(crate) fn error(&self) -> Error {
-        match self {
-            Self::Closed => Error::Closed,
-            Self::Log { kind, message } => Error::Io(std::io::Error::new(*kind, message.clone())),
-        }
-    }
 }
 
 /// Does the work in order; one result each.

@@ -17,6 +17,7 @@ pub(crate) mod backpressure;
 pub(crate) mod batch;
 pub(crate) mod conflict;
 pub(crate) mod encoding;
+mod failure;
 mod group;
 mod log_thread;
 pub(crate) mod range_set;
@@ -34,7 +35,7 @@ use trine_platform::event::{Event, Setter, channel};
 
 use crate::commit::conflict::Reads;
 use crate::commit::encoding::EncodedBatch;
-use crate::commit::group::Failure;
+use crate::commit::failure::Failure;
 use crate::commit::log_thread::LogThread;
 use crate::error::{Error, Result};
 use crate::options::DurabilityMode;
