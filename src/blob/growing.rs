@@ -4,7 +4,7 @@
 //!   names it in the manifest, with the table that takes the references over.
 //! - The commit leader alone adds values and hands them to the operating system, before their commit is logged.
 //! - What was handed over never changes. A write that fails ends the file: later values go elsewhere.
-//! - Syncing it comes before any sync of a log that refers to it, whoever syncs. A sync that failed is never tried again.
+//! - Syncing it comes before any sync of a segment of the log that refers to it: `wal::file`. A sync that failed is never tried again.
 //!
 //! docs/format.md, "Blob files"; docs/decisions/0017-values-written-once.md.
 
@@ -227,17 +227,6 @@ impl GrowingFile {
         synced.bytes = written;
         synced.failed = false;
         Ok(())
-    }
-
-    /// Fails if a sync did; nobody knows yet while one is under way.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub(crate) fn check(&self) -> trine_io::Result<()> {
-        match self.synced.try_take() {
-            Some(synced) if synced.failed => Err(self.earlier()),
-            _ => Ok(()),
-        }
     }
 
     fn earlier(&self) -> trine_io::Error {

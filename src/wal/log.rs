@@ -20,8 +20,6 @@ use crate::wal::writer::{SegmentWriter, Start};
 #[derive(Debug)]
 pub(crate) struct LeftSegment {
     file: Arc<SegmentFile>,
-    /// What its commits refer to.
-    values: Vec<Arc<GrowingFile>>,
     bytes: u64,
     is_synced: AtomicBool,
 }
@@ -33,30 +31,24 @@ impl LeftSegment {
     /// `Io`, from whoever tried it, and for ever after: a sync is never retried.
     pub(crate) async fn sync(&self, mode: Mode) -> trine_io::Result<()> {
         if !self.is_synced.load(Acquire) {
-            for values in &self.values {
-                values.sync(mode).await?;
-            }
             self.file.sync(mode).await?;
             self.is_synced.store(true, Release);
         }
         Ok(())
     }
+}
 
-    /// Fails if a sync did; nobody knows yet while one is under way.
-    fn check(&self) -> trine_io::Result<()> {
-        for values in &self.values {
-            values.check()?;
-        }
-        self.file.check().unwrap_or(Ok(()))
-    }
+/// How far the log has come: bytes of a segment below are with the operating system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    pub(crate) segment: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The writing end of the log.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     current: SegmentWriter,
-    /// What commits in the current segment refer to, and may not be on disk.
-    values: Vec<Arc<GrowingFile>>,
     left: Option<Arc<LeftSegment>>,
     /// A commit was synced: others will be.
     syncs: bool,
@@ -67,7 +59,6 @@ impl LogWriter {
     pub(crate) fn new(current: SegmentWriter) -> Self {
         Self {
             current,
-            values: Vec::new(),
             left: None,
             syncs: false,
         }
@@ -82,22 +73,9 @@ impl LogWriter {
         }
     }
 
-    /// The commits that are pushed next refer to values in the file, which were handed over.
-    pub(crate) fn note_values(&mut self, file: &Arc<GrowingFile>) {
-        if !self.values.iter().any(|noted| Arc::ptr_eq(noted, file)) {
-            self.values.push(Arc::clone(file));
-        }
-    }
-
-    /// Makes what commits refer to survive power loss, before they do.
-    async fn sync_values(&mut self, mode: Mode) -> Result<()> {
-        for values in &self.values {
-            if let Err(error) = values.sync(mode).await {
-                return self.current.fail(error);
-            }
-        }
-        self.values.clear();
-        Ok(())
+    /// As [`SegmentFile::note_values`], of the commits that are pushed next.
+    pub(crate) fn note_values(&self, values: &Arc<GrowingFile>) {
+        self.current.file().note_values(values);
     }
 
     /// As [`SegmentWriter::push_commit`].
@@ -135,14 +113,8 @@ impl LogWriter {
         Box::pin(async {
             if durably {
                 self.settle(mode).await?;
-                self.sync_values(mode).await?;
             }
-            let written = self.current.write(durably, mode).await;
-            if written.is_err() && self.current.check().is_ok() {
-                // It was taken back by a cut and a sync, which the next mark will tell of.
-                self.sync_values(mode).await?;
-            }
-            written
+            self.current.write(durably, mode).await
         })
         .await
     }
@@ -153,7 +125,6 @@ impl LogWriter {
     /// `Io`, and the writer is poisoned: a sync is never retried.
     pub(crate) async fn sync(&mut self, mode: Mode) -> Result<()> {
         self.settle(mode).await?;
-        self.sync_values(mode).await?;
         self.current.sync(mode).await
     }
 
@@ -179,9 +150,10 @@ impl LogWriter {
             self.current.note_settled();
             return Ok(());
         }
-        match left.check() {
-            Err(error) => self.current.fail(error),
-            Ok(()) => Ok(()),
+        match left.file.check() {
+            Some(Err(error)) => self.current.fail(error),
+            // Or somebody syncs it now.
+            Some(Ok(())) | None => Ok(()),
         }
     }
 
@@ -204,7 +176,7 @@ impl LogWriter {
         if self.left.is_some() {
             return Err((Box::new(next), None));
         }
-        let settled = self.current.is_synced() && self.values.is_empty();
+        let settled = self.current.is_synced();
         let start = Start {
             first_sequence,
             previous: self.current.number(),
@@ -217,12 +189,23 @@ impl LogWriter {
         if !settled {
             self.left = Some(Arc::new(LeftSegment {
                 file,
-                values: std::mem::take(&mut self.values),
                 bytes,
                 is_synced: AtomicBool::new(false),
             }));
         }
         Ok((self.left.clone(), retired))
+    }
+
+    /// Takes note of a sync by somebody else, which began after the log had come that far.
+    ///
+    /// # Errors
+    /// The first failure, if there was one.
+    pub(crate) fn note_synced(&mut self, reached: Reached) -> Result<()> {
+        self.current.check()?;
+        if reached.segment == self.current.number() {
+            self.current.note_synced(reached.bytes);
+        }
+        self.note_left()
     }
 
     /// Nothing is written any more: gives back unused space.
@@ -248,6 +231,11 @@ impl LogWriter {
     /// The current segment's number.
     pub(crate) fn number(&self) -> u64 {
         self.current.number()
+    }
+
+    /// Bytes of the current segment below are with the operating system.
+    pub(crate) fn written(&self) -> u64 {
+        self.current.written()
     }
 
     /// The current segment's length.

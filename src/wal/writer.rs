@@ -236,7 +236,7 @@ impl SegmentWriter {
         let at = self.written;
         let write = self
             .file
-            .alone(|file| file.write_durably_at(mode, at, staged));
+            .alone(mode, |file| file.write_durably_at(mode, at, staged));
         let result = write.await;
         let buffer = self.poison.settle(result)?;
         self.keep(buffer);
@@ -311,6 +311,11 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Bytes below are on disk.
+    pub(super) fn note_synced(&mut self, bytes: u64) {
+        self.synced = self.synced.max(bytes.min(self.written));
+    }
+
     /// Every earlier segment is on disk in full.
     pub(super) fn note_settled(&mut self) {
         self.settled = true;
@@ -349,6 +354,11 @@ impl SegmentWriter {
     /// Whether all that was written is on disk.
     pub(super) fn is_synced(&self) -> bool {
         self.synced == self.written
+    }
+
+    /// Bytes below are with the operating system.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// How much can be written before the file grows.
