@@ -19,6 +19,7 @@ pub(crate) mod conflict;
 pub(crate) mod encoding;
 mod group;
 mod log_thread;
+pub(crate) mod merged;
 pub(crate) mod range_set;
 pub(crate) mod supply;
 

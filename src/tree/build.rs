@@ -17,6 +17,7 @@ use crate::sequence::Sequence;
 use crate::table::{Table, TableOptions, TableWriter};
 use crate::tree::blob_gc::Collected;
 use crate::tree::covered::Older;
+use crate::tree::folding::{Folding, Made};
 use crate::tree::merge::Drain;
 use crate::tree::retention::{Fate, Retention};
 use crate::tree::separation::{Separation, Separator};
@@ -121,6 +122,7 @@ pub(crate) async fn build_tables(
     mut retention: Retention,
     older: Older,
     separation: Separation,
+    mut folding: Folding,
 ) -> Result<Built> {
     let part = entries.part();
     let tombstones = retention
@@ -134,14 +136,18 @@ pub(crate) async fn build_tables(
     let pushed = async {
         while let Some(entry) = entries.next(context.mode).await? {
             let fate = retention.fate(&entry);
-            if fate.stays() {
-                build.push(entry).await?;
+            if !fate.stays() {
+                continue;
             }
-            if let Fate::StaysUntil(sequence) = fate {
-                build.mark_superseded(sequence);
+            if folding.concerns(&entry) {
+                folding.take(&entry, fate, &retention, context.mode).await?;
+                build.push_all(folding.made()).await?;
+            } else {
+                build.push_fated(entry, fate).await?;
             }
         }
-        Ok(())
+        folding.end(&retention)?;
+        build.push_all(folding.made()).await
     };
     let pushed = pushed.await;
     build.end(pushed).await
@@ -211,6 +217,21 @@ impl<'a> TableBuild<'a> {
         }
         if output.writer.pending_bytes() >= PIECE_BYTES {
             output.write_pending(self.context).await?;
+        }
+        Ok(())
+    }
+
+    async fn push_all(&mut self, made: Vec<Made>) -> Result<()> {
+        for made in made {
+            self.push_fated(made.entry(), made.fate).await?;
+        }
+        Ok(())
+    }
+
+    async fn push_fated(&mut self, entry: Entry<'_>, fate: Fate) -> Result<()> {
+        self.push(entry).await?;
+        if let Fate::StaysUntil(sequence) = fate {
+            self.mark_superseded(sequence);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::tree::Tree;
 use crate::tree::blob_gc::plan;
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::covered::Older;
+use crate::tree::folding::Folding;
 use crate::tree::level::LevelCursor;
 use crate::tree::merge::{Drain, Merge, Source};
 use crate::tree::picker::Compaction;
@@ -74,6 +75,7 @@ pub(crate) async fn compact(
     separation.moved = plan.moved;
     let options = tree.table_options();
     let older = Older::beneath(&tree.pin().version, compaction.output_level, inputs);
+    let folding = Folding::new(tree.rules(), Arc::clone(&separation.version));
     let built = build_tables(
         context,
         &options,
@@ -82,6 +84,7 @@ pub(crate) async fn compact(
         retention,
         older,
         separation,
+        folding,
     )
     .await?;
     let mut read_bytes = 0;
