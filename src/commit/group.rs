@@ -152,11 +152,6 @@ async fn serve_other(
         // Commits come in groups.
         Work::Commit(_) => Err(Failure::lost().error()),
         Work::Persist(durability) => persist(path, writer, durability, mode).await,
-        Work::Distrust(error) => {
-            writer.failure.get_or_insert(Failure::of(&error));
-            path.note_skipped();
-            Err(error)
-        }
         Work::Load(load) => serve_load(path, writer, load, mode).await,
         Work::Freeze => freeze(path, writer, mode).await,
         Work::Drop(tree) => drop_tree(path, writer, &tree, mode).await,
@@ -456,7 +451,7 @@ async fn go_over(
         return Ok(());
     };
     match log.go_over(next, first_sequence, mode).await {
-        Ok((left, own)) => supply.went_over(log.number(), left, own),
+        Ok((left, own)) => supply.went_over(log, left, own),
         Err((next, error)) => {
             supply.give_back(*next);
             return match error {

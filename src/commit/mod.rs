@@ -124,8 +124,6 @@ pub(crate) enum Work {
     Load(Load),
     /// Make everything logged so far as durable as this.
     Persist(DurabilityMode),
-    /// A sync of the log by somebody else failed: bytes may be lost that count as written from now on.
-    Distrust(Error),
     /// Make every memtable that holds something immutable, so that it can be flushed.
     Freeze,
     /// Take a bucket out of the database, with everything in it.

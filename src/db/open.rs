@@ -32,7 +32,6 @@ use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
 use crate::tree::rules::Rules;
 use crate::tree::{Registry, Tree, version::Version};
-use crate::wal::LogWriter;
 
 /// What [`Db::open`] takes: options, or anything that is a path, which means `DbOptions::new(path)`.
 pub trait IntoOpenOptions {
@@ -261,7 +260,7 @@ async fn with_state(
         log: Some(Arc::new(LogSupply::new(
             storage.clone(),
             Arc::clone(&manifest),
-            log.as_ref().map_or(0, LogWriter::number),
+            log.as_ref(),
         ))),
     };
     let commits = CommitPath::new(Writer::new(log, last), context);
