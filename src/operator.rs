@@ -86,13 +86,30 @@ where
     }
 }
 
-/// Merge operators by name, as [`DbOptions`](crate::DbOptions) carry them. Two are equal if they share all of theirs.
-#[derive(Clone, Default)]
-pub struct MergeOperators(BTreeMap<String, Arc<dyn MergeOperator>>);
+/// An application's code, shared.
+pub(crate) struct Shared<T: ?Sized>(Arc<T>);
 
-// Their panics end where they are called, so whoever leads to them is as sound after one as before.
-impl UnwindSafe for MergeOperators {}
-impl RefUnwindSafe for MergeOperators {}
+// Its panics end where it is called, so whoever leads to it is as sound after one as before.
+impl<T: ?Sized> UnwindSafe for Shared<T> {}
+impl<T: ?Sized> RefUnwindSafe for Shared<T> {}
+
+impl<T: ?Sized> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: ?Sized> PartialEq for Shared<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T: ?Sized> Eq for Shared<T> {}
+
+/// Merge operators by name, as [`DbOptions`](crate::DbOptions) carry them. Two are equal if they share all of theirs.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct MergeOperators(BTreeMap<String, Shared<dyn MergeOperator>>);
 
 impl MergeOperators {
     /// Without any.
@@ -103,31 +120,14 @@ impl MergeOperators {
 
     /// Adds an operator, in the place of another one of that name.
     pub fn insert(&mut self, name: impl Into<String>, operator: impl MergeOperator) {
-        self.0.insert(name.into(), Arc::new(operator));
+        self.0.insert(name.into(), Shared(Arc::new(operator)));
     }
 
     /// The names of all, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
-
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn MergeOperator>> {
-        self.0.get(name).map(Arc::clone)
-    }
 }
-
-impl PartialEq for MergeOperators {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len()
-            && self
-                .0
-                .iter()
-                .zip(&other.0)
-                .all(|(own, other)| own.0 == other.0 && Arc::ptr_eq(own.1, other.1))
-    }
-}
-
-impl Eq for MergeOperators {}
 
 impl fmt::Debug for MergeOperators {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -140,7 +140,7 @@ impl fmt::Debug for MergeOperators {
 pub(crate) struct NamedOperator {
     name: String,
     /// `None`: this open was not given it.
-    operator: Option<Arc<dyn MergeOperator>>,
+    operator: Option<Shared<dyn MergeOperator>>,
 }
 
 impl fmt::Debug for NamedOperator {
@@ -153,14 +153,15 @@ impl NamedOperator {
     pub(crate) fn new(name: &str, operators: &MergeOperators) -> Self {
         Self {
             name: name.to_owned(),
-            operator: operators.get(name),
+            operator: operators.0.get(name).cloned(),
         }
     }
 
     /// Fails if this open was not given it.
     pub(crate) fn check(&self) -> Result<&dyn MergeOperator> {
         self.operator
-            .as_deref()
+            .as_ref()
+            .map(|operator| &*operator.0)
             .ok_or_else(|| Error::MergeOperatorMissing {
                 name: self.name.clone(),
             })

@@ -9,6 +9,7 @@ use trine_kv::{
     Sequence, TransactionOptions, WriteBatch, WriteOptions,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "it is an operator")]
 fn append(_: &[u8], old: Option<&[u8]>, new: &[&[u8]]) -> Merged {
     Ok(Some([old.unwrap_or_default(), &new.concat()].concat()))
 }

@@ -289,16 +289,14 @@ impl Transaction {
             operands.clear();
             Ok(())
         })?;
-        let base = match base {
-            Some(made) => made.map(<[u8]>::to_vec),
-            None => {
-                let read =
-                    self.handle
-                        .get_with(tree, key, Some(self.sequence), mode, <[u8]>::to_vec);
-                let value = read.finished().await?;
-                self.reads.add_point(tree, key);
-                value
-            }
+        let base = if let Some(made) = base {
+            made.map(<[u8]>::to_vec)
+        } else {
+            let at = Some(self.sequence);
+            let read = self.handle.get_with(tree, key, at, mode, <[u8]>::to_vec);
+            let value = read.finished().await?;
+            self.reads.add_point(tree, key);
+            value
         };
         if operands.is_empty() {
             return Ok(base);

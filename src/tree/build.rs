@@ -19,7 +19,7 @@ use crate::tree::blob_gc::Collected;
 use crate::tree::covered::Older;
 use crate::tree::folding::{Folding, Made};
 use crate::tree::merge::Drain;
-use crate::tree::retention::{Fate, Retention};
+use crate::tree::retention::Fate;
 use crate::tree::separation::{Separation, Separator};
 use crate::tree::split::Split;
 use crate::tree::throttle::Throttle;
@@ -111,7 +111,7 @@ impl Built {
     }
 }
 
-/// Writes what retention keeps of `entries` to tables that `split` divides, above
+/// Writes what `folding` makes of `entries` to tables that `split` divides, above
 /// what is `older`.
 /// On failure, files already written are removed as far as possible; the next open sweeps the rest.
 pub(crate) async fn build_tables(
@@ -119,13 +119,13 @@ pub(crate) async fn build_tables(
     options: &TableOptions,
     split: Split,
     mut entries: Drain,
-    mut retention: Retention,
+    mut folding: Folding,
     older: Older,
     separation: Separation,
-    mut folding: Folding,
 ) -> Result<Built> {
     let part = entries.part();
-    let tombstones = retention
+    let tombstones = folding
+        .retention()
         .kept_tombstones()
         .clip(&part.from, part.until.as_deref());
     let mut build = TableBuild {
@@ -135,18 +135,18 @@ pub(crate) async fn build_tables(
     };
     let pushed = async {
         while let Some(entry) = entries.next(context.mode).await? {
-            let fate = retention.fate(&entry);
+            let fate = folding.fate(&entry);
             if !fate.stays() {
                 continue;
             }
             if folding.concerns(&entry) {
-                folding.take(&entry, fate, &retention, context.mode).await?;
+                folding.take(&entry, fate, context.mode).await?;
                 build.push_all(folding.made()).await?;
             } else {
                 build.push_fated(entry, fate).await?;
             }
         }
-        folding.end(&retention)?;
+        folding.end()?;
         build.push_all(folding.made()).await
     };
     let pushed = pushed.await;

@@ -75,16 +75,15 @@ pub(crate) async fn compact(
     separation.moved = plan.moved;
     let options = tree.table_options();
     let older = Older::beneath(&tree.pin().version, compaction.output_level, inputs);
-    let folding = Folding::new(tree.rules(), Arc::clone(&separation.version));
+    let folding = Folding::new(retention, tree.rules(), Arc::clone(&separation.version));
     let built = build_tables(
         context,
         &options,
         split,
         entries(),
-        retention,
+        folding,
         older,
         separation,
-        folding,
     )
     .await?;
     let mut read_bytes = 0;

@@ -30,16 +30,15 @@ pub(crate) async fn flush(
     let merge = Merge::new(vec![source], Direction::Forward);
     // One blob file for the one table.
     let separation = tree.separation(u64::MAX);
-    let folding = Folding::new(tree.rules(), Arc::clone(&separation.version));
+    let folding = Folding::new(retention, tree.rules(), Arc::clone(&separation.version));
     build_tables(
         context,
         &tree.table_options(),
         Split::never(),
         Drain::new(merge, Part::default()),
-        retention,
+        folding,
         Older::all(&tree.pin().version),
         separation,
-        folding,
     )
     .await
 }

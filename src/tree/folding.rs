@@ -57,9 +57,10 @@ impl Made {
     }
 }
 
-/// Takes the entries that stay, in order, and gives back what they become.
+/// Decides which entries stay, takes these in order, and gives back what they become.
 #[derive(Debug)]
 pub(crate) struct Folding {
+    retention: Retention,
     rules: Arc<Rules>,
     /// Holds the blob files that the inputs refer to.
     version: Arc<Version>,
@@ -117,13 +118,23 @@ impl Held {
 }
 
 impl Folding {
-    pub(crate) fn new(rules: Arc<Rules>, version: Arc<Version>) -> Self {
+    pub(crate) fn new(retention: Retention, rules: Arc<Rules>, version: Arc<Version>) -> Self {
         Self {
+            retention,
             rules,
             version,
             held: None,
             made: Vec::new(),
         }
+    }
+
+    pub(crate) fn retention(&self) -> &Retention {
+        &self.retention
+    }
+
+    /// Fed every entry once, in order.
+    pub(crate) fn fate(&mut self, entry: &Entry<'_>) -> Fate {
+        self.retention.fate(entry)
     }
 
     /// Whether the entry is to be taken; else it stays what it is.
@@ -138,17 +149,15 @@ impl Folding {
     }
 
     /// Takes an entry that stays.
-    pub(crate) async fn take(
-        &mut self,
-        entry: &Entry<'_>,
-        fate: Fate,
-        retention: &Retention,
-        mode: Mode,
-    ) -> Result<()> {
+    pub(crate) async fn take(&mut self, entry: &Entry<'_>, fate: Fate, mode: Mode) -> Result<()> {
         if let Some(held) = &self.held {
             let goes_on = held.key == entry.key;
-            if !goes_on || !retention.are_in_one_stripe(held.sequence, entry.sequence) {
-                self.leave(goes_on, retention)?;
+            if !goes_on
+                || !self
+                    .retention
+                    .are_in_one_stripe(held.sequence, entry.sequence)
+            {
+                self.leave(goes_on)?;
             }
         }
         if self.held.is_none() && entry.kind != Kind::Composite {
@@ -167,7 +176,7 @@ impl Folding {
                 held.layers.push(entry.value.to_vec());
                 let base = Composite::decode(entry.value).map_err(fault)?.base;
                 if base != Base::Older {
-                    return self.resolve(held, base, None, retention);
+                    return self.resolve(held, base, None);
                 }
                 if held.layers.len() >= LAYERS_MAX {
                     held.layers = vec![held.composite(&self.rules, Base::Older)?];
@@ -175,41 +184,35 @@ impl Folding {
                 self.held = Some(held);
                 Ok(())
             }
-            Kind::Tombstone => self.resolve(held, Base::Nothing, None, retention),
-            Kind::Value => self.resolve(held, Base::Value(entry.value), beneath(), retention),
+            Kind::Tombstone => self.resolve(held, Base::Nothing, None),
+            Kind::Value => self.resolve(held, Base::Value(entry.value), beneath()),
             Kind::Blob => {
                 let value = self.version.decode_blob(entry.value)?.read(mode).await?;
-                self.resolve(held, Base::Value(&value), beneath(), retention)
+                self.resolve(held, Base::Value(&value), beneath())
             }
         }
     }
 
     /// After the last entry.
-    pub(crate) fn end(&mut self, retention: &Retention) -> Result<()> {
-        self.leave(false, retention)
+    pub(crate) fn end(&mut self) -> Result<()> {
+        self.leave(false)
     }
 
     /// No more versions of the held key come in this stripe; `goes_on`: in older ones they do.
-    fn leave(&mut self, goes_on: bool, retention: &Retention) -> Result<()> {
+    fn leave(&mut self, goes_on: bool) -> Result<()> {
         let Some(held) = self.held.take() else {
             return Ok(());
         };
-        let base = if goes_on || retention.may_be_beneath(&held.key) {
+        let base = if goes_on || self.retention.may_be_beneath(&held.key) {
             Base::Older
         } else {
             Base::Nothing
         };
-        self.resolve(held, base, None, retention)
+        self.resolve(held, base, None)
     }
 
     /// Works the value out if `base` is known and the operator does it; `beneath` is the entry that holds it, if not a composite.
-    fn resolve(
-        &mut self,
-        held: Held,
-        base: Base<'_>,
-        beneath: Option<Made>,
-        retention: &Retention,
-    ) -> Result<()> {
+    fn resolve(&mut self, held: Held, base: Base<'_>, beneath: Option<Made>) -> Result<()> {
         let existing = match base {
             Base::Older => None,
             Base::Nothing => Some(None),
@@ -223,7 +226,7 @@ impl Folding {
         };
         let fits = |value: &Vec<u8>| value.len() <= VALUE_BYTES_MAX;
         let (kind, value, beneath) = match value {
-            Some(None) if retention.is_spent(&held.key, held.sequence) => return Ok(()),
+            Some(None) if self.retention.is_spent(&held.key, held.sequence) => return Ok(()),
             Some(None) => (Kind::Tombstone, Vec::new(), None),
             Some(Some(value)) if fits(&value) => (Kind::Value, value, None),
             _ => {

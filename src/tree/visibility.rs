@@ -31,6 +31,8 @@ enum Known {
     Nothing,
     /// Not all versions that may be the row.
     Part,
+    /// Forward: it has a row if what is on the stack makes one, to which older versions may be added.
+    Stack,
     /// Whether it has a row, and which.
     All,
 }
@@ -72,8 +74,6 @@ pub(crate) struct Visible {
     kind: Kind,
     /// The versions of `key` that its row is made of, if it is a composite.
     stack: Stack,
-    /// Forward: more of them may come.
-    stacking: bool,
     started: bool,
     /// The merge must be stepped before anything else: it stands on what is decided, or was halted.
     stepping: bool,
@@ -101,7 +101,6 @@ impl Visible {
             value: Vec::new(),
             kind: Kind::Tombstone,
             stack: Stack::default(),
-            stacking: false,
             started: false,
             stepping: false,
         }
@@ -176,7 +175,7 @@ impl Visible {
     pub(crate) fn resume(&self) -> Option<Bound<Vec<u8>>> {
         match self.known {
             Known::Nothing => None,
-            Known::Part => Some(Bound::Included(self.key.clone())),
+            Known::Part | Known::Stack => Some(Bound::Included(self.key.clone())),
             Known::All => Some(Bound::Excluded(self.key.clone())),
         }
     }
@@ -270,7 +269,7 @@ impl Visible {
             self.step_merge()?;
         }
         self.stands = Stands::Nowhere;
-        if self.stacking {
+        if self.known == Known::Stack {
             return self.stack_older();
         }
         loop {
@@ -300,8 +299,7 @@ impl Visible {
     #[cold]
     fn stack_first(&mut self) -> Moved<Missing> {
         self.stack.clear();
-        self.stacking = true;
-        self.known = Known::Part;
+        self.known = Known::Stack;
         self.stack_older()
     }
 
@@ -316,7 +314,6 @@ impl Visible {
             }
             self.step_merge()?;
         }
-        self.stacking = false;
         self.known = Known::All;
         self.stands = Stands::OnStack;
         Ok(())
@@ -324,7 +321,7 @@ impl Visible {
 
     /// Puts the composite that it met onto the version before it, which is `older`.
     #[cold]
-    fn stack_newer(&mut self, older: Kind) -> Moved<Missing> {
+    fn stack_newer(&mut self, older: Kind) {
         let below = match older {
             Kind::Composite => None,
             Kind::Tombstone => {
@@ -339,7 +336,6 @@ impl Visible {
         if let Some(entry) = self.merge.entry() {
             self.stack.push_newer(entry.value, below);
         }
-        Ok(())
     }
 
     fn step_reverse(&mut self) -> Moved<Missing> {
@@ -374,7 +370,7 @@ impl Visible {
                     entry.kind
                 };
                 if self.kind == Kind::Composite {
-                    self.stack_newer(older)?;
+                    self.stack_newer(older);
                 } else if self.kind != Kind::Tombstone {
                     self.value.clear();
                     self.value.extend_from_slice(entry.value);

@@ -345,6 +345,21 @@ impl<'setting> Run<'setting> {
         Ok(())
     }
 
+    fn get(&self, bucket: usize, key: &[u8], at: Option<usize>) -> TestResult {
+        let (at, state) = self.at(at);
+        let (bucket, rows) = (&self.buckets[bucket], &state[bucket]);
+        let read = match at {
+            None => call!(self.way, bucket, get / get_sync(key)),
+            Some(at) => call!(self.way, bucket, get_at / get_at_sync(at, key)),
+        };
+        same("a point read", read, &rows.get(key).cloned())?;
+        if at.is_some() {
+            return Ok(());
+        }
+        let found = call!(self.way, bucket, contains_key / contains_key_sync(key));
+        same("whether a key is there", found, &rows.contains_key(key))
+    }
+
     pub(crate) fn step(&mut self, operation: Operation) -> TestResult {
         match operation {
             Operation::One(write, options) => {
@@ -364,24 +379,7 @@ impl<'setting> Run<'setting> {
                 same("the load's sequence", sequence, &self.sequence)?;
             }
             Operation::Update { bucket, key } => self.update(bucket, &key)?,
-            Operation::Get { bucket, key, at } => {
-                let (at, state) = self.at(at);
-                let read = match at {
-                    None => call!(self.way, self.buckets[bucket], get / get_sync(&key)),
-                    Some(at) => call!(
-                        self.way,
-                        self.buckets[bucket],
-                        get_at / get_at_sync(at, &key)
-                    ),
-                };
-                same("a point read", read, &state[bucket].get(&key).cloned())?;
-                let is_there = state[bucket].contains_key(&key);
-                if at.is_none() {
-                    let bucket = &self.buckets[bucket];
-                    let found = call!(self.way, bucket, contains_key / contains_key_sync(&key));
-                    same("whether a key is there", found, &is_there)?;
-                }
-            }
+            Operation::Get { bucket, key, at } => self.get(bucket, &key, at)?,
             Operation::Range {
                 bucket,
                 range,
