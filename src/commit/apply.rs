@@ -60,6 +60,7 @@ pub(crate) fn apply<'t>(
             Operation::Put { key, .. }
             | Operation::PutBlob { key, .. }
             | Operation::Delete { key, .. }
+            | Operation::Merge { key, .. }
                 if covered(key) =>
             {
                 continue;
@@ -67,6 +68,7 @@ pub(crate) fn apply<'t>(
             Operation::Put { key, value, .. } => (key, Kind::Value, value),
             Operation::PutBlob { key, index, .. } => (key, Kind::Blob, index),
             Operation::Delete { key, .. } => (key, Kind::Tombstone, &[][..]),
+            Operation::Merge { key, composite, .. } => (key, Kind::Composite, composite),
             Operation::DeleteRange { start, end, .. } => {
                 writer.insert_range_tombstone(start, end, sequence);
                 continue;

@@ -7,6 +7,7 @@
 //!            | 2 bucket:varint start:bytes end:bytes     delete [start, end); an empty end is no end
 //!            | 3 bucket:varint first:bytes last:bytes rows:varint    a bulk load, whose rows are in tables
 //!            | 4 bucket:varint key:bytes index:bytes     put of a value that lies in a blob file
+//!            | 5 bucket:varint key:bytes composite:bytes       merge; see `composite`
 //! bytes     := length:varint byte*
 //! ```
 //!
@@ -17,6 +18,7 @@ use std::cell::Cell;
 
 use crate::blob::BlobIndex;
 use crate::coding::{Reader, put_bytes, put_varint};
+use crate::composite::Composite;
 use crate::error::{Error, Fault, Result};
 use crate::key::KeyRange;
 use crate::manifest::BucketId;
@@ -27,14 +29,14 @@ pub(super) const DELETE: u8 = 1;
 pub(super) const DELETE_RANGE: u8 = 2;
 const LOADED: u8 = 3;
 const PUT_BLOB: u8 = 4;
+pub(super) const MERGE: u8 = 5;
 
 /// What an operation takes besides its key and value, at most.
 pub(super) const HEADER_BYTES_MAX: usize = 1 + 5 + 10 + 10;
 
 /// Keys up to 32 MiB.
 pub(crate) const KEY_BYTES_MAX: usize = 32 << 20;
-/// Values up to 128 MiB. With its key, a value fits a table's block.
-pub(crate) const VALUE_BYTES_MAX: usize = 128 << 20;
+pub(crate) use crate::internal_key::VALUE_BYTES_MAX;
 /// A whole batch, encoded, up to 768 MiB: it becomes one log record.
 pub(crate) const BATCH_BYTES_MAX: usize = 768 << 20;
 
@@ -57,6 +59,12 @@ pub(crate) enum Operation<'a> {
         bucket: BucketId,
         key: &'a [u8],
     },
+    /// All that the batch does to the key.
+    Merge {
+        bucket: BucketId,
+        key: &'a [u8],
+        composite: &'a [u8],
+    },
     DeleteRange {
         bucket: BucketId,
         start: &'a [u8],
@@ -77,6 +85,7 @@ impl Operation<'_> {
             Self::Put { bucket, .. }
             | Self::PutBlob { bucket, .. }
             | Self::Delete { bucket, .. }
+            | Self::Merge { bucket, .. }
             | Self::DeleteRange { bucket, .. }
             | Self::Loaded { bucket, .. } => *bucket,
         }
@@ -88,7 +97,8 @@ impl Operation<'_> {
             && match self {
                 Self::Put { key: own, .. }
                 | Self::PutBlob { key: own, .. }
-                | Self::Delete { key: own, .. } => *own == key,
+                | Self::Delete { key: own, .. }
+                | Self::Merge { key: own, .. } => *own == key,
                 Self::DeleteRange { start, end, .. } => covers(start, end, key),
                 Self::Loaded { first, last, .. } => *first <= key && key <= *last,
             }
@@ -187,6 +197,11 @@ impl EncodedBatch {
                 },
                 Operation::PutBlob { bucket, key, index } => batch.put_blob(bucket, key, index)?,
                 Operation::Delete { bucket, key } => batch.delete(bucket, key)?,
+                Operation::Merge {
+                    bucket,
+                    key,
+                    composite,
+                } => batch.merge(bucket, key, composite)?,
                 Operation::DeleteRange { bucket, start, end } => {
                     batch.start(DELETE_RANGE, bucket, start, end.len())?;
                     put_bytes(&mut batch.bytes, end);
@@ -205,6 +220,14 @@ impl EncodedBatch {
     /// No value is longer.
     pub(super) fn value_bytes_max(&self) -> usize {
         self.value_bytes_max
+    }
+
+    /// One operation for all that the batch does to the key.
+    pub(crate) fn merge(&mut self, bucket: BucketId, key: &[u8], composite: &[u8]) -> Result<()> {
+        within("merge", composite.len(), VALUE_BYTES_MAX)?;
+        self.start(MERGE, bucket, key, composite.len())?;
+        put_bytes(&mut self.bytes, composite);
+        Ok(())
     }
 
     pub(crate) fn delete(&mut self, bucket: BucketId, key: &[u8]) -> Result<()> {
@@ -348,6 +371,15 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
             key: reader.bytes()?,
             index: reader.bytes()?,
         }),
+        MERGE => {
+            let (key, composite) = (reader.bytes()?, reader.bytes()?);
+            Composite::decode(composite)?;
+            Ok(Operation::Merge {
+                bucket,
+                key,
+                composite,
+            })
+        }
         other => Err(Fault::Tag(other)),
     }
 }

@@ -28,6 +28,7 @@ use crate::open_files::{OpenFiles, missing_file};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
 use crate::sequence::Sequence;
 use crate::table::Table;
+use crate::tree::rules::Rules;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{
@@ -117,7 +118,16 @@ pub(crate) async fn recover(
     let files = Arc::new(OpenFiles::new(storage.clone(), cache, open_max));
     let checked_max = FILES_CHECKED.min(open_max);
     let no_tables = KnownFiles::default();
-    let found = find(&names, manifest, files, &no_tables, checked_max, mode).await?;
+    let found = find(
+        options,
+        &names,
+        manifest,
+        files,
+        &no_tables,
+        checked_max,
+        mode,
+    )
+    .await?;
     let Found {
         mut manifest,
         trees,
@@ -184,6 +194,7 @@ pub(super) struct KnownFiles {
 
 /// Takes in what `manifest` names: the tables, of which at most `checked_max` are opened, then the log.
 pub(super) async fn find(
+    db_options: &DbOptions,
     names: &[String],
     manifest: Manifest,
     files: Arc<OpenFiles>,
@@ -206,7 +217,7 @@ pub(super) async fn find(
         opened.push((*id, version));
     }
     let (trees, adoption, replayed) =
-        replay_into(files.storage(), &manifest, &opened, mode).await?;
+        replay_into(db_options, files.storage(), &manifest, &opened, mode).await?;
     let owner: Weak<Registry> = Arc::downgrade(&trees);
     files.set_owner(owner);
     // What takes long goes beside what is done to files now, much of which waits for the disk.
@@ -378,6 +389,7 @@ async fn finish_renames(
 
 /// Trees of these versions, with what is only in the log in their memtables.
 async fn replay_into(
+    db_options: &DbOptions,
     storage: &Storage,
     manifest: &Manifest,
     versions: &[(BucketId, Version)],
@@ -389,7 +401,9 @@ async fn replay_into(
         trees.extend(versions.iter().filter_map(|(id, version)| {
             let bucket = manifest.state().buckets().get(id)?;
             let (name, options) = (bucket.name.clone(), bucket.options.clone());
-            Some(Arc::new(Tree::new(*id, name, options, version.clone())))
+            let rules = Rules::of(db_options, &options);
+            let tree = Tree::new(*id, name, options, version.clone(), rules);
+            Some(Arc::new(tree))
         }));
         let adoption = Adoption::until(lost);
         let replayed = replay_log(storage, manifest, &trees, &adoption, mode).await?;

@@ -371,3 +371,28 @@ fn a_write_of_the_log_that_is_taken_back_proves_nothing_of_values_that_are_not_o
         }
     }
 }
+
+#[test]
+fn operands_are_merged_into_a_value_that_lies_in_the_file_of_its_memtable() {
+    let append = |_: &[u8], old: Option<&[u8]>, new: &[&[u8]]| -> crate::Merged {
+        Ok(Some([old.unwrap_or_default(), &new.concat()].concat()))
+    };
+    let storage = Storage::memory();
+    let mut options = options(DurabilityMode::Buffered).with_merge_operator("append", append);
+    options.default_bucket_options.merge_operator = Some("append".to_owned());
+    let open =
+        |storage: &Storage| block_on(on_storage(options.clone(), storage.clone(), MODE)).unwrap();
+    let db = open(&storage);
+    fill(&db);
+    db.merge_sync("b", "more").unwrap();
+    let expected = [large(2), b"more".to_vec()].concat();
+    let left = after_crash(&storage, |_| {});
+    for db in [db, open(&left)] {
+        assert_eq!(db.get_sync(b"b").unwrap(), Some(expected.clone()));
+        db.flush_sync().unwrap();
+        assert_eq!(db.get_sync(b"b").unwrap(), Some(expected.clone()));
+        db.compact_range_sync(KeyRange::all()).unwrap();
+        assert_eq!(db.get_sync(b"b").unwrap(), Some(expected.clone()));
+        db.verify_sync(|_| {}).unwrap();
+    }
+}

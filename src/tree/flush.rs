@@ -10,6 +10,7 @@ use crate::tree::Tree;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::covered::Older;
+use crate::tree::folding::Folding;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Drain, Merge, Source};
 use crate::tree::picker::Part;
@@ -34,12 +35,13 @@ pub(crate) async fn flush(
         growing: buffer.values().map(Arc::clone),
         ..tree.separation(u64::MAX)
     };
+    let folding = Folding::new(retention, tree.rules(), &separation);
     let mut built = build_tables(
         context,
         &tree.table_options(),
         Split::never(),
         Drain::new(merge, Part::default()),
-        retention,
+        folding,
         Older::all(&tree.pin().version),
         separation,
     )

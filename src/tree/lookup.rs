@@ -27,7 +27,20 @@ pub(crate) enum Hit<'v, 'g> {
     Table(OpenTable<'v>, Found<'g>),
 }
 
+/// How to come to a value that was found, and is not at hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Indirect<'h> {
+    /// It lies in a blob file, where this says.
+    Blob(&'h [u8]),
+    /// It has to be worked out, from older entries too.
+    Composite,
+}
+
 impl<'v> Hit<'v, '_> {
+    pub(crate) fn is_composite(&self) -> bool {
+        matches!(self.indirect(), Some(Indirect::Composite))
+    }
+
     /// Its bytes, for as long as the guard lives.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
@@ -36,13 +49,17 @@ impl<'v> Hit<'v, '_> {
         }
     }
 
-    /// Where the value lies, if that is a blob file; the bytes are not the value then.
+    /// What there is to do for the value, if the bytes are not the value.
     #[inline]
-    pub(crate) fn blob(&self) -> Option<&[u8]> {
-        match self {
-            Self::Table(_, found) if found.kind == Kind::Blob => Some(found.value),
-            Self::Memtable(Kind::Blob, value) => Some(value),
-            _ => None,
+    pub(crate) fn indirect(&self) -> Option<Indirect<'_>> {
+        let (kind, bytes) = match self {
+            Self::Table(_, found) => (found.kind, found.value),
+            Self::Memtable(kind, value) => (*kind, *value),
+        };
+        match kind {
+            Kind::Tombstone | Kind::Value => None,
+            Kind::Blob => Some(Indirect::Blob(bytes)),
+            Kind::Composite => Some(Indirect::Composite),
         }
     }
 

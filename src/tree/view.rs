@@ -20,6 +20,7 @@ use crate::blob::{BlobIndex, BlobValue};
 use crate::error::Result;
 use crate::sequence::Sequence;
 use crate::tree::buffer::WriteBuffer;
+use crate::tree::rules::Rules;
 use crate::tree::version::Version;
 
 /// What a reader sees. Cloning pins memtables and tables.
@@ -29,6 +30,8 @@ pub(crate) struct View {
     /// Newest first.
     pub(crate) immutables: Arc<[Arc<WriteBuffer>]>,
     pub(crate) version: Arc<Version>,
+    /// What makes values out of composites. Never changes.
+    pub(crate) rules: Arc<Rules>,
 }
 
 impl View {
