@@ -100,10 +100,10 @@ fn a_load_ends_where_another_bucket_begins() {
     let home = Home::new();
     let mut rows = String::new();
     for number in 0..5000 {
-        let bucket = if number < 1500 || number >= 3000 {
-            "one"
-        } else {
+        let bucket = if (1500..3000).contains(&number) {
             "two"
+        } else {
+            "one"
         };
         writeln!(
             rows,
