@@ -28,6 +28,7 @@ pub(crate) mod pins;
 pub(crate) mod placement;
 pub(crate) mod registry;
 pub(crate) mod retention;
+pub(crate) mod rows;
 pub(crate) mod rules;
 pub(crate) mod scan;
 pub(crate) mod separation;
