@@ -27,6 +27,7 @@ pub mod lock;
 pub mod pace;
 pub mod page_cache;
 pub mod random;
+pub mod sorted;
 pub mod space;
 mod sync;
 pub mod target;

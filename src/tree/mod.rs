@@ -36,7 +36,6 @@ pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +55,7 @@ use crate::tree::picker::{Compaction, Unfinished};
 use crate::tree::separation::Separation;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::view::{View, ViewCell};
+use trine_platform::sorted::SortedSet;
 
 pub(crate) use registry::{Registry, Trees};
 
@@ -176,7 +176,7 @@ impl Tree {
             codec: Codec::of_values(self.options.compression),
             blob_bytes_max,
             version: self.pin().version,
-            moved: BTreeSet::new(),
+            moved: SortedSet::new(),
         }
     }
 
