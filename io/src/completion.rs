@@ -59,12 +59,12 @@ impl<T> std::fmt::Debug for Completion<T> {
 impl<T: Unpin> Future for Completion<T> {
     type Output = Result<T>;
 
-    /// Once it was ready a completion has nothing more to give: one that finished inline pends for ever.
+    /// Not to be polled again after it was ready: one that finished inline would panic.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         match &mut self.0 {
             Inner::Ready(result) => match result.take() {
                 Some(result) => Poll::Ready(result),
-                None => Poll::Pending,
+                None => unreachable!("polled after it was ready"),
             },
             Inner::Pending(event, lost, _) => match Pin::new(event).poll(context) {
                 Poll::Ready(Some(result)) => Poll::Ready(result),

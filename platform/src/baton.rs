@@ -15,6 +15,7 @@ use std::sync::PoisonError;
 
 use crate::event::{Event, Setter, channel};
 use crate::sync::{Mutex, MutexGuard};
+use crate::thread::Threads;
 
 /// A value that one task at a time may hold, in the order they asked.
 pub struct Baton<T> {
@@ -67,9 +68,12 @@ impl<T> Baton<T> {
             Ok(value) => return self.holder(value),
             Err(waiting) => waiting,
         };
-        match (&mut waiting.event).await {
-            Some(value) => self.holder(value),
-            None => unreachable!("a setter leaves the queue only to be sent to"),
+        match Threads::here() {
+            Some(_) => match (&mut waiting.event).await {
+                Some(value) => self.holder(value),
+                None => unreachable!("a setter leaves the queue only to be sent to"),
+            },
+            None => unreachable!("without threads nobody waits, least of all with a baton"),
         }
     }
 

@@ -37,6 +37,9 @@ pub fn spawn(
     name: &str,
     body: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
+    if !available() {
+        return Err(std::io::ErrorKind::Unsupported.into());
+    }
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)

@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn moved(policy: BlobPolicy, files: &[Liveness]) -> Vec<u64> {
-        policy.moved(files).into_iter().collect()
+        policy.moved(files).iter().copied().collect()
     }
 
     fn merging(merge: BlobLevelMergePolicy) -> BlobPolicy {

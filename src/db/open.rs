@@ -66,12 +66,12 @@ pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
 /// Opens where that may block.
 pub(crate) async fn on_thread(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
     let there = storage.clone();
-    let opened = storage.offload(mode, move || here(options, there));
+    let opened = storage.offload(mode, move || here(options, &there));
     opened.await?
 }
 
 /// Opens on this thread. A function, since the code of a future is there once more for each crate that awaits it.
-fn here(options: DbOptions, storage: Storage) -> Result<Db> {
+fn here(options: DbOptions, storage: &Storage) -> Result<Db> {
     let opening = on_storage(options, storage.clone(), Mode::Blocking);
     trine_platform::block_on(opening).inspect_err(|_| storage.close())
 }

@@ -348,9 +348,8 @@ impl ManifestState {
                 self.use_number(number)?;
                 self.tables.insert(number);
                 self.refer(bucket, &meta);
-                self.bucket(bucket)?
-                    .tables
-                    .insert(number, Box::new((level, meta)));
+                let tables = &mut self.bucket(bucket)?.tables;
+                tables.insert(number, Box::new((level, meta)));
                 Ok(Undo::TableAdded(bucket, number))
             }
             Change::TableRemoved {
@@ -358,9 +357,7 @@ impl ManifestState {
                 level,
                 number,
             } => {
-                self.table(bucket, level, number)?;
-                let removed = self.bucket(bucket)?.tables.remove(&number);
-                let (_, meta) = *removed.ok_or_else(misplaced)?;
+                let meta = self.take_table(bucket, level, number)?;
                 self.forgo(bucket, &meta);
                 self.tables.remove(&number);
                 self.obsolete.insert(number);
@@ -535,6 +532,12 @@ impl ManifestState {
             .map(Box::as_mut)
             .filter(|(actual, _)| *actual == level)
             .ok_or_else(misplaced)
+    }
+
+    fn take_table(&mut self, id: BucketId, level: u8, number: u64) -> Result<TableMeta, Fault> {
+        self.table(id, level, number)?;
+        let table = self.bucket(id)?.tables.remove(&number);
+        Ok(table.ok_or_else(misplaced)?.1)
     }
 
     /// Fails unless the blob files that a table refers to hold as much.
