@@ -13,6 +13,8 @@
 //! | [`target`] directory sync | `fsync` | the file system's own journal | where the host can | `Unsupported` |
 //! | [`lock`] | `flock`, dies with the process | share mode and lock, die with the process | this process only | `Unsupported` |
 //!
+//! [`sorted`] belongs to no host: arrays in order, whose code is small.
+//!
 //! Nothing else in the workspace asks which operating system it runs on. The lowest of three crates:
 //! anyone may call it.
 
