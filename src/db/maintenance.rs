@@ -8,13 +8,12 @@ use trine_io::Mode;
 use trine_platform::baton::{Baton, Holder};
 use trine_platform::clock;
 
-use crate::commit::{LogSupply, Work};
+use crate::commit::Work;
 use crate::db::budget::{MaintenanceBudget, MaintenanceOutcome};
 use crate::db::counters::bytes_of;
 use crate::db::{Core, Persistent};
 use crate::error::{Error, Result};
 use crate::event::{Event, Job};
-use crate::file_name::wal_name;
 use crate::manifest::Change;
 use crate::options::DurabilityMode;
 use crate::tree::buffer::WriteBuffer;
@@ -51,21 +50,6 @@ async fn turn(baton: &Baton<()>, turn: Turn) -> Option<Holder<'_, ()>> {
 }
 
 impl Persistent {
-    /// Syncs the log without leading the commit path, so that the leader's own sync, for
-    /// which commits wait, finds little left to do. It proves nothing: the leader's does.
-    async fn sync_log_ahead(&self, supply: &LogSupply, mode: Mode) -> Result<()> {
-        supply.sync_left(mode).await?;
-        match self
-            .storage
-            .open_write(mode, &wal_name(supply.current()))
-            .await
-        {
-            Ok(segment) => Ok(segment.sync_data(mode).await?),
-            // Left behind and removed since, perhaps; nothing is lost, and nothing won.
-            Err(_) => Ok(()),
-        }
-    }
-
     /// What building tables needs. When `closed` is set, it goes on or not.
     pub(crate) fn build_context<'a>(
         &'a self,
@@ -158,12 +142,15 @@ impl Core {
             return Ok(());
         };
         if persistent.storage.capabilities().durable_sync {
-            if let Err(error) = persistent.sync_log_ahead(supply, mode).await {
-                let distrust = Work::Distrust(error);
-                return self.commits.run(distrust, mode).await.map(drop);
-            }
-            let synced = Work::Persist(DurabilityMode::SyncData);
-            self.commits.run(synced, mode).await?;
+            match supply.sync(mode).await {
+                Ok(reached) => self.commits.run(Work::NoteSynced(reached), mode).await?,
+                Err(error) => {
+                    // It fails, too, and no commit is accepted any more. The first failure tells more.
+                    let synced = Work::Persist(DurabilityMode::SyncData);
+                    drop(self.commits.run(synced, mode).await);
+                    return Err(error);
+                }
+            };
         }
         self.flush_synced(persistent, tree, oldest, mode).await
     }

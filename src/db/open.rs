@@ -31,7 +31,6 @@ use crate::sequence::Sequence;
 use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
 use crate::tree::{Registry, Tree, version::Version};
-use crate::wal::LogWriter;
 
 /// What [`Db::open`] takes: options, or anything that is a path, which means `DbOptions::new(path)`.
 pub trait IntoOpenOptions {
@@ -253,7 +252,7 @@ async fn with_state(
         log: Some(Arc::new(LogSupply::new(
             storage.clone(),
             Arc::clone(&manifest),
-            log.as_ref().map_or(0, LogWriter::number),
+            log.as_ref(),
         ))),
     };
     let commits = CommitPath::new(Writer::new(log, last), context);

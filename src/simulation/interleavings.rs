@@ -29,7 +29,7 @@ use crate::epoch::alone;
 use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::options::{DbOptions, DurabilityMode, WriteOptions};
-use crate::simulation::totals::{Found, run_chosen};
+use crate::simulation::totals::{Found, run_chosen, run_once_failed};
 use crate::simulation::{HERE, bucket, empty_disk, open_with, options};
 
 /// How many seeds the default suite runs.
@@ -428,6 +428,11 @@ fn run_seed(seed: u64) -> Found {
 #[test]
 fn chosen_seeds_hold() {
     run_chosen("interleavings", SEEDS, |seed, _| run_seed(seed));
+}
+
+#[test]
+fn seeds_that_once_failed_hold() {
+    run_once_failed("interleavings", |seed, _| run_seed(seed));
 }
 
 #[test]

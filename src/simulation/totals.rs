@@ -149,6 +149,14 @@ pub(super) fn run_seeds(name: &str, seeds: &[u64], run: impl Fn(u64, bool) -> Fo
     println!("{totals}");
 }
 
+/// Runs the seeds of `simulation::{name}` that once failed.
+pub(super) fn run_once_failed(name: &str, run: impl Fn(u64, bool) -> Found) {
+    let lines = include_str!("seeds.txt").lines();
+    let seeds = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let seeds: Vec<u64> = seeds.map(|seed| seed.parse().expect("a seed")).collect();
+    run_seeds(name, &seeds, run);
+}
+
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }

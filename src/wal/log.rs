@@ -4,31 +4,24 @@
 //! file operation but the write of a header: whoever prepares segments syncs the one that was left.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use trine_io::{File, Mode};
-use trine_platform::baton::Baton;
+use trine_io::Mode;
 
 use crate::error::{Error, Result};
 use crate::sequence::Sequence;
+use crate::wal::file::SegmentFile;
 use crate::wal::prepare::{Prepared, Retired, Space};
 use crate::wal::writer::{SegmentWriter, Start};
 
 /// A segment that is written in full, and was not known to be on disk when it was left.
 #[derive(Debug)]
 pub(crate) struct LeftSegment {
-    file: File,
+    file: Arc<SegmentFile>,
     bytes: u64,
-    /// Held while it is synced, which happens once, whoever comes first.
-    syncing: Baton<()>,
-    state: AtomicU8,
+    is_synced: AtomicBool,
 }
-
-/// States of a [`LeftSegment`]. An abandoned sync counts as failed: what it did is not known.
-const UNSYNCED: u8 = 0;
-const SYNCED: u8 = 1;
-const FAILED: u8 = 2;
 
 impl LeftSegment {
     /// Makes it survive power loss.
@@ -36,27 +29,19 @@ impl LeftSegment {
     /// # Errors
     /// `Io`, from whoever tried it, and for ever after: a sync is never retried.
     pub(crate) async fn sync(&self, mode: Mode) -> trine_io::Result<()> {
-        let _turn = self.syncing.take().await;
-        match self.state.load(Acquire) {
-            SYNCED => Ok(()),
-            FAILED => Err(self.failed()),
-            _ => {
-                self.state.store(FAILED, Release);
-                self.file.sync_data(mode).await?;
-                self.state.store(SYNCED, Release);
-                Ok(())
-            }
+        if !self.is_synced.load(Acquire) {
+            self.file.sync(mode).await?;
+            self.is_synced.store(true, Release);
         }
+        Ok(())
     }
+}
 
-    fn failed(&self) -> trine_io::Error {
-        trine_io::Error {
-            operation: trine_io::Operation::SyncData,
-            name: self.file.name().to_owned(),
-            offset: None,
-            source: std::io::Error::other("an earlier sync of it failed"),
-        }
-    }
+/// How far the log has come: bytes of a segment below are with the operating system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    pub(crate) segment: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The writing end of the log.
@@ -154,24 +139,15 @@ impl LogWriter {
         let Some(left) = &self.left else {
             return Ok(());
         };
-        let state = {
-            // Whoever syncs it now has the turn; only afterwards does its state count.
-            let Some(_turn) = left.syncing.try_take() else {
-                return Ok(());
-            };
-            left.state.load(Acquire)
-        };
-        match state {
-            SYNCED => {
-                self.left = None;
-                self.current.note_settled();
-                Ok(())
-            }
-            FAILED => {
-                let error = left.failed();
-                self.current.fail(error)
-            }
-            _ => Ok(()),
+        if left.is_synced.load(Acquire) {
+            self.left = None;
+            self.current.note_settled();
+            return Ok(());
+        }
+        match left.file.check() {
+            Some(Err(error)) => self.current.fail(error),
+            // Or somebody syncs it now.
+            Some(Ok(())) | None => Ok(()),
         }
     }
 
@@ -208,11 +184,22 @@ impl LogWriter {
             self.left = Some(Arc::new(LeftSegment {
                 file,
                 bytes,
-                syncing: Baton::new(()),
-                state: AtomicU8::new(UNSYNCED),
+                is_synced: AtomicBool::new(false),
             }));
         }
         Ok((self.left.clone(), retired))
+    }
+
+    /// Takes note of a sync by somebody else, which began after the log had come that far.
+    ///
+    /// # Errors
+    /// The first failure, if there was one.
+    pub(crate) fn note_synced(&mut self, reached: Reached) -> Result<()> {
+        self.current.check()?;
+        if reached.segment == self.current.number() {
+            self.current.note_synced(reached.bytes);
+        }
+        self.note_left()
     }
 
     /// Nothing is written any more: gives back unused space.
@@ -230,9 +217,19 @@ impl LogWriter {
         self.current.unsynced_bytes() + self.left.as_ref().map_or(0, |left| left.bytes)
     }
 
+    /// The current segment's file.
+    pub(crate) fn file(&self) -> &Arc<SegmentFile> {
+        self.current.file()
+    }
+
     /// The current segment's number.
     pub(crate) fn number(&self) -> u64 {
         self.current.number()
+    }
+
+    /// Bytes of the current segment below are with the operating system.
+    pub(crate) fn written(&self) -> u64 {
+        self.current.written()
     }
 
     /// The current segment's length.

@@ -12,6 +12,7 @@
 //! - Files of segments are made ready off the commit path ([`Prepared`]): with space reserved, or filled with zeros if
 //!   commits are synced, or taken from a segment that nobody needs any more, whose old records never parse in the new one.
 
+mod file;
 mod log;
 mod prepare;
 mod replay;
@@ -23,7 +24,8 @@ mod segment_tests;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use log::{LeftSegment, LogWriter};
+pub(crate) use file::SegmentFile;
+pub(crate) use log::{LeftSegment, LogWriter, Reached};
 pub(crate) use prepare::{Prepared, Retired, Space};
 #[cfg(any(inspect, test))]
 pub(crate) use replay::{Payload, decode};

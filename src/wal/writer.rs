@@ -8,7 +8,9 @@
 //! A process that dies in the middle of a store leaves the records of that write torn: the first one's seal is
 //! stored last of all, and a sector's mark after what follows it in the sector (`crate::record`).
 
-use trine_io::{File, Mode, WritableMap};
+use std::sync::Arc;
+
+use trine_io::{Mode, WritableMap};
 
 use crate::error::{Error, Fault, Result};
 use crate::record::{
@@ -16,6 +18,7 @@ use crate::record::{
     SECTOR_BYTES, Salt,
 };
 use crate::sequence::Sequence;
+use crate::wal::file::SegmentFile;
 use crate::wal::prepare::{Prepared, Retired};
 use crate::wal::{COMMIT, MAX_SEGMENT_BYTES, SYNC_MARK};
 
@@ -29,7 +32,7 @@ const STORED_BYTES_MAX: usize = 4 << 10;
 /// The writing end of a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
-    file: File,
+    file: Arc<SegmentFile>,
     map: Option<WritableMap>,
     number: u64,
     /// Bytes below have their space in the file.
@@ -88,7 +91,7 @@ impl SegmentWriter {
         }
         let at = FILE_HEADER_BYTES as u64;
         Ok(Self {
-            file: prepared.file,
+            file: Arc::new(SegmentFile::new(prepared.file)),
             map: prepared.map,
             number: prepared.number,
             prepared: prepared.bytes,
@@ -230,7 +233,11 @@ impl SegmentWriter {
     async fn write_durably(&mut self, mode: Mode) -> Result<()> {
         let staged = std::mem::take(&mut self.staged);
         self.poison.arm();
-        let result = self.file.write_durably_at(mode, self.written, staged).await;
+        let at = self.written;
+        let write = self
+            .file
+            .alone(|file| file.write_durably_at(mode, at, staged));
+        let result = write.await;
         let buffer = self.poison.settle(result)?;
         self.keep(buffer);
         self.written = self.records.offset();
@@ -259,7 +266,7 @@ impl SegmentWriter {
         self.map = None;
         self.prepared = 0;
         let cut = match self.file.set_len(mode, self.written).await {
-            Ok(()) => self.file.sync_data(mode).await,
+            Ok(()) => self.file.sync(mode).await,
             Err(error) => Err(error),
         };
         if cut.is_err() {
@@ -298,10 +305,15 @@ impl SegmentWriter {
             return Ok(());
         }
         self.poison.arm();
-        let result = self.file.sync_data(mode).await;
+        let result = self.file.sync(mode).await;
         self.poison.settle(result)?;
         self.synced = self.written;
         Ok(())
+    }
+
+    /// Bytes below are on disk.
+    pub(super) fn note_synced(&mut self, bytes: u64) {
+        self.synced = self.synced.max(bytes.min(self.written));
     }
 
     /// Every earlier segment is on disk in full.
@@ -330,7 +342,7 @@ impl SegmentWriter {
     }
 
     /// The file, for a last sync, and what can be made of it afterwards.
-    pub(super) fn leave(self) -> (File, Retired) {
+    pub(super) fn leave(self) -> (Arc<SegmentFile>, Retired) {
         let retired = Retired {
             number: self.number,
             born: self.born,
@@ -342,6 +354,11 @@ impl SegmentWriter {
     /// Whether all that was written is on disk.
     pub(super) fn is_synced(&self) -> bool {
         self.synced == self.written
+    }
+
+    /// Bytes below are with the operating system.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// How much can be written before the file grows.
@@ -362,6 +379,11 @@ impl SegmentWriter {
     /// Bytes of records accepted and not yet synced, what is staged included.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         self.records.offset() - self.synced.max(FILE_HEADER_BYTES as u64)
+    }
+
+    /// The segment's file.
+    pub(super) fn file(&self) -> &Arc<SegmentFile> {
+        &self.file
     }
 
     /// The segment's number.
@@ -494,7 +516,8 @@ mod tests {
         let storage = Storage::portable(directory.path());
         let mut segment = create(&storage, 1);
         // A file that was opened for reading refuses the write.
-        segment.file = block_on(storage.open(MODE, &segment_name(1))).unwrap();
+        let read_only = block_on(storage.open(MODE, &segment_name(1))).unwrap();
+        segment.file = Arc::new(SegmentFile::new(read_only));
         segment.push_commit(Sequence::new(1), b"a").unwrap();
         let kind = |result: Result<()>| match result {
             Err(Error::Io(error)) => error.kind(),
