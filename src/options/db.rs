@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::event::{EventListener, Listener};
+use crate::operator::{MergeOperator, MergeOperators};
 use crate::options::{BucketOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
@@ -157,6 +158,8 @@ pub struct DbOptions {
     pub browser_directory: String,
     /// Who hears of maintenance and of trouble. Default nobody.
     pub listener: Option<Listener>,
+    /// The operators that buckets name in [`BucketOptions::merge_operator`]. Default none.
+    pub merge_operators: MergeOperators,
 }
 
 impl DbOptions {
@@ -204,6 +207,7 @@ impl DbOptions {
             change_retention_bytes: 0,
             browser_directory: "trine-kv".to_owned(),
             listener: None,
+            merge_operators: MergeOperators::new(),
         }
     }
 
@@ -284,6 +288,17 @@ impl DbOptions {
     #[must_use]
     pub fn with_browser_directory(mut self, directory: impl Into<String>) -> Self {
         self.browser_directory = directory.into();
+        self
+    }
+
+    /// Adds to [`DbOptions::merge_operators`]; buckets with this name in their options merge with `operator`.
+    #[must_use]
+    pub fn with_merge_operator(
+        mut self,
+        name: impl Into<String>,
+        operator: impl MergeOperator,
+    ) -> Self {
+        self.merge_operators.insert(name, operator);
         self
     }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use trine_kv::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions,
     DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,
-    IndexSearchPolicy, PrefixExtractor, PrefixFilterPolicy, RuntimeOptions, StorageMode,
-    WriteOptions,
+    IndexSearchPolicy, MergeOperators, PrefixExtractor, PrefixFilterPolicy, RuntimeOptions,
+    StorageMode, WriteOptions,
 };
 
 use crate::fixture::{Place, invalid_options};
@@ -37,6 +37,7 @@ fn defaults_of_a_database() {
         change_retention_bytes: 0,
         browser_directory: "trine-kv".to_owned(),
         listener: None,
+        merge_operators: MergeOperators::new(),
     };
     assert_eq!(DbOptions::default(), memory);
     assert_eq!(DbOptions::memory(), memory);
@@ -97,6 +98,7 @@ fn defaults_of_a_bucket() {
         index_search_policy: IndexSearchPolicy::Auto,
         blob_threshold_bytes: 1 << 20,
         blob_level_merge_policy: BlobLevelMergePolicy::Auto,
+        merge_operator: None,
     };
     assert_eq!(BucketOptions::default(), expected);
 }
