@@ -204,7 +204,7 @@ pub(super) async fn find(
             checked_max -= 1;
         }
         let (name, options) = (bucket.name.clone(), bucket.options.clone());
-        let rules = Rules::of(db_options, &options);
+        let rules = Rules::of(db_options, &name, &options);
         opened.push(Arc::new(Tree::new(*id, name, options, version, rules)));
     }
     let trees = Arc::new(Registry::default());
