@@ -262,13 +262,13 @@ where
 /// Compaction filters by the names of their buckets, as [`DbOptions`](crate::DbOptions) carry them. Two are equal if they share
 /// all of theirs.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct CompactionFilters(BTreeMap<String, Shared<dyn CompactionFilter>>);
+pub struct CompactionFilters(SortedMap<String, Shared<dyn CompactionFilter>>);
 
 impl CompactionFilters {
     /// Without any.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(SortedMap::new())
     }
 
     /// Sets the filter of a bucket, `"default"` for the default one.
