@@ -15,6 +15,15 @@ const REST_DIVISOR: u64 = 10;
 /// Less than this in level 0 is left alone at rest: a small database would be rewritten for nothing.
 const REST_BYTES: u64 = 4 << 20;
 
+/// Level 0 may refer to this part of all values in blob files: what it supersedes is known to nobody before it is merged.
+const VALUES_DIVISOR: u64 = 5;
+
+/// Fewer bytes of values in level 0 are no reason to merge it.
+const VALUES_BYTES_MIN: u64 = 16 << 20;
+
+/// Tables are merged for the sake of values that are so many times as long.
+const VALUES_FACTOR: u64 = 8;
+
 /// Fewer tables than this are not merged within level 0.
 const WITHIN_TABLES: usize = 4;
 
@@ -91,6 +100,19 @@ impl<'a> Picker<'a> {
             let covered = group.iter().map(|table| self.covered(table)).sum();
             pays(covered, bytes_of(group).saturating_add(bytes_of(lower)))
         })
+    }
+
+    /// Whether level 0 may supersede many values in blob files, and merging it is little work beside them.
+    pub(super) fn may_hide_garbage(&self) -> bool {
+        let values =
+            |table: &&TableMeta| -> u64 { table.blobs.iter().map(|used| used.value_bytes).sum() };
+        let free = self.levels[0].iter().filter(|table| self.is_free(table));
+        let above: u64 = free.map(values).sum();
+        let below: u64 = self.levels[1..].iter().flatten().map(values).sum();
+        let tables: u64 = self.levels.iter().map(|tables| bytes_of(tables)).sum();
+        above >= VALUES_BYTES_MIN
+            && above >= below.saturating_add(above) / VALUES_DIVISOR
+            && tables <= above / VALUES_FACTOR
     }
 
     /// For rest: level 0, if it is a burden beside what is below and holds something that overlaps.

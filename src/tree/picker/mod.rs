@@ -242,7 +242,12 @@ impl<'a> Picker<'a> {
         };
         if level == 0 {
             let (tables, max) = (free().count(), self.shape.l0_tables_max);
-            return permille(tables as u64, max as u64);
+            let score = permille(tables as u64, max as u64);
+            return if self.may_hide_garbage() {
+                score.max(1001)
+            } else {
+                score
+            };
         }
         let bytes: u64 = free().map(|table| table.bytes).sum();
         match self.targets.bytes(level) {
