@@ -160,7 +160,11 @@ fn in_memory(options: DbOptions) -> Db {
         crate::commit::batch::DEFAULT_BUCKET.to_owned(),
         options.default_bucket_options.clone(),
         Version::default(),
-        Rules::of(&options, &options.default_bucket_options),
+        Rules::of(
+            &options,
+            crate::commit::batch::DEFAULT_BUCKET,
+            &options.default_bucket_options,
+        ),
     ));
     trees.add(Arc::clone(&default));
     let maintenance = Arc::new(Bell::default());

@@ -401,7 +401,7 @@ async fn replay_into(
         trees.extend(versions.iter().filter_map(|(id, version)| {
             let bucket = manifest.state().buckets().get(id)?;
             let (name, options) = (bucket.name.clone(), bucket.options.clone());
-            let rules = Rules::of(db_options, &options);
+            let rules = Rules::of(db_options, &name, &options);
             let tree = Tree::new(*id, name, options, version.clone(), rules);
             Some(Arc::new(tree))
         }));

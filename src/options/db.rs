@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::event::{EventListener, Listener};
-use crate::operator::{MergeOperator, MergeOperators};
+use crate::operator::{CompactionFilter, CompactionFilters, MergeOperator, MergeOperators};
 use crate::options::{BucketOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
@@ -160,6 +160,8 @@ pub struct DbOptions {
     pub listener: Option<Listener>,
     /// The operators that buckets name in [`BucketOptions::merge_operator`]. Default none.
     pub merge_operators: MergeOperators,
+    /// What looks at rows while compaction rewrites them, by the names of their buckets. Default nothing.
+    pub compaction_filters: CompactionFilters,
 }
 
 impl DbOptions {
@@ -208,6 +210,7 @@ impl DbOptions {
             browser_directory: "trine-kv".to_owned(),
             listener: None,
             merge_operators: MergeOperators::new(),
+            compaction_filters: CompactionFilters::new(),
         }
     }
 
@@ -299,6 +302,17 @@ impl DbOptions {
         operator: impl MergeOperator,
     ) -> Self {
         self.merge_operators.insert(name, operator);
+        self
+    }
+
+    /// Adds to [`DbOptions::compaction_filters`]: `filter` looks at the rows of this bucket, `"default"` for the default one.
+    #[must_use]
+    pub fn with_compaction_filter(
+        mut self,
+        bucket: impl Into<String>,
+        filter: impl CompactionFilter,
+    ) -> Self {
+        self.compaction_filters.insert(bucket, filter);
         self
     }
 

@@ -122,6 +122,12 @@ impl Pins {
         self.lock().oldest()
     }
 
+    /// The newest pinned sequence; zero if there is none.
+    pub(crate) fn newest(&self) -> Sequence {
+        let pinned = self.lock();
+        pinned.held.keys().next_back().copied().unwrap_or_default()
+    }
+
     /// How many pins there are.
     pub(crate) fn count(&self) -> usize {
         self.lock().held.values().map(|held| held.pins).sum()

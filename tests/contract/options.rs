@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use trine_kv::{
-    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions,
-    DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,
-    IndexSearchPolicy, MergeOperators, PrefixExtractor, PrefixFilterPolicy, RuntimeOptions,
-    StorageMode, WriteOptions,
+    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompactionFilters, CompressionProfile, Db,
+    DbOptions, DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy,
+    HostStorageBackend, IndexSearchPolicy, MergeOperators, PrefixExtractor, PrefixFilterPolicy,
+    RuntimeOptions, StorageMode, WriteOptions,
 };
 
 use crate::fixture::{Place, invalid_options};
@@ -38,6 +38,7 @@ fn defaults_of_a_database() {
         browser_directory: "trine-kv".to_owned(),
         listener: None,
         merge_operators: MergeOperators::new(),
+        compaction_filters: CompactionFilters::new(),
     };
     assert_eq!(DbOptions::default(), memory);
     assert_eq!(DbOptions::memory(), memory);
