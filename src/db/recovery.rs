@@ -14,7 +14,7 @@ use trine_io::{Completion, Lock, Mode, Storage};
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
 use crate::commit::batch::DEFAULT_BUCKET;
-use crate::commit::encoding::Encoded;
+use crate::commit::encoding::{Encoded, is_load};
 use crate::commit::{How, SEGMENTS_KEPT, apply};
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
@@ -124,6 +124,7 @@ pub(crate) async fn recover(
         replayed,
         inserted,
         last,
+        ..
     } = found;
     // Everything was checked: from here on files are changed.
     manifest.adopt(mode).await?;
@@ -159,6 +160,8 @@ pub(super) struct Found {
     pub(super) trees: Arc<Registry>,
     pub(super) files: Arc<OpenFiles>,
     pub(super) replayed: Option<Replayed>,
+    /// Whether the log holds a load that the manifest does not know: it failed, or its edit came later.
+    pub(super) logs_a_load: bool,
     /// Ready when what was replayed can be read.
     pub(super) inserted: Completion<()>,
     pub(super) last: Sequence,
@@ -199,7 +202,7 @@ pub(super) async fn find(
     trees.extend(opened.into_iter());
     let owner: Weak<Registry> = Arc::downgrade(&trees);
     files.set_owner(owner);
-    let replayed = replay_log(files.storage(), &manifest, &trees, mode).await?;
+    let (replayed, logs_a_load) = replay_log(files.storage(), &manifest, &trees, mode).await?;
     // What takes long goes beside what is done to files now, much of which waits for the disk.
     let many = replayed
         .as_ref()
@@ -218,6 +221,7 @@ pub(super) async fn find(
         trees,
         files,
         replayed,
+        logs_a_load,
         inserted,
         last,
     })
@@ -366,16 +370,18 @@ async fn finish_renames(
     Ok(())
 }
 
-/// Puts what is only in the log into memtables; readers find it once what was staged there is inserted.
+/// Puts what is only in the log into memtables; readers find it once what was staged there is inserted. Says whether there was a
+/// load that the manifest does not know.
 async fn replay_log(
     storage: &Storage,
     manifest: &Manifest,
     trees: &Registry,
     mode: Mode,
-) -> Result<Option<Replayed>> {
+) -> Result<(Option<Replayed>, bool)> {
     let Some(segments) = manifest.state().log_segments() else {
-        return Ok(None);
+        return Ok((None, false));
     };
+    let mut logs_a_load = false;
     let floor = *segments.start();
     let known = trees.load();
     let buckets = manifest.state().buckets();
@@ -389,10 +395,12 @@ async fn replay_log(
             bytes: batch,
             may_delete_ranges: true,
         };
+        logs_a_load |= sequence > manifest.state().last_sequence() && is_load(batch.bytes);
         let find = |id| known.by_id(id);
         apply(find, sequence, &batch, floor, How::Staged, wanted)
     });
-    Ok(Some(replayed.await?))
+    let replayed = replayed.await?;
+    Ok((Some(replayed), logs_a_load))
 }
 
 /// Removes temporary files that the policy allows to be removed, and writes down which.
