@@ -1,6 +1,7 @@
 //! The whole engine on a simulated host (`trine_io::simulation`): power losses, failures and interleavings.
 //!
 //! - `history`: what was asked and answered, and which states may be found after what happened.
+//! - `beside`: backups, feeds of changes and readers of a run.
 //! - `workload`: small runs that visit each thing that changes a directory.
 //! - `crash_points`: every place where a run, or a recovery, may be cut off, and what may be left there.
 //! - `seeds`: random calls under random failures and crashes.
@@ -10,6 +11,7 @@
 //!
 //! One thread, no workers, no clock: what is seen depends on the code and the seed alone.
 
+mod beside;
 mod crash_points;
 mod failures;
 mod history;

@@ -18,7 +18,7 @@ mod generation;
 mod names;
 mod prune;
 mod restore;
-mod store;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 
