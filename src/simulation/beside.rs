@@ -15,10 +15,9 @@ use crate::error::{Error, Result};
 use crate::sequence::Sequence;
 use crate::simulation::history::{History, Moment};
 use crate::simulation::workload::Run;
-use crate::simulation::{HERE, open_with};
+use crate::simulation::{BACKUPS, HERE, open_with};
 
-/// Where backups are, and where they are restored to.
-const BACKUPS: &str = "backups";
+/// Where backups are restored to.
 const RESTORED: &str = "restored";
 
 /// A backup that was asked for.

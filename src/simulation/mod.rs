@@ -32,9 +32,10 @@ use crate::error::Result;
 use crate::options::{BlobLevelMergePolicy, BucketOptions, DbOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
-/// Where the database is on the simulated host, and where its checkpoints are made.
+/// Where the database is on the simulated host, and where its checkpoints and its backups are made.
 const HERE: &str = "database";
 const COPY: &str = "checkpoint";
+const BACKUPS: &str = "backups";
 
 /// A bucket in which no merge moves large values: they stay until their files are collected.
 const UNMOVED: &str = "unmoved";
