@@ -70,7 +70,7 @@ impl Run {
         };
         self.beside.backups.insert(asked, backup);
         let options = BackupOptions::default();
-        let made = block_on(db.core().backup(&self.store(), options, Mode::Blocking));
+        let made = block_on(db.core().backup(&self.store(), options, 0, Mode::Blocking));
         let made = self.answered(made)?.backup.id;
         assert_eq!(made, asked);
         self.promise(made);

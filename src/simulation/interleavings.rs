@@ -270,7 +270,9 @@ impl Shared {
         let least = self.known.borrow().visible;
         let store = Store::new(self.simulation.storage(BACKUPS));
         let (core, mode) = (self.db.core(), Mode::Cooperative);
-        let made = core.backup(&store, BackupOptions::default(), mode).await?;
+        let made = core
+            .backup(&store, BackupOptions::default(), 0, mode)
+            .await?;
         if self.simulation.has_stopped() {
             return Ok(());
         }

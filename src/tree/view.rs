@@ -175,7 +175,10 @@ mod loom_tests {
                 let view = cell.load(&guard);
                 assert!(view.immutables.len() >= seen);
                 seen = view.immutables.len();
-                assert!(view.buffers().all(|buffer| buffer.first_segment().is_none()));
+                assert!(
+                    view.buffers()
+                        .all(|buffer| buffer.first_segment().is_none())
+                );
             }
             publisher.join().unwrap();
             assert_eq!(cell.pin().immutables.len(), 2);
