@@ -7,6 +7,7 @@ use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
 use crate::commit::encoding::{Encoded, Operation, operations};
+use crate::commit::failure::Failure;
 use crate::commit::supply::LogSupply;
 use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer};
 use crate::error::{Error, Fault, Result};
@@ -16,7 +17,7 @@ use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
 use crate::tree::buffer::BufferWriter;
 use crate::tree::{Registry, Tree};
-use crate::wal::LogWriter;
+use crate::wal::{LogWriter, Reached};
 
 /// The size of segments once the log has grown.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
@@ -44,48 +45,6 @@ pub(crate) struct GroupContext {
     pub(crate) maintenance: Arc<Bell>,
     /// `None` in memory.
     pub(crate) log: Option<Arc<LogSupply>>,
-}
-
-/// Why nothing is written any more.
-#[derive(Clone, Debug)]
-pub(crate) enum Failure {
-    /// The database was closed.
-    Closed,
-    /// A write or sync of the log failed.
-    Log {
-        kind: std::io::ErrorKind,
-        message: String,
-    },
-}
-
-impl Failure {
-    pub(crate) fn lost() -> Self {
-        Self::Log {
-            kind: std::io::ErrorKind::BrokenPipe,
-            message: "the thread that led the commit went away; its outcome is unknown until the database is reopened"
-                .to_owned(),
-        }
-    }
-
-    fn of(error: &Error) -> Self {
-        let kind = match error {
-            Error::Io(error) => error.kind(),
-            _ => std::io::ErrorKind::Other,
-        };
-        Self::Log {
-            kind,
-            message: format!(
-                "an earlier write of the log or of the manifest failed, reopen the database: {error}"
-            ),
-        }
-    }
-
-    pub(crate) fn error(&self) -> Error {
-        match self {
-            Self::Closed => Error::Closed,
-            Self::Log { kind, message } => Error::Io(std::io::Error::new(*kind, message.clone())),
-        }
-    }
 }
 
 /// Does the work in order; one result each.
@@ -152,6 +111,7 @@ async fn serve_other(
         // Commits come in groups.
         Work::Commit(_) => Err(Failure::lost().error()),
         Work::Persist(durability) => persist(path, writer, durability, mode).await,
+        Work::NoteSynced(reached) => note_synced(path, writer, reached),
         Work::Load(load) => serve_load(path, writer, load, mode).await,
         Work::Freeze => freeze(path, writer, mode).await,
         Work::Drop(tree) => drop_tree(path, writer, &tree, mode).await,
@@ -569,6 +529,20 @@ async fn persist(
     }
     if is_synced(durability)
         && let Err(error) = sync(writer, mode).await
+    {
+        writer.failure = Some(Failure::of(&error));
+        return Err(error);
+    }
+    path.note_logged(writer, 0, 0);
+    Ok(path.visible())
+}
+
+fn note_synced(path: &CommitPath, writer: &mut Writer, reached: Reached) -> Result<Sequence> {
+    if let Some(failure) = &writer.failure {
+        return Err(failure.error());
+    }
+    if let Some(log) = &mut writer.log
+        && let Err(error) = log.note_synced(reached)
     {
         writer.failure = Some(Failure::of(&error));
         return Err(error);

@@ -17,6 +17,7 @@ pub(crate) mod backpressure;
 pub(crate) mod batch;
 pub(crate) mod conflict;
 pub(crate) mod encoding;
+mod failure;
 mod group;
 mod log_thread;
 pub(crate) mod range_set;
@@ -34,13 +35,13 @@ use trine_platform::event::{Event, Setter, channel};
 
 use crate::commit::conflict::Reads;
 use crate::commit::encoding::EncodedBatch;
-use crate::commit::group::Failure;
+use crate::commit::failure::Failure;
 use crate::commit::log_thread::LogThread;
 use crate::error::{Error, Result};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
-use crate::wal::LogWriter;
+use crate::wal::{LogWriter, Reached};
 
 pub(crate) use group::{GroupContext, How, SEGMENTS_KEPT, apply};
 pub(crate) use supply::LogSupply;
@@ -123,6 +124,8 @@ pub(crate) enum Work {
     Load(Load),
     /// Make everything logged so far as durable as this.
     Persist(DurabilityMode),
+    /// Take note that somebody else synced the log that far.
+    NoteSynced(Reached),
     /// Make every memtable that holds something immutable, so that it can be flushed.
     Freeze,
     /// Take a bucket out of the database, with everything in it.
@@ -255,7 +258,8 @@ impl CommitPath {
 
     /// Notes what a group added to the log.
     fn note_logged(&self, writer: &Writer, records: usize, bytes: usize) {
-        if let Some(log) = &writer.log {
+        if let (Some(log), Some(supply)) = (&writer.log, &self.context.log) {
+            supply.note_written(log.written());
             // Plain stores suffice: the leader is the only writer.
             let add = |counter: &AtomicU64, count: usize| {
                 counter.store(counter.load(Relaxed) + count as u64, Relaxed);

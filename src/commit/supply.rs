@@ -16,7 +16,9 @@ use trine_platform::block_on;
 
 use crate::error::{Error, Result};
 use crate::manifest::{Change, Manifest, VersionEdit};
-use crate::wal::{LeftSegment, LogWriter, Prepared, Retired, SegmentFile, Space, segment_name};
+use crate::wal::{
+    LeftSegment, LogWriter, Prepared, Reached, Retired, SegmentFile, Space, segment_name,
+};
 
 /// Where the log's segments come from, and where they go.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct LogSupply {
     /// The segment that commits go to. Written by the leader: whoever reads it knows that a commit which is not in a
     /// memtable yet is in this or in a later one.
     current: AtomicU64,
+    /// Bytes of it below are with the operating system; less is said while the log goes over.
+    written: AtomicU64,
     /// How long the next one is to be; 0: it grows.
     next_bytes: AtomicU64,
     /// Whether it is to be filled.
@@ -60,6 +64,7 @@ impl LogSupply {
             storage,
             manifest,
             current: AtomicU64::new(log.map_or(0, LogWriter::number)),
+            written: AtomicU64::new(0),
             next_bytes: AtomicU64::new(0),
             next_is_filled: AtomicBool::new(true),
             wanted: AtomicBool::new(false),
@@ -83,6 +88,19 @@ impl LogSupply {
     /// The segment that commits go to.
     pub(crate) fn current(&self) -> u64 {
         self.current.load(Acquire)
+    }
+
+    /// How far the log has come.
+    fn reached(&self) -> Reached {
+        // In this order: what is said of a segment that was left since is of no interest to anybody.
+        let segment = self.current();
+        let bytes = self.written.load(Acquire);
+        Reached { segment, bytes }
+    }
+
+    /// The current segment was written up to `bytes`. Commit leader only.
+    pub(super) fn note_written(&self, bytes: u64) {
+        self.written.store(bytes, Release);
     }
 
     /// Has the next segment, of `bytes` with `space`, made ready on a thread for jobs. Where there is none, a committer does it
@@ -175,18 +193,20 @@ impl LogSupply {
         Ok(())
     }
 
-    /// Syncs the log without leading the commit path, so that the leader's own sync, for which commits wait, finds
-    /// little left to do. It proves nothing: the leader's does, which fails if this one did.
+    /// Makes all that was committed before the call survive power loss, without leading the commit path: commits that
+    /// are not synced themselves wait for none of it. Gives back how far the log had come.
     ///
     /// # Errors
-    /// `Io`.
-    pub(crate) async fn sync_ahead(&self, mode: Mode) -> Result<()> {
-        self.sync_left(mode).await?;
+    /// `Io`; the leader's next sync fails, too.
+    pub(crate) async fn sync(&self, mode: Mode) -> Result<Reached> {
+        // In this order: the log may go over to its next segment in between.
+        let reached = self.reached();
         let current = self.state().current.clone();
-        match current {
-            Some(current) => Ok(current.sync(mode).await?),
-            None => Ok(()),
+        self.sync_left(mode).await?;
+        if let Some(current) = current {
+            current.sync(mode).await?;
         }
+        Ok(reached)
     }
 
     /// The next segment, if it is ready. Commit leader only.
@@ -201,6 +221,7 @@ impl LogSupply {
 
     /// The log went over to another segment. Commit leader only, before anything is committed there.
     pub(super) fn went_over(&self, log: &LogWriter, left: Option<Arc<LeftSegment>>, own: Retired) {
+        self.written.store(0, Release);
         self.current.store(log.number(), Release);
         let mut state = self.state();
         state.current = Some(Arc::clone(log.file()));

@@ -142,11 +142,15 @@ impl Core {
             return Ok(());
         };
         if persistent.storage.capabilities().durable_sync {
-            let ahead = supply.sync_ahead(mode).await;
-            // If that lost anything this fails, and no commit is accepted any more. The first failure tells more.
-            let synced = Work::Persist(DurabilityMode::SyncData);
-            let synced = self.commits.run(synced, mode).await;
-            synced.map_err(|error| ahead.err().unwrap_or(error))?;
+            match supply.sync(mode).await {
+                Ok(reached) => self.commits.run(Work::NoteSynced(reached), mode).await?,
+                Err(error) => {
+                    // It fails, too, and no commit is accepted any more. The first failure tells more.
+                    let synced = Work::Persist(DurabilityMode::SyncData);
+                    drop(self.commits.run(synced, mode).await);
+                    return Err(error);
+                }
+            };
         }
         self.flush_synced(persistent, tree, oldest, mode).await
     }

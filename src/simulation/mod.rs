@@ -7,6 +7,7 @@
 //! - `seeds`: random calls under random failures and crashes.
 //! - `totals`: running seeds, and what they did in all.
 //! - `failures`: every operation failing, once and for good; what goes on and what recovers.
+//! - `foreground`: what commits do not wait for.
 //! - `interleavings`: futures on one thread, in an order chosen by the seed.
 //!
 //! One thread, no workers, no clock: what is seen depends on the code and the seed alone.
@@ -14,6 +15,7 @@
 mod beside;
 mod crash_points;
 mod failures;
+mod foreground;
 mod history;
 mod interleavings;
 mod seeds;

@@ -1,4 +1,4 @@
-//! A segment's file and its syncs, whoever asks for them: the leader, a flush ahead of it, or who prepares the next segment.
+//! A segment's file and its syncs, whoever asks for them: the leader, a flush beside it, or who prepares the next segment.
 //!
 //! - Syncs are made one at a time. After one that failed, or was abandoned before its result was known, none succeeds:
 //!   the operating system may tell one caller alone what it lost, and the next sync then succeeds without it

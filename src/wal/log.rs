@@ -37,6 +37,13 @@ impl LeftSegment {
     }
 }
 
+/// How far the log has come: bytes of a segment below are with the operating system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    pub(crate) segment: u64,
+    pub(crate) bytes: u64,
+}
+
 /// The writing end of the log.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -183,6 +190,18 @@ impl LogWriter {
         Ok((self.left.clone(), retired))
     }
 
+    /// Takes note of a sync by somebody else, which began after the log had come that far.
+    ///
+    /// # Errors
+    /// The first failure, if there was one.
+    pub(crate) fn note_synced(&mut self, reached: Reached) -> Result<()> {
+        self.current.check()?;
+        if reached.segment == self.current.number() {
+            self.current.note_synced(reached.bytes);
+        }
+        self.note_left()
+    }
+
     /// Nothing is written any more: gives back unused space.
     pub(crate) async fn finish(&mut self, mode: Mode) {
         self.current.finish(mode).await;
@@ -206,6 +225,11 @@ impl LogWriter {
     /// The current segment's number.
     pub(crate) fn number(&self) -> u64 {
         self.current.number()
+    }
+
+    /// Bytes of the current segment below are with the operating system.
+    pub(crate) fn written(&self) -> u64 {
+        self.current.written()
     }
 
     /// The current segment's length.

@@ -25,7 +25,7 @@ mod segment_tests;
 mod tests;
 
 pub(crate) use file::SegmentFile;
-pub(crate) use log::{LeftSegment, LogWriter};
+pub(crate) use log::{LeftSegment, LogWriter, Reached};
 pub(crate) use prepare::{Prepared, Retired, Space};
 #[cfg(any(inspect, test))]
 pub(crate) use replay::{Payload, decode};

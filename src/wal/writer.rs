@@ -311,6 +311,11 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Bytes below are on disk.
+    pub(super) fn note_synced(&mut self, bytes: u64) {
+        self.synced = self.synced.max(bytes.min(self.written));
+    }
+
     /// Every earlier segment is on disk in full.
     pub(super) fn note_settled(&mut self) {
         self.settled = true;
@@ -349,6 +354,11 @@ impl SegmentWriter {
     /// Whether all that was written is on disk.
     pub(super) fn is_synced(&self) -> bool {
         self.synced == self.written
+    }
+
+    /// Bytes below are with the operating system.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// How much can be written before the file grows.
