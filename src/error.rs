@@ -48,6 +48,18 @@ pub enum Error {
         /// The first one that the log has, or about that.
         oldest: u64,
     },
+    /// The bucket's merge operator was not given to this open, and the call needs it. Open again with it.
+    MergeOperatorMissing {
+        /// The name in the bucket's options.
+        name: String,
+    },
+    /// The bucket's merge operator failed. The operands are kept as they are.
+    MergeFailed {
+        /// Its name.
+        operator: String,
+        /// What it said, or that it panicked.
+        message: String,
+    },
     /// The handle was opened read-only.
     ReadOnly,
     /// The database was closed.
@@ -133,6 +145,12 @@ impl fmt::Display for Error {
                 f,
                 "changes lost: those after {after} are asked for, the log begins with {oldest}"
             ),
+            Self::MergeOperatorMissing { name } => {
+                write!(f, "merge operator {name} was not given to this open")
+            }
+            Self::MergeFailed { operator, message } => {
+                write!(f, "merge operator {operator} failed: {message}")
+            }
             Self::ReadOnly => f.write_str("database is read-only"),
             Self::Closed => f.write_str("database is closed"),
             Self::RuntimeBusy { message } => write!(f, "runtime busy: {message}"),

@@ -7,6 +7,9 @@ use std::cmp::Ordering;
 
 use crate::sequence::Sequence;
 
+/// Values up to 128 MiB. With its key, a value fits a table's block.
+pub(crate) const VALUE_BYTES_MAX: usize = 128 << 20;
+
 /// What an entry says of its key. The numbers reach the disk: never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -17,6 +20,8 @@ pub(crate) enum Kind {
     Value = 1,
     /// The key has a value from this sequence on; the entry holds a `BlobIndex` to it. Only in tables.
     Blob = 2,
+    /// The key's value has to be worked out from what the entry holds, and perhaps older entries; see `composite`.
+    Composite = 3,
 }
 
 impl Kind {
@@ -25,6 +30,7 @@ impl Kind {
             0 => Some(Self::Tombstone),
             1 => Some(Self::Value),
             2 => Some(Self::Blob),
+            3 => Some(Self::Composite),
             _ => None,
         }
     }
@@ -36,7 +42,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) sequence: Sequence,
     pub(crate) kind: Kind,
-    /// Empty for a tombstone; for a blob, where the value lies.
+    /// Empty for a tombstone; for a blob, where the value lies; of a composite, its parts.
     pub(crate) value: &'a [u8],
 }
 

@@ -39,6 +39,7 @@ mod cache;
 mod checksum;
 mod coding;
 mod commit;
+mod composite;
 mod compression;
 mod counter;
 mod cursor;
@@ -61,6 +62,7 @@ mod internal_key;
 mod key;
 mod manifest;
 mod open_files;
+mod operator;
 mod prefetch;
 mod range_tombstone;
 mod read_counters;
@@ -141,6 +143,7 @@ pub use event::{Event, EventListener, Listener};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor};
 #[cfg(stream)]
 pub use iterator::{LazyRowStream, RowStream};
+pub use operator::{MergeOperator, MergeOperators, Merged, OperatorError};
 pub use options::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions,
     DurabilityMode, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,

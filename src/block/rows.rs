@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use crate::block::{BlockRef, EntryAt, GROUP_ENTRIES, outside};
+use crate::direction::Direction;
 use crate::error::Fault;
 use crate::internal_key::{Entry, Kind};
 use crate::prefetch::fetch_lines;
@@ -37,18 +38,35 @@ struct RowAt {
     value: Range<usize>,
 }
 
-impl Rows {
-    /// Forgets the rows that it has and finds others, among the entries `ordinals` of `block`. `picks` is
-    /// asked of each, and told whether it repeats the key of the entry before it; the first, whose
-    /// predecessor is not looked at, counts as one that does.
-    ///
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pick {
+    Row,
+    Not,
+    /// It is none of the rows that lie together, and they are on this side of it.
+    Ends,
+}
+
+/// How far the entries go among which rows were found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Far {
     /// The ordinal of the first entry that has another key than the first; the end, if none has.
+    pub(crate) other_key: u32,
+    /// Behind the last one.
+    pub(crate) end: u32,
+}
+
+impl Rows {
+    /// Forgets the rows that it has and finds others, among the entries `ordinals` of `block`, which are walked in
+    /// `direction` later. `picks` is asked of each in their order, and told whether it repeats the key of the entry
+    /// before it; the first, whose predecessor is not looked at, counts as one that does.
     pub(crate) fn find(
         &mut self,
         block: BlockRef<'_>,
         ordinals: Range<u32>,
-        mut picks: impl FnMut(&Entry<'_>, bool) -> bool,
-    ) -> Result<u32, Fault> {
+        direction: Direction,
+        mut picks: impl FnMut(&Entry<'_>, bool) -> Pick,
+    ) -> Result<Far, Fault> {
         self.clear();
         self.rows.reserve(ordinals.len());
         let shares = block.layout.shares;
@@ -86,15 +104,29 @@ impl Rows {
                 kind: at.kind,
                 value: block.value(&at),
             };
-            if picks(&entry, repeats) {
-                self.rows.push(RowAt {
+            match picks(&entry, repeats) {
+                Pick::Row => self.rows.push(RowAt {
                     kind: at.kind,
                     key: key_at,
                     value: at.value..at.end,
-                });
+                }),
+                Pick::Not => {}
+                Pick::Ends if direction == Direction::Forward => {
+                    return Ok(Far {
+                        other_key: other_key.min(ordinal),
+                        end: ordinal,
+                    });
+                }
+                Pick::Ends => {
+                    self.rows.clear();
+                    other_key = ordinals.end;
+                }
             }
         }
-        Ok(other_key)
+        Ok(Far {
+            other_key,
+            end: ordinals.end,
+        })
     }
 
     fn join_key(

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use crate::coding::{Reader, put_bytes};
 use crate::commit::encoding::{
-    BATCH_BYTES_MAX, DELETE, DELETE_RANGE, EncodedBatch, HEADER_BYTES_MAX, KEY_BYTES_MAX, PUT,
-    VALUE_BYTES_MAX, put_start, spare, start,
+    BATCH_BYTES_MAX, DELETE, DELETE_RANGE, EncodedBatch, HEADER_BYTES_MAX, KEY_BYTES_MAX, MERGE,
+    PUT, VALUE_BYTES_MAX, put_start, spare, start,
 };
 use crate::error::{Error, Fault, Result};
 use crate::key::KeyRange;
@@ -60,7 +60,8 @@ impl BatchOperation {
 
 /// Writes to any number of buckets that become visible, and durable, together or not at all.
 ///
-/// Operations apply in call order: the last one on a key wins. Nothing happens until the batch is
+/// Operations apply in call order: the last one on a key wins, and operands are merged into what the operations before
+/// them made of it. Nothing happens until the batch is
 /// given to [`Db::write`](crate::Db::write).
 ///
 /// # Examples
@@ -89,6 +90,7 @@ pub struct WriteBatch {
     longest_key: usize,
     longest_value: usize,
     has_empty_key: bool,
+    has_merges: bool,
     /// The same as a list, from when somebody first asks for it on.
     listed: OnceLock<Vec<BatchOperation>>,
 }
@@ -122,6 +124,7 @@ impl WriteBatch {
             longest_key: 0,
             longest_value: 0,
             has_empty_key: false,
+            has_merges: false,
             listed: OnceLock::new(),
         }
     }
@@ -129,6 +132,11 @@ impl WriteBatch {
     /// Stages a put in the default bucket.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Value>) {
         self.stage_put(DEFAULT, key.into(), value.into());
+    }
+
+    /// Stages an operand for a key of the default bucket; see [`Db::merge`](crate::Db::merge).
+    pub fn merge(&mut self, key: impl Into<Vec<u8>>, operand: impl Into<Value>) {
+        self.stage_merge(DEFAULT, &key.into(), &operand.into());
     }
 
     /// Stages a delete in the default bucket.
@@ -153,6 +161,22 @@ impl WriteBatch {
     ) -> Result<()> {
         let bucket = self.number(bucket.into())?;
         self.stage_put(bucket, key.into(), value.into());
+        Ok(())
+    }
+
+    /// Stages an operand for a key of a named bucket; see [`Bucket::merge`](crate::Bucket::merge). Whether it exists, and
+    /// has a merge operator, is checked at commit.
+    ///
+    /// # Errors
+    /// As [`put_bucket`](Self::put_bucket).
+    pub fn merge_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: impl Into<Vec<u8>>,
+        operand: impl Into<Value>,
+    ) -> Result<()> {
+        let bucket = self.number(bucket.into())?;
+        self.stage_merge(bucket, &key.into(), &operand.into());
         Ok(())
     }
 
@@ -196,7 +220,7 @@ impl WriteBatch {
         self.len
     }
 
-    /// The staged operations, in call order.
+    /// The staged operations, in call order. What is merged is not among them.
     ///
     /// # Cost
     /// The first call makes the list, which is then kept beside what is staged.
@@ -205,7 +229,7 @@ impl WriteBatch {
         self.listed.get_or_init(|| self.list())
     }
 
-    /// The staged operations, in call order.
+    /// The staged operations, in call order. What is merged is not among them.
     #[must_use]
     pub fn into_operations(mut self) -> Vec<BatchOperation> {
         self.listed.take().unwrap_or_else(|| self.list())
@@ -252,6 +276,14 @@ impl WriteBatch {
         self.also_list(bucket, |bucket| BatchOperation::Delete { bucket, key });
     }
 
+    fn stage_merge(&mut self, bucket: BucketId, key: &[u8], operand: &[u8]) {
+        put_start(&mut self.staged, MERGE, bucket);
+        put_bytes(&mut self.staged, key);
+        put_bytes(&mut self.staged, operand);
+        self.has_merges = true;
+        self.len += 1;
+    }
+
     fn stage_delete_range(&mut self, bucket: BucketId, range: KeyRange) {
         put_start(&mut self.staged, DELETE_RANGE, bucket);
         self.ranges.push(range.clone());
@@ -279,6 +311,7 @@ impl WriteBatch {
         let each = self.each(|name, operation| {
             let bucket = name.to_owned();
             listed.push(match operation {
+                Staged::Merge(..) => return Ok(()),
                 Staged::Put(key, value) => BatchOperation::Put {
                     bucket,
                     key: key.to_vec(),
@@ -315,6 +348,10 @@ impl WriteBatch {
                     Staged::Put(key, reader.bytes().map_err(fault)?)
                 }
                 DELETE => Staged::Delete(reader.bytes().map_err(fault)?),
+                MERGE => {
+                    let key = reader.bytes().map_err(fault)?;
+                    Staged::Merge(key, reader.bytes().map_err(fault)?)
+                }
                 _ => match ranges.next() {
                     Some(range) => Staged::DeleteRange(range),
                     None => return Err(fault(Fault::Tag(tag))),
@@ -325,12 +362,18 @@ impl WriteBatch {
         Ok(())
     }
 
+    /// Whether operands are staged.
+    pub(crate) fn has_merges(&self) -> bool {
+        self.has_merges
+    }
+
     /// The batch as the log takes it, if that is what is staged: keys of the default bucket only, none of which is
-    /// empty, nothing too long, no range deletes.
+    /// empty, nothing too long, no range deletes and no merges.
     pub(crate) fn take_encoded(&mut self) -> Option<EncodedBatch> {
         let plain = self.buckets.is_empty()
             && self.ranges.is_empty()
             && !self.has_empty_key
+            && !self.has_merges
             && self.longest_key <= KEY_BYTES_MAX
             && self.longest_value <= VALUE_BYTES_MAX
             && self.staged.len() <= BATCH_BYTES_MAX - HEADER_BYTES_MAX;
@@ -343,6 +386,7 @@ impl WriteBatch {
 pub(crate) enum Staged<'b> {
     Put(&'b [u8], &'b [u8]),
     Delete(&'b [u8]),
+    Merge(&'b [u8], &'b [u8]),
     DeleteRange(&'b KeyRange),
 }
 

@@ -122,7 +122,9 @@ impl BucketReads {
 
     fn validate_against(&self, operation: &Operation<'_>) -> Result<()> {
         let (point, range) = match operation {
-            Operation::Put { key, .. } | Operation::Delete { key, .. } => {
+            Operation::Put { key, .. }
+            | Operation::Delete { key, .. }
+            | Operation::Merge { key, .. } => {
                 (self.points.contains(*key), self.ranges.contains(key))
             }
             Operation::DeleteRange { start, end, .. } => {
@@ -168,13 +170,20 @@ mod tests {
     use crate::key::overlap;
     use crate::options::BucketOptions;
     use crate::tree::pins::Pins;
+    use crate::tree::rules::Rules;
     use crate::tree::version::Version;
     use proptest::prelude::*;
 
     fn tree(id: u32) -> Arc<Tree> {
         let options = BucketOptions::default();
         let name = format!("bucket {id}");
-        Arc::new(Tree::new(BucketId(id), name, options, Version::default()))
+        Arc::new(Tree::new(
+            BucketId(id),
+            name,
+            options,
+            Version::default(),
+            Rules::default(),
+        ))
     }
 
     fn keys() -> impl Strategy<Value = Vec<Vec<u8>>> {

@@ -6,6 +6,7 @@
 //!            | 1 bucket:varint key:bytes                 delete
 //!            | 2 bucket:varint start:bytes end:bytes     delete [start, end); an empty end is no end
 //!            | 3 bucket:varint first:bytes last:bytes rows:varint    a bulk load, whose rows are in tables
+//!            | 5 bucket:varint key:bytes composite:bytes       merge; see `composite`
 //! bytes     := length:varint byte*
 //! ```
 //!
@@ -15,6 +16,7 @@
 use std::cell::Cell;
 
 use crate::coding::{Reader, put_bytes, put_varint};
+use crate::composite::Composite;
 use crate::error::{Error, Fault, Result};
 use crate::key::KeyRange;
 use crate::manifest::BucketId;
@@ -24,14 +26,14 @@ pub(super) const PUT: u8 = 0;
 pub(super) const DELETE: u8 = 1;
 pub(super) const DELETE_RANGE: u8 = 2;
 const LOADED: u8 = 3;
+pub(super) const MERGE: u8 = 5;
 
 /// What an operation takes besides its key and value, at most.
 pub(super) const HEADER_BYTES_MAX: usize = 1 + 5 + 10 + 10;
 
 /// Keys up to 32 MiB.
 pub(crate) const KEY_BYTES_MAX: usize = 32 << 20;
-/// Values up to 128 MiB. With its key, a value fits a table's block.
-pub(crate) const VALUE_BYTES_MAX: usize = 128 << 20;
+pub(crate) use crate::internal_key::VALUE_BYTES_MAX;
 /// A whole batch, encoded, up to 768 MiB: it becomes one log record.
 pub(crate) const BATCH_BYTES_MAX: usize = 768 << 20;
 
@@ -46,6 +48,12 @@ pub(crate) enum Operation<'a> {
     Delete {
         bucket: BucketId,
         key: &'a [u8],
+    },
+    /// All that the batch does to the key.
+    Merge {
+        bucket: BucketId,
+        key: &'a [u8],
+        composite: &'a [u8],
     },
     DeleteRange {
         bucket: BucketId,
@@ -66,6 +74,7 @@ impl Operation<'_> {
         match self {
             Self::Put { bucket, .. }
             | Self::Delete { bucket, .. }
+            | Self::Merge { bucket, .. }
             | Self::DeleteRange { bucket, .. }
             | Self::Loaded { bucket, .. } => *bucket,
         }
@@ -75,7 +84,9 @@ impl Operation<'_> {
     pub(crate) fn touches(&self, bucket: BucketId, key: &[u8]) -> bool {
         self.bucket() == bucket
             && match self {
-                Self::Put { key: own, .. } | Self::Delete { key: own, .. } => *own == key,
+                Self::Put { key: own, .. }
+                | Self::Delete { key: own, .. }
+                | Self::Merge { key: own, .. } => *own == key,
                 Self::DeleteRange { start, end, .. } => covers(start, end, key),
                 Self::Loaded { first, last, .. } => *first <= key && key <= *last,
             }
@@ -140,6 +151,14 @@ impl EncodedBatch {
         within("value", value.len(), VALUE_BYTES_MAX)?;
         self.start(PUT, bucket, key, value.len())?;
         put_bytes(&mut self.bytes, value);
+        Ok(())
+    }
+
+    /// One operation for all that the batch does to the key.
+    pub(crate) fn merge(&mut self, bucket: BucketId, key: &[u8], composite: &[u8]) -> Result<()> {
+        within("merge", composite.len(), VALUE_BYTES_MAX)?;
+        self.start(MERGE, bucket, key, composite.len())?;
+        put_bytes(&mut self.bytes, composite);
         Ok(())
     }
 
@@ -277,6 +296,15 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
                 first,
                 last,
                 rows: reader.varint()?,
+            })
+        }
+        MERGE => {
+            let (key, composite) = (reader.bytes()?, reader.bytes()?);
+            Composite::decode(composite)?;
+            Ok(Operation::Merge {
+                bucket,
+                key,
+                composite,
             })
         }
         other => Err(Fault::Tag(other)),

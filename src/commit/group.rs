@@ -488,9 +488,16 @@ pub(crate) fn apply<'t>(
         };
         let covered = |key: &[u8]| rest.iter().any(|(_, range)| range.touches(bucket, key));
         let (key, kind, value) = match operation {
-            Operation::Put { key, .. } | Operation::Delete { key, .. } if covered(key) => continue,
+            Operation::Put { key, .. }
+            | Operation::Delete { key, .. }
+            | Operation::Merge { key, .. }
+                if covered(key) =>
+            {
+                continue;
+            }
             Operation::Put { key, value, .. } => (key, Kind::Value, value),
             Operation::Delete { key, .. } => (key, Kind::Tombstone, &[][..]),
+            Operation::Merge { key, composite, .. } => (key, Kind::Composite, composite),
             Operation::DeleteRange { start, end, .. } => {
                 writer.insert_range_tombstone(start, end, sequence);
                 continue;

@@ -20,6 +20,7 @@ pub(crate) mod encoding;
 mod failure;
 mod group;
 mod log_thread;
+pub(crate) mod merged;
 pub(crate) mod range_set;
 pub(crate) mod supply;
 

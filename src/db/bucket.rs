@@ -16,6 +16,7 @@ use crate::options::BucketOptions;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::tree::pins::Pin;
+use crate::tree::rules::Rules;
 use crate::tree::scan::Scan;
 use crate::tree::version::Version;
 
@@ -116,6 +117,16 @@ impl Bucket {
     }
 }
 
+impl Core {
+    /// Fails if the options name a merge operator that this open was not given.
+    pub(crate) fn check_operator_of(&self, options: &BucketOptions) -> Result<()> {
+        match Rules::of(&self.options, options).operator {
+            Some(operator) => operator.check().map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The bucket of this name, created if there is none.
 pub(crate) async fn open_or_create(
     any: &Bucket,
@@ -202,11 +213,13 @@ async fn create(
         }
         None => core.trees.load().next_id(),
     };
+    let rules = Rules::of(&core.options, &options);
     let tree = Arc::new(Tree::new(
         id,
         name.as_str().to_owned(),
         options,
         Version::default(),
+        rules,
     ));
     core.trees.add(Arc::clone(&tree));
     Ok(tree)

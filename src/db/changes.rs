@@ -10,6 +10,7 @@ use trine_io::Mode;
 use trine_platform::block_on;
 
 use crate::commit::encoding::{Operation, operations};
+use crate::composite::{Base, Composite};
 use crate::db::{Core, Db, Persistent};
 use crate::error::{Error, Fault, Result};
 use crate::key::KeyRange;
@@ -38,6 +39,15 @@ pub enum ChangeOperation {
         /// The key.
         key: Vec<u8>,
     },
+    /// An operand was merged into a key.
+    Merge {
+        /// The bucket's name.
+        bucket: String,
+        /// The key.
+        key: Vec<u8>,
+        /// The operand.
+        operand: Value,
+    },
     /// Every key of a range was deleted.
     DeleteRange {
         /// The bucket's name.
@@ -64,6 +74,7 @@ impl ChangeOperation {
         match self {
             Self::Put { bucket, .. }
             | Self::Delete { bucket, .. }
+            | Self::Merge { bucket, .. }
             | Self::DeleteRange { bucket, .. }
             | Self::BulkLoad { bucket, .. } => bucket,
         }
@@ -310,6 +321,11 @@ impl Changes {
                 continue;
             };
             named.push(match operation {
+                Operation::Merge { key, composite, .. } => {
+                    name_merge(&mut named, &bucket, key, composite)
+                        .map_err(|fault| fault.at("batch", 0))?;
+                    continue;
+                }
                 Operation::Put { key, value, .. } => ChangeOperation::Put {
                     bucket,
                     key: key.to_vec(),
@@ -338,4 +354,35 @@ impl Changes {
         }
         Ok(named)
     }
+}
+
+/// The writes that a composite was made of.
+fn name_merge(
+    named: &mut Vec<ChangeOperation>,
+    bucket: &str,
+    key: &[u8],
+    composite: &[u8],
+) -> std::result::Result<(), Fault> {
+    let (bucket, key) = (|| bucket.to_owned(), || key.to_vec());
+    let composite = Composite::decode(composite)?;
+    match composite.base {
+        Base::Older => {}
+        Base::Nothing => named.push(ChangeOperation::Delete {
+            bucket: bucket(),
+            key: key(),
+        }),
+        Base::Value(value) => named.push(ChangeOperation::Put {
+            bucket: bucket(),
+            key: key(),
+            value: value.to_vec(),
+        }),
+    }
+    for operand in composite.operands() {
+        named.push(ChangeOperation::Merge {
+            bucket: bucket(),
+            key: key(),
+            operand: operand?.to_vec(),
+        });
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::file_name::{blob_name, table_name};
 use crate::read_counters::PointSteps;
 use crate::sequence::Sequence;
 use crate::table::Missing;
-use crate::tree::lookup::{self, Hit, Known, Source, Watch};
+use crate::tree::lookup::{self, Hit, Indirect, Known, Source, Watch};
 use crate::tree::view::View;
 
 /// How a read of one key goes: what it asks, in which order, and what the answers are.
@@ -89,6 +89,8 @@ pub enum GetAnswer {
     Nothing,
     /// That it has a value since this commit.
     Value(Sequence),
+    /// That this commit merged into it: older ones are asked too, but not shown.
+    Merged(Sequence),
     /// That it was deleted by this commit, by itself or with a range.
     Deleted(Sequence),
 }
@@ -101,6 +103,12 @@ pub enum ValuePlace {
     #[non_exhaustive]
     Beside {
         /// How long it is.
+        bytes: u64,
+    },
+    /// It has to be worked out from operands, the newest of which lie beside the key, and what they are merged into.
+    #[non_exhaustive]
+    Merged {
+        /// How long the newest of them are.
         bytes: u64,
     },
     /// In a blob file, which a read then reads.
@@ -215,10 +223,11 @@ fn data_block(missing: &Missing) -> Option<(u64, u32)> {
 }
 
 fn place_of(view: &View, hit: &Hit<'_, '_>) -> Result<ValuePlace> {
-    let Some(encoded) = hit.blob() else {
-        return Ok(ValuePlace::Beside {
-            bytes: hit.bytes().len() as u64,
-        });
+    let bytes = hit.bytes().len() as u64;
+    let encoded = match hit.indirect() {
+        None => return Ok(ValuePlace::Beside { bytes }),
+        Some(Indirect::Composite) => return Ok(ValuePlace::Merged { bytes }),
+        Some(Indirect::Blob(encoded)) => encoded,
     };
     let value = view.version.decode_blob(encoded)?;
     let index = value.index();
@@ -237,8 +246,11 @@ impl<'v> Watch<'v> for Asked<'_, 'v> {
     fn asked(&mut self, source: Source<'v>, steps: &PointSteps, known: Option<&Known<'v, '_>>) {
         let answer = match known {
             None => GetAnswer::Nothing,
-            Some(known) if known.value.is_some() => GetAnswer::Value(known.sequence),
-            Some(known) => GetAnswer::Deleted(known.sequence),
+            Some(known) => match &known.value {
+                Some(hit) if hit.is_composite() => GetAnswer::Merged(known.sequence),
+                Some(_) => GetAnswer::Value(known.sequence),
+                None => GetAnswer::Deleted(known.sequence),
+            },
         };
         self.0.push((source, *steps, answer));
     }

@@ -178,7 +178,7 @@ async fn look(
         (Arc::new(files), KnownFiles::default())
     };
     // All are opened: the writer may remove them at any time.
-    let found = find(&names, manifest, files, &known, usize::MAX, mode).await?;
+    let found = find(options, &names, manifest, files, &known, usize::MAX, mode).await?;
     if found.manifest.has_moved_on(found.logs_a_load, mode).await? {
         return Err(Error::runtime_busy(
             "the writer changes the directory faster than it can be read",

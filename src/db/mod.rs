@@ -28,6 +28,7 @@ pub(crate) mod install;
 pub(crate) mod iter;
 pub(crate) mod loads;
 pub(crate) mod maintenance;
+mod merge;
 pub(crate) mod open;
 pub(crate) mod pressure;
 pub(crate) mod read;
@@ -349,7 +350,8 @@ impl Db {
     /// The bucket of this name, created with these options if there is none.
     ///
     /// # Errors
-    /// As [`bucket`](Self::bucket); [`Error::InvalidOptions`] also for options that cannot be.
+    /// As [`bucket`](Self::bucket); [`Error::InvalidOptions`] also for options that cannot be;
+    /// [`Error::MergeOperatorMissing`] if they name an operator that this open was not given.
     ///
     /// # Cost
     /// As [`bucket`](Self::bucket).
@@ -361,6 +363,7 @@ impl Db {
         name: impl Into<BucketName>,
         options: BucketOptions,
     ) -> Result<Bucket> {
+        self.core().check_operator_of(&options)?;
         let (any, name) = (self.default_bucket.clone(), name.into());
         // As a job: a future that is dropped half way must not leave half a creation.
         self.core()
@@ -379,6 +382,7 @@ impl Db {
         name: impl Into<BucketName>,
         options: BucketOptions,
     ) -> Result<Bucket> {
+        self.core().check_operator_of(&options)?;
         block_on(bucket::open_or_create(
             &self.default_bucket,
             name.into(),

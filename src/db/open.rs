@@ -30,6 +30,7 @@ use crate::runtime::RuntimeMode;
 use crate::sequence::Sequence;
 use crate::tree::claims::Claims;
 use crate::tree::pins::Pins;
+use crate::tree::rules::Rules;
 use crate::tree::{Registry, Tree, version::Version};
 
 /// What [`Db::open`] takes: options, or anything that is a path, which means `DbOptions::new(path)`.
@@ -165,6 +166,7 @@ fn in_memory(options: DbOptions) -> Db {
         crate::commit::batch::DEFAULT_BUCKET.to_owned(),
         options.default_bucket_options.clone(),
         Version::default(),
+        Rules::of(&options, &options.default_bucket_options),
     ));
     trees.add(Arc::clone(&default));
     let maintenance = Arc::new(Bell::default());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 use trine_io::Mode;
 
-use crate::blob::BlobValue;
+use crate::blob::{BlobBytes, BlobValue};
 use crate::cache::CachedBlock;
 use crate::cursor::Halt;
 use crate::db::Core;
@@ -22,7 +22,7 @@ use crate::filter::prefix::SharedPrefix;
 use crate::key::KeyRange;
 use crate::sequence::Sequence;
 use crate::table::Missing;
-use crate::tree::lookup::{self, Hit, Readable};
+use crate::tree::lookup::{self, Hit, Indirect, Readable};
 use crate::tree::pins::Pin;
 use crate::tree::scan::{Scan, ScanPlan};
 use crate::tree::{Tree, view::View};
@@ -96,21 +96,30 @@ impl Core {
         let now = self.in_newest_view(tree, None, |view, sequence, guard| {
             let at_hand = mode == Mode::Cooperative;
             match lookup::get(view, key, sequence, &[], guard, at_hand) {
+                Ok(Some(hit)) if hit.is_composite() => Ok(Err(Later::Composite)),
                 Ok(hit) => Ok(Ok(hit.is_some())),
-                Err(Halt::Needs(missing)) => Ok(Err(missing)),
+                Err(Halt::Needs(missing)) => Ok(Err(Later::Missing(missing))),
                 Err(Halt::Failed(error)) => Err(error),
             }
         });
-        let missing = match now {
+        let later = match now {
             Ok(Ok(found)) => return Attempt::Through(Ok(found)),
             Err(error) => return Attempt::Through(Err(error)),
-            Ok(Err(missing)) => missing,
+            Ok(Err(later)) => later,
         };
         Attempt::waits(async move {
             let view = tree.pin();
             let sequence = self.commits.visible();
-            let found = find_in_view(&view, key, sequence, missing, mode, |_| Ok(()));
-            Ok(found.await?.is_some())
+            if let Later::Missing(missing) = later {
+                let found = find_in_view(&view, key, sequence, missing, mode, |hit| {
+                    Ok(hit.is_composite())
+                });
+                let found = found.await?;
+                if found != Some(true) {
+                    return Ok(found.is_some());
+                }
+            }
+            Ok(work_out(&view, key, sequence, mode).await?.is_some())
         })
     }
 
@@ -190,6 +199,17 @@ enum Later {
     Missing(Missing),
     /// The value, which was found.
     Blob(BlobValue),
+    /// All that the value has to be worked out from.
+    Composite,
+}
+
+impl Later {
+    fn of(view: &View, indirect: Indirect<'_>) -> Result<Self> {
+        match indirect {
+            Indirect::Blob(index) => view.version.decode_blob(index).map(Self::Blob),
+            Indirect::Composite => Ok(Self::Composite),
+        }
+    }
 }
 
 /// What `read` makes of the value of `key` in `view`, if all of it is in memory.
@@ -206,9 +226,9 @@ fn get_now<'v: 'g, 'g, R>(
     Ok(
         match lookup::get(view, key, sequence, &[], guard, at_hand) {
             Ok(None) => Now::Through(None),
-            Ok(Some(hit)) => match hit.blob() {
+            Ok(Some(hit)) => match hit.indirect() {
                 None => Now::Through(Some(read(Readable::Beside(hit))?)),
-                Some(index) => Now::Later(Later::Blob(view.version.decode_blob(index)?)),
+                Some(indirect) => Now::Later(Later::of(view, indirect)?),
             },
             Err(Halt::Needs(missing)) => Now::Later(Later::Missing(missing)),
             Err(Halt::Failed(error)) => return Err(error),
@@ -242,28 +262,56 @@ async fn get_later<'v, R>(
     mode: Mode,
     mut read: impl FnMut(Readable<'v, '_>) -> Result<R>,
 ) -> Result<Option<R>> {
-    let value = match later {
-        Later::Blob(value) => value,
+    let later = match later {
         Later::Missing(missing) => {
-            let got = find_in_view(view, key, sequence, missing, mode, |hit| match hit.blob() {
-                None => read(Readable::Beside(hit)).map(Got::Read),
-                Some(index) => view.version.decode_blob(index).map(Got::Blob),
+            let got = find_in_view(view, key, sequence, missing, mode, |hit| {
+                match hit.indirect() {
+                    None => read(Readable::Beside(hit)).map(Got::Read),
+                    Some(indirect) => Later::of(view, indirect).map(Got::Later),
+                }
             });
             match got.await? {
                 None => return Ok(None),
                 Some(Got::Read(value)) => return Ok(Some(value)),
-                Some(Got::Blob(value)) => value,
+                Some(Got::Later(later)) => later,
             }
         }
+        later => later,
     };
-    read(Readable::Blob(value.read(mode).await?)).map(Some)
+    let value = match later {
+        Later::Blob(value) => Some(value.read(mode).await?),
+        Later::Composite | Later::Missing(_) => work_out(view, key, sequence, mode).await?,
+    };
+    value.map(|value| read(Readable::Blob(value))).transpose()
 }
 
 /// What became of a value that was found.
 enum Got<R> {
     Read(R),
     /// It has to be fetched first.
-    Blob(BlobValue),
+    Later(Later),
+}
+
+/// The value of a key that has to be worked out: a scan of this one key meets all that it is made of.
+async fn work_out(
+    view: &View,
+    key: &[u8],
+    sequence: Sequence,
+    mode: Mode,
+) -> Result<Option<BlobBytes>> {
+    let plan = ScanPlan {
+        range: KeyRange::from_bounds(key..=key),
+        direction: Direction::Forward,
+        sequence,
+        prefix: None,
+    };
+    let mut scan = Scan::new(view.clone(), plan);
+    Ok(if scan.advance(mode).await? {
+        let row = scan.row();
+        row.map(|(_, value)| BlobBytes::Decoded(Arc::new(value.to_vec())))
+    } else {
+        None
+    })
 }
 
 /// What `found` makes of the entry of `key`, loading block after block, first `missing`. A value in a blob
@@ -306,7 +354,7 @@ pub(crate) async fn get_all_in_view(
         sequence,
         at_hand: mode == Mode::Cooperative,
         halted: BTreeMap::new(),
-        blobs: Vec::new(),
+        later: Vec::new(),
     };
     for (key, value) in keys.iter().zip(&mut values) {
         together.answer(Unanswered {
@@ -345,8 +393,11 @@ pub(crate) async fn get_all_in_view(
             }
         }
     }
-    for (value, blob) in together.blobs {
-        *value = Some(blob.read(mode).await?.into_vec());
+    for (key, value, later) in together.later {
+        *value = get_later(view, key, sequence, later, mode, |value| {
+            Ok(value.into_vec())
+        })
+        .await?;
     }
     Ok(values)
 }
@@ -360,7 +411,7 @@ struct Together<'v> {
     /// What lookups miss, by its place, and which.
     halted: BTreeMap<(u64, Option<u32>), (Missing, Vec<Unanswered<'v>>)>,
     /// Values that were found and have to be fetched.
-    blobs: Vec<(&'v mut Option<Value>, BlobValue)>,
+    later: Vec<(&'v [u8], &'v mut Option<Value>, Later)>,
 }
 
 impl<'v> Together<'v> {
@@ -371,11 +422,11 @@ impl<'v> Together<'v> {
         let (key, supplied) = (lookup.key, &lookup.supplied);
         match lookup::get(self.view, key, self.sequence, supplied, &guard, at_hand) {
             Ok(None) => {}
-            Ok(Some(hit)) => match hit.blob() {
+            Ok(Some(hit)) => match hit.indirect() {
                 None => *lookup.value = Some(hit.bytes().to_vec()),
-                Some(index) => {
-                    let blob = self.view.version.decode_blob(index)?;
-                    self.blobs.push((lookup.value, blob));
+                Some(indirect) => {
+                    let later = Later::of(self.view, indirect)?;
+                    self.later.push((lookup.key, lookup.value, later));
                 }
             },
             Err(Halt::Failed(error)) => return Err(error),

@@ -27,6 +27,7 @@ use crate::open_files::{OpenFiles, missing_file};
 use crate::options::{DbOptions, FailOnCorruptionPolicy};
 use crate::sequence::Sequence;
 use crate::table::Table;
+use crate::tree::rules::Rules;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{
@@ -116,7 +117,16 @@ pub(crate) async fn recover(
     let files = Arc::new(OpenFiles::new(storage.clone(), cache, open_max));
     let checked_max = FILES_CHECKED.min(open_max);
     let no_tables = KnownFiles::default();
-    let found = find(&names, manifest, files, &no_tables, checked_max, mode).await?;
+    let found = find(
+        options,
+        &names,
+        manifest,
+        files,
+        &no_tables,
+        checked_max,
+        mode,
+    )
+    .await?;
     let Found {
         mut manifest,
         trees,
@@ -176,6 +186,7 @@ pub(super) struct KnownFiles {
 
 /// Takes in what `manifest` names: the tables, of which at most `checked_max` are opened, then the log.
 pub(super) async fn find(
+    db_options: &DbOptions,
     names: &[String],
     manifest: Manifest,
     files: Arc<OpenFiles>,
@@ -196,7 +207,8 @@ pub(super) async fn find(
             checked_max -= 1;
         }
         let (name, options) = (bucket.name.clone(), bucket.options.clone());
-        opened.push(Arc::new(Tree::new(*id, name, options, version)));
+        let rules = Rules::of(db_options, &options);
+        opened.push(Arc::new(Tree::new(*id, name, options, version, rules)));
     }
     let trees = Arc::new(Registry::default());
     trees.extend(opened.into_iter());

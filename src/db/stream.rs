@@ -197,6 +197,7 @@ mod tests {
     use crate::testing::{entry, value};
     use crate::tree::Tree;
     use crate::tree::pins::Pins;
+    use crate::tree::rules::Rules;
     use crate::tree::scan::{Needed, Scan, ScanPlan};
     use crate::tree::version::{Version, VersionChange};
 
@@ -232,7 +233,13 @@ mod tests {
             ..VersionChange::default()
         });
         let options = BucketOptions::default();
-        let tree = Tree::new(BucketId(0), "default".to_owned(), options, version);
+        let tree = Tree::new(
+            BucketId(0),
+            "default".to_owned(),
+            options,
+            version,
+            Rules::default(),
+        );
         let sequence = Sequence::new(1);
         let plan = ScanPlan {
             range: KeyRange::all(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trine_io::Mode;
 use trine_platform::block_on;
 
-use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
+use crate::commit::batch::{DEFAULT_BUCKET, Staged as StagedWrite, WriteBatch};
 use crate::commit::conflict::Reads;
 use crate::db::iter::Iter;
 use crate::db::staged::{Staged, StagedIndex};
@@ -181,7 +181,7 @@ impl Transaction {
     }
 
     /// The value that `key` of the default bucket would have if the transaction committed now: what it
-    /// staged last for the key, range deletes included, or else what [`get`](Self::get) reads.
+    /// staged last for the key, range deletes included, or else what [`get`](Self::get) reads; and what it merged into that.
     ///
     /// What was staged depends on nobody else, so only a read of the database is recorded.
     ///
@@ -190,7 +190,7 @@ impl Transaction {
     ///
     /// # Cost
     /// A search among the staged writes, then a read if they do not decide. The staged keys are copied
-    /// into an index, each once, at the next call of this method.
+    /// into an index, each once, at the next call of this method. Once something was merged, each call looks through all staged writes.
     ///
     /// # Examples
     /// ```
@@ -253,11 +253,56 @@ impl Transaction {
         mode: Mode,
     ) -> Result<Option<Value>> {
         let tree = self.handle.tree_named(bucket)?;
+        if self.batch.has_merges() {
+            return self.get_merged(&tree, key, mode).await;
+        }
         match self.staged.find(self.batch.operations(), bucket, key) {
             Some(Staged::Put(value)) => Ok(Some(value.to_vec())),
             Some(Staged::Deleted) => Ok(None),
             None => self.read(&tree, key, mode).await,
         }
+    }
+
+    /// What all that was staged makes of the key, operands among it.
+    async fn get_merged(
+        &mut self,
+        tree: &Arc<Tree>,
+        key: &[u8],
+        mode: Mode,
+    ) -> Result<Option<Value>> {
+        // What the last put or delete made of it; `None`: there was none.
+        let mut base: Option<Option<&[u8]>> = None;
+        let mut operands = Vec::new();
+        self.batch.each(|name, operation| {
+            let made = match operation {
+                _ if name != tree.name() => return Ok(()),
+                StagedWrite::Merge(other, operand) if other == key => {
+                    operands.push(operand);
+                    return Ok(());
+                }
+                StagedWrite::Put(other, value) if other == key => Some(value),
+                StagedWrite::Delete(other) if other == key => None,
+                StagedWrite::DeleteRange(range) if range.contains(key) => None,
+                _ => return Ok(()),
+            };
+            base = Some(made);
+            operands.clear();
+            Ok(())
+        })?;
+        let base = if let Some(made) = base {
+            made.map(<[u8]>::to_vec)
+        } else {
+            let at = Some(self.sequence);
+            let read = self.handle.get_with(tree, key, at, mode, <[u8]>::to_vec);
+            let value = read.finished().await?;
+            self.reads.add_point(tree, key);
+            value
+        };
+        if operands.is_empty() {
+            return Ok(base);
+        }
+        let rules = tree.rules();
+        rules.operator()?.merge(key, base.as_deref(), &operands)
     }
 
     /// Records a read of a whole range of the default bucket: a commit inside it, even of a new key,
@@ -334,6 +379,12 @@ impl Transaction {
         self.batch.put(key, value);
     }
 
+    /// Stages an operand for a key of the default bucket; see [`Db::merge`]. It reads nothing: others may merge into the key
+    /// meanwhile.
+    pub fn merge(&mut self, key: impl Into<Vec<u8>>, operand: impl Into<Value>) {
+        self.batch.merge(key, operand);
+    }
+
     /// Stages a delete in the default bucket.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
         self.batch.delete(key);
@@ -358,6 +409,22 @@ impl Transaction {
         value: impl Into<Value>,
     ) -> Result<()> {
         self.batch.put_bucket(bucket, key, value)
+    }
+
+    /// Stages an operand for a key of a named bucket. Whether it exists, and has a merge operator, is checked at commit.
+    ///
+    /// # Errors
+    /// As [`put_bucket`](Self::put_bucket).
+    ///
+    /// # Cost
+    /// Keeps the operation in memory until the commit.
+    pub fn merge_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: impl Into<Vec<u8>>,
+        operand: impl Into<Value>,
+    ) -> Result<()> {
+        self.batch.merge_bucket(bucket, key, operand)
     }
 
     /// Stages a delete in a named bucket. Whether it exists is checked at commit.

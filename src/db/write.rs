@@ -10,6 +10,7 @@ use crate::commit::backpressure::Pressure;
 use crate::commit::batch::{DEFAULT_BUCKET, Staged, WriteBatch};
 use crate::commit::conflict::Reads;
 use crate::commit::encoding::EncodedBatch;
+use crate::commit::merged::MergedBatch;
 use crate::commit::{Commit, Touched, Work};
 use crate::db::Core;
 use crate::error::{Error, Result};
@@ -69,6 +70,7 @@ impl Core {
             return self.prepared(encoded, trees, reads, options);
         }
         let mut encoded = EncodedBatch::default();
+        let mut merged = MergedBatch::default();
         let mut trees: Vec<Arc<Tree>> = Vec::new();
         batch.each(|name, operation| {
             let tree = find(name)?;
@@ -76,17 +78,27 @@ impl Core {
                 trees.push(Arc::clone(tree));
             }
             match operation {
-                Staged::Put(key, value) => {
+                Staged::Put(key, _) | Staged::Delete(key) => check_key(tree, key)?,
+                Staged::Merge(key, _) => {
                     check_key(tree, key)?;
-                    encoded.put(tree.id(), key, value)
+                    check_operator(tree)?;
                 }
-                Staged::Delete(key) => {
-                    check_key(tree, key)?;
-                    encoded.delete(tree.id(), key)
-                }
+                Staged::DeleteRange(_) => {}
+            }
+            if batch.has_merges() {
+                merged.add(tree.id(), operation);
+                return Ok(());
+            }
+            match operation {
+                Staged::Put(key, value) => encoded.put(tree.id(), key, value),
+                Staged::Delete(key) => encoded.delete(tree.id(), key),
                 Staged::DeleteRange(range) => encoded.delete_range(tree.id(), range),
+                Staged::Merge(..) => Ok(()),
             }
         })?;
+        if batch.has_merges() {
+            encoded = merged.encode()?;
+        }
         self.prepared(encoded, Touched::Many(trees), reads, options)
     }
 
@@ -212,6 +224,17 @@ pub(crate) fn check_key(tree: &Tree, key: &[u8]) -> Result<()> {
     if key.is_empty() && !tree.options().allow_empty_keys {
         return Err(Error::invalid_options(format!(
             "bucket {} does not allow empty keys",
+            tree.name()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether operands can be merged into the bucket.
+pub(crate) fn check_operator(tree: &Tree) -> Result<()> {
+    if tree.options().merge_operator.is_none() {
+        return Err(Error::invalid_options(format!(
+            "bucket {} has no merge operator",
             tree.name()
         )));
     }

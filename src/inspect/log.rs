@@ -95,6 +95,11 @@ fn of_operation(offset: u64, operation: &Operation<'_>) -> Piece {
             fields.push(("key", (*key).into()));
             "delete"
         }
+        Operation::Merge { key, composite, .. } => {
+            fields.push(("key", (*key).into()));
+            fields.extend(super::table::composite(composite));
+            "merge"
+        }
         Operation::DeleteRange { start, end, .. } => {
             fields.push(("start", (*start).into()));
             fields.push(("end", (*end).into()));

@@ -3,6 +3,7 @@
 use trine_io::{File, Mode};
 
 use crate::block::frame::BlockHandle;
+use crate::composite::{Base, Composite};
 use crate::error::{Fault, Result};
 use crate::file_kind::HEADER_BYTES;
 use crate::inspect::{Detail, Field, Piece, piece};
@@ -120,6 +121,7 @@ fn of_entry(offset: u64, entry: &Entry<'_>) -> Piece {
         Kind::Tombstone => "tombstone",
         Kind::Value => "value",
         Kind::Blob => "value in a blob file",
+        Kind::Composite => "composite",
     };
     let mut fields: Vec<(_, Field)> = vec![
         ("key", entry.key.into()),
@@ -129,6 +131,7 @@ fn of_entry(offset: u64, entry: &Entry<'_>) -> Piece {
     match entry.kind {
         Kind::Tombstone => {}
         Kind::Value => fields.push(("value", entry.value.into())),
+        Kind::Composite => fields.extend(composite(entry.value)),
         Kind::Blob => {
             if let Ok(index) = crate::blob::BlobIndex::decode(entry.value) {
                 fields.push(("blob file", index.file.into()));
@@ -138,6 +141,22 @@ fn of_entry(offset: u64, entry: &Entry<'_>) -> Piece {
         }
     }
     piece(offset, 0, "entry", fields, None)
+}
+
+/// What a value has to be worked out from.
+pub(super) fn composite(bytes: &[u8]) -> Vec<(&'static str, Field)> {
+    let mut fields = Vec::new();
+    let Ok(composite) = Composite::decode(bytes) else {
+        return fields;
+    };
+    match composite.base {
+        Base::Older => {}
+        Base::Nothing => fields.push(("onto", "nothing".into())),
+        Base::Value(value) => fields.push(("value", value.into())),
+    }
+    let operands = composite.operands().flatten();
+    fields.extend(operands.map(|operand| ("operand", operand.into())));
+    fields
 }
 
 fn tombstones(offset: u64, fragments: &Fragments, visit: &mut impl FnMut(Piece)) {

@@ -57,6 +57,9 @@ pub(crate) fn encode_options(options: &BucketOptions) -> Vec<u8> {
         BlobLevelMergePolicy::Auto => 1,
         BlobLevelMergePolicy::Always => 2,
     });
+    if let Some(name) = &options.merge_operator {
+        put_bytes(&mut out, name.as_bytes());
+    }
     out
 }
 
@@ -110,6 +113,11 @@ pub(crate) fn decode_options(bytes: &[u8]) -> Result<BucketOptions, Fault> {
             2 => BlobLevelMergePolicy::Always,
             tag => return Err(Fault::Tag(tag)),
         },
+        merge_operator: if reader.is_empty() {
+            None
+        } else {
+            Some(reader.string()?.to_owned())
+        },
     };
     reader.finish()?;
     options
@@ -144,14 +152,19 @@ mod tests {
                 index_search_policy: IndexSearchPolicy::Linear,
                 blob_threshold_bytes: usize::MAX,
                 blob_level_merge_policy: BlobLevelMergePolicy::Always,
+                merge_operator: None,
             });
         }
         for options in all {
             let bytes = encode_options(&options);
-            assert_eq!(decode_options(&bytes), Ok(options));
+            assert_eq!(decode_options(&bytes), Ok(options.clone()));
             for length in 0..bytes.len() {
                 assert!(decode_options(bytes.get(..length).unwrap_or_default()).is_err());
             }
+            let with_operator = options.with_merge_operator("sum");
+            let more = encode_options(&with_operator);
+            assert_eq!(decode_options(&more), Ok(with_operator));
+            assert_eq!(more.strip_prefix(bytes.as_slice()), Some(&b"\x03sum"[..]));
         }
     }
 

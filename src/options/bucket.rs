@@ -122,6 +122,9 @@ pub struct BucketOptions {
     pub blob_threshold_bytes: usize,
     /// Whether compaction rewrites blob values. Default [`BlobLevelMergePolicy::Auto`].
     pub blob_level_merge_policy: BlobLevelMergePolicy,
+    /// The name of the [operator](crate::MergeOperator) that turns what is merged into a key into its value, which
+    /// [`DbOptions::merge_operators`](crate::DbOptions) give at each open. Default none: nothing can be merged. Not empty.
+    pub merge_operator: Option<String>,
 }
 
 impl BucketOptions {
@@ -151,6 +154,13 @@ impl BucketOptions {
         self
     }
 
+    /// Sets [`BucketOptions::merge_operator`].
+    #[must_use]
+    pub fn with_merge_operator(mut self, name: impl Into<String>) -> Self {
+        self.merge_operator = Some(name.into());
+        self
+    }
+
     /// [`BlobLevelMergePolicy::Always`] if `enabled`, else [`BlobLevelMergePolicy::Disabled`].
     #[must_use]
     pub const fn with_blob_level_merge_enabled(self, enabled: bool) -> Self {
@@ -171,6 +181,8 @@ impl BucketOptions {
             "bits_per_prefix must be non-zero for Bloom filters"
         } else if self.blob_threshold_bytes == 0 {
             "blob threshold must be non-zero"
+        } else if self.merge_operator.as_deref() == Some("") {
+            "a merge operator must have a name"
         } else {
             return Ok(());
         };
@@ -190,6 +202,7 @@ impl Default for BucketOptions {
             index_search_policy: IndexSearchPolicy::default(),
             blob_threshold_bytes: Self::DEFAULT_BLOB_THRESHOLD_BYTES,
             blob_level_merge_policy: BlobLevelMergePolicy::default(),
+            merge_operator: None,
         }
     }
 }
@@ -259,6 +272,10 @@ mod tests {
             (
                 refusal(|options| options.filter_policy = FilterPolicy::Bloom { bits_per_key: 0 }),
                 "bits_per_key must be non-zero for Bloom filters",
+            ),
+            (
+                refusal(|options| options.merge_operator = Some(String::new())),
+                "a merge operator must have a name",
             ),
             (
                 refusal(|options| {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::event::{EventListener, Listener};
+use crate::operator::{MergeOperator, MergeOperators};
 use crate::options::{BucketOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
@@ -154,6 +155,8 @@ pub struct DbOptions {
     pub change_retention_bytes: u64,
     /// Who hears of maintenance and of trouble. Default nobody.
     pub listener: Option<Listener>,
+    /// The operators that buckets name in [`BucketOptions::merge_operator`]. Default none.
+    pub merge_operators: MergeOperators,
 }
 
 impl DbOptions {
@@ -200,6 +203,7 @@ impl DbOptions {
             blob_gc_min_file_bytes: Self::DEFAULT_BLOB_GC_MIN_FILE_BYTES,
             change_retention_bytes: 0,
             listener: None,
+            merge_operators: MergeOperators::new(),
         }
     }
 
@@ -273,6 +277,17 @@ impl DbOptions {
     #[must_use]
     pub fn with_default_bucket_options(mut self, options: BucketOptions) -> Self {
         self.default_bucket_options = options;
+        self
+    }
+
+    /// Adds to [`DbOptions::merge_operators`]; buckets with this name in their options merge with `operator`.
+    #[must_use]
+    pub fn with_merge_operator(
+        mut self,
+        name: impl Into<String>,
+        operator: impl MergeOperator,
+    ) -> Self {
+        self.merge_operators.insert(name, operator);
         self
     }
 

@@ -19,6 +19,7 @@ use crate::salvage::source::{Source, content, loss};
 use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::tree::memtable::MemtableCursor;
+use crate::tree::rules::Rules;
 use crate::tree::version::Version;
 use crate::wal::{Payload, decode, replay};
 
@@ -120,6 +121,7 @@ impl Log {
                     name,
                     options.unwrap_or_default(),
                     Version::default(),
+                    Rules::default(),
                 ))
             });
         }

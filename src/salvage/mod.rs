@@ -22,14 +22,16 @@ use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
 use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
+use crate::composite::{Base, Composite};
 use crate::db::Db;
+use crate::db::bucket::open_or_create;
 use crate::error::{Error, Result};
 use crate::internal_key::Kind;
 use crate::manifest::BucketId;
 use crate::options::{BucketOptions, DbOptions, DurabilityMode, WriteOptions};
 use crate::salvage::log::Log;
 use crate::salvage::rows::Rows;
-use crate::salvage::source::{Blobs, Source, TableFile};
+use crate::salvage::source::{Blobs, Source, TableFile, loss};
 use crate::table::Anatomy;
 
 const MODE: Mode = Mode::Blocking;
@@ -138,14 +140,27 @@ async fn salvage(
         let mut writer = Writer::new(&db, &name, share.options)?;
         rows.begin(&mut losses, MODE).await?;
         let mut settled: Option<Vec<u8>> = None;
+        let mut merging = Merging::default();
         while let Some(entry) = rows.next(&mut losses, MODE).await? {
             if settled.as_deref() == Some(&entry.key) {
                 continue;
+            }
+            if merging.key != entry.key {
+                far.rows += merging.write(&mut writer, None, &mut losses)?;
             }
             let value = match entry.kind() {
                 _ if rows.is_hidden(&entry) => None,
                 Kind::Tombstone => None,
                 Kind::Value => Some(entry.value),
+                Kind::Composite => {
+                    let is_open = Composite::is_open(&entry.value);
+                    merging.key.clone_from(&entry.key);
+                    merging.layers.push(entry.value);
+                    if is_open {
+                        continue;
+                    }
+                    None
+                }
                 Kind::Blob => match blobs.read(&entry.value, MODE).await? {
                     Ok(value) => Some(value),
                     Err(loss) => {
@@ -159,7 +174,9 @@ async fn salvage(
                     }
                 },
             };
-            if let Some(value) = value {
+            if !merging.layers.is_empty() {
+                far.rows += merging.write(&mut writer, value, &mut losses)?;
+            } else if let Some(value) = value {
                 writer.put(&entry.key, value)?;
                 far.rows += 1;
                 if far.rows.is_multiple_of(1024) {
@@ -168,6 +185,7 @@ async fn salvage(
             }
             settled = Some(entry.key);
         }
+        far.rows += merging.write(&mut writer, None, &mut losses)?;
         report.buckets.push(SalvagedBucket {
             rows: writer.finish()?,
             name,
@@ -180,6 +198,65 @@ async fn salvage(
     db.flush_sync()?;
     db.close_sync();
     Ok(report)
+}
+
+/// Composites of one key, and what they are merged into.
+#[derive(Default)]
+struct Merging {
+    key: Vec<u8>,
+    /// The newest first.
+    layers: Vec<Vec<u8>>,
+}
+
+impl Merging {
+    /// Writes the same operands and what they are merged into, `beneath` if they do not say; how many rows that is.
+    fn write(
+        &mut self,
+        writer: &mut Writer<'_>,
+        beneath: Option<Vec<u8>>,
+        losses: &mut Vec<Loss>,
+    ) -> Result<u64> {
+        let (key, layers) = (
+            std::mem::take(&mut self.key),
+            std::mem::take(&mut self.layers),
+        );
+        if layers.is_empty() {
+            return Ok(0);
+        }
+        let lost = |fault: String| Loss {
+            bucket: writer.bucket.clone(),
+            keys: Some((key.clone(), key.clone())),
+            ..loss("", (0, None), "operands", fault, true)
+        };
+        if !writer.can_merge {
+            losses.push(lost("nothing tells which operator they are for".to_owned()));
+            return Ok(0);
+        }
+        let mut base = beneath;
+        let mut operands = Vec::new();
+        for layer in layers.iter().rev() {
+            let parts = Composite::decode(layer).and_then(|composite| {
+                let operands = composite
+                    .operands()
+                    .collect::<std::result::Result<Vec<_>, _>>();
+                Ok((composite.base, operands?))
+            });
+            match parts {
+                Ok((found, more)) => {
+                    if let Base::Value(value) = found {
+                        base = Some(value.to_vec());
+                    }
+                    operands.extend(more);
+                }
+                Err(fault) => {
+                    losses.push(lost(fault.to_string()));
+                    return Ok(0);
+                }
+            }
+        }
+        writer.merge(&key, base, &operands)?;
+        Ok(1)
+    }
 }
 
 /// What becomes one bucket of the new database.
@@ -237,20 +314,26 @@ struct Writer<'d> {
     batch: WriteBatch,
     bytes: usize,
     rows: u64,
+    /// The bucket has a merge operator.
+    can_merge: bool,
 }
 
 impl<'d> Writer<'d> {
     fn new(db: &'d Db, name: &str, options: BucketOptions) -> Result<Self> {
         let bucket = (name != DEFAULT_BUCKET).then(|| name.to_owned());
-        if let Some(name) = &bucket {
-            db.bucket_with_options_sync(name.clone(), options)?;
-        }
+        let any = db.keyspace();
+        let target = match &bucket {
+            None => any.clone(),
+            // Whether or not the operator it names is here: nothing is read.
+            Some(name) => block_on(open_or_create(any, name.as_str().into(), options, MODE))?,
+        };
         Ok(Self {
             db,
             bucket,
             batch: WriteBatch::new(),
             bytes: 0,
             rows: 0,
+            can_merge: target.options().merge_operator.is_some(),
         })
     }
 
@@ -261,6 +344,26 @@ impl<'d> Writer<'d> {
             None => self.batch.put(key, value),
             Some(bucket) => self.batch.put_bucket(bucket.clone(), key, value)?,
         }
+        self.commit_if_full()
+    }
+
+    /// A row that is what `operands` make of `base`.
+    fn merge(&mut self, key: &[u8], base: Option<Vec<u8>>, operands: &[&[u8]]) -> Result<()> {
+        match base {
+            Some(base) => self.put(key, base)?,
+            None => self.rows += 1,
+        }
+        for operand in operands {
+            self.bytes += key.len() + operand.len();
+            match &self.bucket {
+                None => self.batch.merge(key, *operand),
+                Some(bucket) => self.batch.merge_bucket(bucket.clone(), key, *operand)?,
+            }
+        }
+        self.commit_if_full()
+    }
+
+    fn commit_if_full(&mut self) -> Result<()> {
         if self.bytes >= BATCH_BYTES {
             self.commit()?;
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crossbeam_epoch::Guard;
 
 use crate::block::iter::BlockCursor;
+use crate::block::rows::{Far, Pick};
 use crate::cache::CachedBlock;
 use crate::cursor::{Cursor, Halt, Moved};
 use crate::direction::Direction;
@@ -362,7 +363,7 @@ impl TableCursor {
 impl TableCursor {
     /// Finds the rows of the next entries, at the most `entries` and no further than the block and `bound`,
     /// which lies ahead; none are of the key that it stands on if it goes forward. `sees` is asked as
-    /// [`Rows::find`](crate::block::rows::Rows::find) says. Then it stands on the last of those entries.
+    /// [`Rows::find`](crate::block::rows::Rows::find) says. Then it stands on the last of the entries that were found to lie together.
     ///
     /// False, and nothing changed, if too few entries lie there.
     pub(crate) fn find_run(
@@ -371,7 +372,7 @@ impl TableCursor {
         direction: Direction,
         entries: u32,
         bound: Option<&[u8]>,
-        sees: impl FnMut(&Entry<'_>, bool) -> bool,
+        sees: impl FnMut(&Entry<'_>, bool) -> Pick,
     ) -> Result<bool, Halt<Missing>> {
         let Some(current) = &self.current else {
             return Ok(false);
@@ -389,7 +390,7 @@ impl TableCursor {
         direction: Direction,
         entries: u32,
         bound: Option<&[u8]>,
-        sees: impl FnMut(&Entry<'_>, bool) -> bool,
+        sees: impl FnMut(&Entry<'_>, bool) -> Pick,
     ) -> Result<bool, Fault> {
         let block = held.block();
         let here = self.place.ordinal();
@@ -408,17 +409,16 @@ impl TableCursor {
         if ordinals.len() < RUN_ENTRIES_MIN {
             return Ok(false);
         }
-        let last = ordinals.end.saturating_sub(1);
-        let mut other_key = ordinals.end;
+        let mut far = Far::default();
         run.fill(held, |rows, held| {
-            other_key = rows.find(held.block(), ordinals.clone(), sees)?;
+            far = rows.find(held.block(), ordinals, direction, sees)?;
             Ok(())
         })?;
         let stands_at = match direction {
-            Direction::Forward => last,
-            Direction::Reverse => other_key,
+            Direction::Forward => far.end.saturating_sub(1),
+            Direction::Reverse => far.other_key,
         };
-        if stands_at > last {
+        if stands_at >= far.end || stands_at < here && direction == Direction::Forward {
             run.end();
             return Ok(false);
         }

@@ -37,6 +37,7 @@ mod tombstones;
 mod verify;
 mod writer;
 
+pub(crate) use crate::block::rows::Pick;
 #[cfg(any(inspect, test))]
 pub(crate) use anatomy::{Anatomy, DataBlock, PartKind};
 pub(crate) use cursor::{Counting, TableCursor};

@@ -11,6 +11,7 @@ use crate::blob::{BlobIndex, BlobValue};
 use crate::block::frame::{BlockHandle, Frame};
 use crate::block::iter::BlockCursor;
 use crate::block::{Answer, Block, BlockRef};
+use crate::composite::Composite;
 use crate::error::{Fault, Result};
 use crate::file_kind::HEADER_BYTES;
 use crate::filter::prefix;
@@ -193,6 +194,12 @@ impl Seen<'_> {
             || !prefix.is_none_or(|prefix| may_have(self.parts.prefix_filter, prefix))
         {
             return Err(Fault::Field("filter"));
+        }
+        if entry.kind == Kind::Composite {
+            let composite = Composite::decode(entry.value)?;
+            composite
+                .operands()
+                .try_for_each(|operand| operand.map(drop))?;
         }
         self.recount.count(&entry);
         if entry.kind == Kind::Blob {

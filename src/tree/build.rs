@@ -17,8 +17,9 @@ use crate::sequence::Sequence;
 use crate::table::{Table, TableOptions, TableWriter};
 use crate::tree::blob_gc::Collected;
 use crate::tree::covered::Older;
+use crate::tree::folding::{Folding, Made};
 use crate::tree::merge::Drain;
-use crate::tree::retention::{Fate, Retention};
+use crate::tree::retention::Fate;
 use crate::tree::separation::{Separation, Separator};
 use crate::tree::split::Split;
 use crate::tree::throttle::Throttle;
@@ -110,7 +111,7 @@ impl Built {
     }
 }
 
-/// Writes what retention keeps of `entries` to tables that `split` divides, above
+/// Writes what `folding` makes of `entries` to tables that `split` divides, above
 /// what is `older`.
 /// On failure, files already written are removed as far as possible; the next open sweeps the rest.
 pub(crate) async fn build_tables(
@@ -118,12 +119,13 @@ pub(crate) async fn build_tables(
     options: &TableOptions,
     split: Split,
     mut entries: Drain,
-    mut retention: Retention,
+    mut folding: Folding,
     older: Older,
     separation: Separation,
 ) -> Result<Built> {
     let part = entries.part();
-    let tombstones = retention
+    let tombstones = folding
+        .retention()
         .kept_tombstones()
         .clip(&part.from, part.until.as_deref());
     let mut build = TableBuild {
@@ -133,15 +135,19 @@ pub(crate) async fn build_tables(
     };
     let pushed = async {
         while let Some(entry) = entries.next(context.mode).await? {
-            let fate = retention.fate(&entry);
-            if fate.stays() {
-                build.push(entry).await?;
+            let fate = folding.fate(&entry);
+            if !fate.stays() {
+                continue;
             }
-            if let Fate::StaysUntil(sequence) = fate {
-                build.mark_superseded(sequence);
+            if folding.concerns(&entry) {
+                folding.take(&entry, fate, context.mode).await?;
+                build.push_all(folding.made()).await?;
+            } else {
+                build.push_fated(entry, fate).await?;
             }
         }
-        Ok(())
+        folding.end()?;
+        build.push_all(folding.made()).await
     };
     let pushed = pushed.await;
     build.end(pushed).await
@@ -211,6 +217,21 @@ impl<'a> TableBuild<'a> {
         }
         if output.writer.pending_bytes() >= PIECE_BYTES {
             output.write_pending(self.context).await?;
+        }
+        Ok(())
+    }
+
+    async fn push_all(&mut self, made: Vec<Made>) -> Result<()> {
+        for made in made {
+            self.push_fated(made.entry(), made.fate).await?;
+        }
+        Ok(())
+    }
+
+    async fn push_fated(&mut self, entry: Entry<'_>, fate: Fate) -> Result<()> {
+        self.push(entry).await?;
+        if let Fate::StaysUntil(sequence) = fate {
+            self.mark_superseded(sequence);
         }
         Ok(())
     }

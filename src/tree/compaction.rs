@@ -11,6 +11,7 @@ use crate::tree::Tree;
 use crate::tree::blob_gc::plan;
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::covered::Older;
+use crate::tree::folding::Folding;
 use crate::tree::level::LevelCursor;
 use crate::tree::merge::{Drain, Merge, Source};
 use crate::tree::picker::Compaction;
@@ -74,12 +75,13 @@ pub(crate) async fn compact(
     separation.moved = plan.moved;
     let options = tree.table_options();
     let older = Older::beneath(&tree.pin().version, compaction.output_level, inputs);
+    let folding = Folding::new(retention, tree.rules(), Arc::clone(&separation.version));
     let built = build_tables(
         context,
         &options,
         split,
         entries(),
-        retention,
+        folding,
         older,
         separation,
     )

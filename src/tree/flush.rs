@@ -9,6 +9,7 @@ use crate::tree::Tree;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::covered::Older;
+use crate::tree::folding::Folding;
 use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Drain, Merge, Source};
 use crate::tree::picker::Part;
@@ -29,12 +30,13 @@ pub(crate) async fn flush(
     let merge = Merge::new(vec![source], Direction::Forward);
     // One blob file for the one table.
     let separation = tree.separation(u64::MAX);
+    let folding = Folding::new(retention, tree.rules(), Arc::clone(&separation.version));
     build_tables(
         context,
         &tree.table_options(),
         Split::never(),
         Drain::new(merge, Part::default()),
-        retention,
+        folding,
         Older::all(&tree.pin().version),
         separation,
     )

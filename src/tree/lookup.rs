@@ -23,32 +23,50 @@ use crate::tree::view::View;
 /// A value where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hit<'v, 'g> {
-    Memtable(&'v [u8]),
+    Memtable(Kind, &'v [u8]),
     Table(OpenTable<'v>, Found<'g>),
 }
 
+/// How to come to a value that was found, and is not at hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Indirect<'h> {
+    /// It lies in a blob file, where this says.
+    Blob(&'h [u8]),
+    /// It has to be worked out, from older entries too.
+    Composite,
+}
+
 impl<'v> Hit<'v, '_> {
+    pub(crate) fn is_composite(&self) -> bool {
+        matches!(self.indirect(), Some(Indirect::Composite))
+    }
+
     /// Its bytes, for as long as the guard lives.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Memtable(value) => value,
+            Self::Memtable(_, value) => value,
             Self::Table(_, found) => found.value,
         }
     }
 
-    /// Where the value lies, if that is a blob file; the bytes are not the value then.
+    /// What there is to do for the value, if the bytes are not the value.
     #[inline]
-    pub(crate) fn blob(&self) -> Option<&[u8]> {
-        match self {
-            Self::Table(_, found) if found.kind == Kind::Blob => Some(found.value),
-            _ => None,
+    pub(crate) fn indirect(&self) -> Option<Indirect<'_>> {
+        let (kind, bytes) = match self {
+            Self::Table(_, found) => (found.kind, found.value),
+            Self::Memtable(kind, value) => (*kind, *value),
+        };
+        match kind {
+            Kind::Tombstone | Kind::Value => None,
+            Kind::Blob => Some(Indirect::Blob(bytes)),
+            Kind::Composite => Some(Indirect::Composite),
         }
     }
 
     /// Its bytes, for as long as the view lives.
     pub(crate) fn lend(&self) -> Result<Lent<'v>, Error> {
         match self {
-            Self::Memtable(value) => Ok(Lent::Borrowed(value)),
+            Self::Memtable(_, value) => Ok(Lent::Borrowed(value)),
             Self::Table(table, found) => table.lend(found),
         }
     }
@@ -178,9 +196,10 @@ impl<'v: 'g, 'g, 'k, W: Watch<'v>> Lookup<'v, 'g, 'k, W> {
     fn run(&mut self) -> Result<Option<Known<'v, 'g>>, Halt<Missing>> {
         for buffer in self.view.buffers() {
             let memtable = buffer.memtable();
-            let entry = memtable
-                .get(self.key, self.sequence)
-                .map(|entry| (entry.sequence, entry.kind, Hit::Memtable(entry.value)));
+            let entry = memtable.get(self.key, self.sequence).map(|entry| {
+                let hit = Hit::Memtable(entry.kind, entry.value);
+                (entry.sequence, entry.kind, hit)
+            });
             let tombstone = memtable.covering_tombstone(self.key, self.sequence);
             let known = settle(entry, tombstone);
             let source = Source::Memtable(buffer);

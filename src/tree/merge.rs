@@ -16,7 +16,7 @@ use crate::direction::Direction;
 use crate::error::Result;
 use crate::internal_key::{Entry, compare};
 use crate::sequence::Sequence;
-use crate::table::{Loaded, Missing, Run, TableCursor};
+use crate::table::{Loaded, Missing, Pick, Run, TableCursor};
 use crate::tree::hiding::Hidden;
 use crate::tree::level::LevelCursor;
 use crate::tree::memtable::MemtableCursor;
@@ -222,7 +222,7 @@ impl Merge {
         &mut self,
         run: &mut Run,
         entries: u32,
-        sees: impl FnMut(&Entry<'_>, bool) -> bool,
+        sees: impl FnMut(&Entry<'_>, bool) -> Pick,
     ) -> std::result::Result<bool, Halt<Missing>> {
         let (front, next) = match self.order[..] {
             [front] => (&mut self.sources[front], None),

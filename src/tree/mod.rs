@@ -17,6 +17,7 @@ pub(crate) mod claims;
 pub(crate) mod compaction;
 mod covered;
 pub(crate) mod flush;
+pub(crate) mod folding;
 mod hiding;
 pub(crate) mod level;
 pub(crate) mod lookup;
@@ -27,6 +28,7 @@ pub(crate) mod pins;
 pub(crate) mod placement;
 pub(crate) mod registry;
 pub(crate) mod retention;
+pub(crate) mod rules;
 pub(crate) mod scan;
 pub(crate) mod separation;
 pub(crate) mod span;
@@ -53,6 +55,7 @@ use crate::options::{BucketOptions, FilterPolicy, PrefixFilterPolicy};
 use crate::table::TableOptions;
 use crate::tree::buffer::{BufferWriter, WriteBuffer};
 use crate::tree::picker::{Compaction, Unfinished};
+use crate::tree::rules::Rules;
 use crate::tree::separation::Separation;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::view::{View, ViewCell};
@@ -80,11 +83,13 @@ impl Tree {
         name: String,
         options: BucketOptions,
         version: Version,
+        rules: Rules,
     ) -> Self {
         let view = View {
             active: Arc::new(WriteBuffer::new()),
             immutables: Arc::default(),
             version: Arc::new(version),
+            rules: Arc::new(rules),
         };
         Self {
             id,
@@ -107,6 +112,11 @@ impl Tree {
 
     pub(crate) fn options(&self) -> &BucketOptions {
         &self.options
+    }
+
+    /// What makes values out of composites.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.view.load(&crate::epoch::pin()).rules)
     }
 
     /// Fails once the bucket was dropped.
@@ -252,6 +262,7 @@ impl Tree {
                 .map(Arc::clone)
                 .collect(),
             version: Arc::clone(&view.version),
+            rules: Arc::clone(&view.rules),
         });
     }
 
@@ -266,6 +277,7 @@ impl Tree {
                 .map(Arc::clone)
                 .collect(),
             version: Arc::new(view.version.apply(change)),
+            rules: Arc::clone(&view.rules),
         });
     }
 
@@ -275,6 +287,7 @@ impl Tree {
             active: Arc::clone(&view.active),
             immutables: Arc::clone(&view.immutables),
             version: Arc::new(view.version.closing(numbers)),
+            rules: Arc::clone(&view.rules),
         });
     }
 
@@ -289,6 +302,7 @@ impl Tree {
                 active: Arc::clone(&view.active),
                 immutables: Arc::clone(&view.immutables),
                 version: Arc::new(version),
+                rules: Arc::clone(&view.rules),
             }
         });
         unreferenced

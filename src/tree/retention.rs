@@ -9,12 +9,13 @@
 //! kept           7              18      25      (12 and 15 are shadowed by 18)
 //! ```
 //!
-//! - Of each key, the newest version in each stripe stays.
+//! - Of each key, the newest version in each stripe stays, with the operands that are merged into it.
 //! - A version under a range tombstone of its own stripe goes.
 //! - A tombstone goes too where nothing older can be left for it to hide: in the oldest stripe, where
 //!   nothing beneath the output may hold its keys.
 //! - A table goes as a whole where a range tombstone of the stripe of all its entries covers it.
 
+use crate::composite::Composite;
 use crate::internal_key::{Entry, Kind};
 use crate::range_tombstone::{Fragment, Fragments};
 use crate::sequence::Sequence;
@@ -94,7 +95,7 @@ pub(crate) struct Retention {
     /// All range tombstones of the inputs.
     tombstones: Fragments,
     key: Vec<u8>,
-    /// The sequence of the version of `key` that came last, if any.
+    /// The sequence of the version of `key` that came last of those to which older ones do not matter, if any.
     newer: Option<Sequence>,
 }
 
@@ -118,17 +119,36 @@ impl Retention {
             self.key.clear();
             self.key.extend_from_slice(entry.key);
         }
-        let newer = self.newer.replace(entry.sequence);
+        let newer = self.newer;
+        let is_open = entry.kind == Kind::Composite && Composite::is_open(entry.value);
+        if !is_open {
+            self.newer = Some(entry.sequence);
+        }
         let covering = self.tombstones.oldest_above(entry.key, entry.sequence);
         // The first that hides it: older readers see it, later ones do not.
         let hidden_by = newer.into_iter().chain(covering).min();
-        let spent = entry.kind == Kind::Tombstone && stripe == 0 && !self.beneath.holds(entry.key);
+        let spent = entry.kind == Kind::Tombstone && self.is_spent(entry.key, entry.sequence);
         match hidden_by {
             _ if spent => Fate::Goes,
             Some(sequence) if self.stripe_of(sequence) == stripe => Fate::Goes,
             Some(sequence) => Fate::StaysUntil(sequence),
             None => Fate::Stays,
         }
+    }
+
+    /// Whether a tombstone would have nothing to hide.
+    pub(crate) fn is_spent(&self, key: &[u8], sequence: Sequence) -> bool {
+        self.stripe_of(sequence) == 0 && !self.beneath.holds(key)
+    }
+
+    /// Whether there may be versions of `key` older than all that is fed.
+    pub(crate) fn may_be_beneath(&self, key: &[u8]) -> bool {
+        self.beneath.holds(key)
+    }
+
+    /// Whether no reader can tell if the older of the two versions exists once the newer says what both say.
+    pub(crate) fn are_in_one_stripe(&self, left: Sequence, right: Sequence) -> bool {
+        self.stripe_of(left) == self.stripe_of(right)
     }
 
     /// The range tombstones that must reach the output.

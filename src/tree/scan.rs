@@ -45,8 +45,10 @@ pub(crate) struct Scan {
     /// Where the first move starts: the first key (forward), the key after the last (reverse).
     from: Option<Vec<u8>>,
     rows: Visible,
-    /// The row's value, if it is in a blob file.
+    /// The row's value, if it is in a blob file or was worked out.
     blob: Option<RowBlob>,
+    /// The row's value has to be worked out.
+    composite: bool,
     /// Whether values in blob files are fetched with their rows.
     fetches: bool,
     /// Stands on a row whose value, or its file, it said it needs.
@@ -133,6 +135,7 @@ impl Scan {
             from,
             rows,
             blob: None,
+            composite: false,
             fetches: true,
             waiting: false,
             reads_tables,
@@ -317,47 +320,66 @@ impl Scan {
 
     #[inline]
     fn step(&mut self) -> Moved<Needed> {
-        if self.done {
-            return Ok(());
-        }
-        if self.waiting {
-            self.waiting = false;
-        } else {
-            self.blob = None;
-            let moved = self.rows.step(self.from.as_deref());
-            moved.map_err(|halt| match halt {
-                Halt::Needs(missing) => Halt::Needs(Needed::Block(missing)),
-                Halt::Failed(error) => Halt::Failed(error),
-            })?;
-            self.enter_row()?;
-        }
-        match &self.blob {
-            Some(RowBlob::Wanted(value)) => {
-                let Some(bytes) = value.resident()? else {
+        while !self.done {
+            if self.waiting {
+                self.waiting = false;
+            } else {
+                self.blob = None;
+                let moved = self.rows.step(self.from.as_deref());
+                moved.map_err(|halt| match halt {
+                    Halt::Needs(missing) => Halt::Needs(Needed::Block(missing)),
+                    Halt::Failed(error) => Halt::Failed(error),
+                })?;
+                self.enter_row()?;
+            }
+            match &self.blob {
+                Some(RowBlob::Wanted(value)) => {
+                    let Some(bytes) = value.resident()? else {
+                        self.waiting = true;
+                        return Err(Halt::Needs(Needed::Value(value.clone())));
+                    };
+                    self.blob = Some(RowBlob::Fetched(bytes));
+                }
+                Some(RowBlob::Left(value)) if !value.is_open() => {
                     self.waiting = true;
-                    return Err(Halt::Needs(Needed::Value(value.clone())));
-                };
-                self.blob = Some(RowBlob::Fetched(bytes));
+                    return Err(Halt::Needs(Needed::File(value.clone())));
+                }
+                _ => {}
             }
-            Some(RowBlob::Left(value)) if !value.is_open() => {
-                self.waiting = true;
-                return Err(Halt::Needs(Needed::File(value.clone())));
+            if !self.composite || self.work_out()? {
+                break;
             }
-            _ => {}
         }
         Ok(())
+    }
+
+    /// Works out the value of the row from what it is made of; false if that makes no value, and so no row.
+    #[cold]
+    fn work_out(&mut self) -> Result<bool> {
+        let Some((key, _)) = self.rows.key() else {
+            return Ok(false);
+        };
+        let fetched = match &self.blob {
+            Some(RowBlob::Fetched(bytes)) => Some(&**bytes),
+            _ => None,
+        };
+        let value = self.rows.stack().value(&self.view.rules, key, fetched)?;
+        self.blob = value.map(|value| RowBlob::Fetched(BlobBytes::Decoded(Arc::new(value))));
+        Ok(self.blob.is_some())
     }
 
     #[inline]
     fn enter_row(&mut self) -> Result<()> {
         let Some((key, kind)) = self.rows.key() else {
             self.done = true;
+            self.composite = false;
             return Ok(());
         };
         self.done = match self.plan.direction {
             Direction::Forward => self.plan.range.ends_before(key),
             Direction::Reverse => self.plan.range.starts_after(key),
         };
+        self.composite = kind == Kind::Composite && !self.done;
         if kind == Kind::Blob && !self.done {
             let value = self.view.version.decode_blob(self.rows.value())?;
             self.blob = Some(if self.fetches {
@@ -365,6 +387,11 @@ impl Scan {
             } else {
                 RowBlob::Left(value)
             });
+        } else if self.composite
+            && let Some(index) = self.rows.stack().blob()
+        {
+            let value = self.view.version.decode_blob(index)?;
+            self.blob = Some(RowBlob::Wanted(value));
         }
         Ok(())
     }
@@ -453,6 +480,7 @@ pub(crate) async fn newest_change_in(
             view.version
                 .without(|table| table.meta().largest_sequence <= above),
         ),
+        rules: Arc::clone(&view.rules),
     };
     let (sources, tombstones) = sources(&recent, &plan, &Counting::Nothing);
     for source in &tombstones {

@@ -69,7 +69,7 @@ impl<'a> Separator<'a> {
     /// Where the value of the entry lies now, if it is in a blob file.
     pub(crate) async fn place(&mut self, entry: &Entry<'_>) -> Result<Option<BlobIndex>> {
         let index = match entry.kind {
-            Kind::Tombstone => return Ok(None),
+            Kind::Tombstone | Kind::Composite => return Ok(None),
             Kind::Value if entry.value.len() < self.separation.threshold_bytes => return Ok(None),
             Kind::Value => {
                 let codec = self.separation.codec;

@@ -18,6 +18,7 @@ use crossbeam_epoch::{Atomic, Guard, Owned};
 
 use crate::sequence::Sequence;
 use crate::tree::buffer::WriteBuffer;
+use crate::tree::rules::Rules;
 use crate::tree::version::Version;
 
 /// What a reader sees. Cloning pins memtables and tables.
@@ -27,6 +28,8 @@ pub(crate) struct View {
     /// Newest first.
     pub(crate) immutables: Arc<[Arc<WriteBuffer>]>,
     pub(crate) version: Arc<Version>,
+    /// What makes values out of composites. Never changes.
+    pub(crate) rules: Arc<Rules>,
 }
 
 impl View {

@@ -4,6 +4,8 @@
 //! the row is lent from where it lies. In reverse a key's versions come oldest first, so the best
 //! one so far is kept in a buffer until the key changes.
 //!
+//! A row that has to be worked out is the versions that it is made of; whoever asks for the row does that.
+//!
 //! Where many entries of one block come next, as nearly always in data that was compacted, their rows are found
 //! together (a *run*) and lent one after the other, whichever way the scan goes, without a look at the sources.
 
@@ -13,9 +15,10 @@ use crate::cursor::{Halt, Moved};
 use crate::direction::Direction;
 use crate::internal_key::{Entry, Kind};
 use crate::sequence::Sequence;
-use crate::table::{Loaded, Missing, Run};
+use crate::table::{Loaded, Missing, Pick, Run};
 use crate::tree::hiding::{Hidden, Hiding, Tombstones};
 use crate::tree::merge::Merge;
+use crate::tree::rules::Stack;
 
 /// How many entries ahead to look for the first run: a short scan needs no more. Each after it looks twice as far.
 const RUN_ENTRIES_FIRST: u32 = 10;
@@ -28,6 +31,8 @@ enum Known {
     Nothing,
     /// Not all versions that may be the row.
     Part,
+    /// Forward: it has a row if what is on the stack makes one, to which older versions may be added.
+    Stack,
     /// Whether it has a row, and which.
     All,
 }
@@ -40,6 +45,8 @@ enum Stands {
     /// Forward: the merge stands on the row. Reverse: behind it, and the row was copied.
     OnRow,
     InRun,
+    /// The row has to be worked out from its versions, which were copied; the merge stands on the last of them or behind it.
+    OnStack,
 }
 
 /// Rows visible at one sequence.
@@ -65,6 +72,8 @@ pub(crate) struct Visible {
     value: Vec<u8>,
     /// What the row's entry is. Reverse: what that version is.
     kind: Kind,
+    /// The versions of `key` that its row is made of, if it is a composite.
+    stack: Stack,
     started: bool,
     /// The merge must be stepped before anything else: it stands on what is decided, or was halted.
     stepping: bool,
@@ -91,6 +100,7 @@ impl Visible {
             known: Known::Nothing,
             value: Vec::new(),
             kind: Kind::Tombstone,
+            stack: Stack::default(),
             started: false,
             stepping: false,
         }
@@ -140,7 +150,7 @@ impl Visible {
     pub(crate) fn key(&self) -> Option<(&[u8], Kind)> {
         match self.stands {
             Stands::Nowhere => None,
-            Stands::OnRow => Some((&self.key, self.kind)),
+            Stands::OnRow | Stands::OnStack => Some((&self.key, self.kind)),
             Stands::InRun => self.run.key(),
         }
     }
@@ -155,12 +165,17 @@ impl Visible {
         }
     }
 
+    /// What the row it stands on has to be worked out from, if it is a composite.
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
     /// Between two rows, after a move that was halted and never made again: where to go on. Keys
     /// before the bound (after it, in reverse) are decided; `None` if no key is.
     pub(crate) fn resume(&self) -> Option<Bound<Vec<u8>>> {
         match self.known {
             Known::Nothing => None,
-            Known::Part => Some(Bound::Included(self.key.clone())),
+            Known::Part | Known::Stack => Some(Bound::Included(self.key.clone())),
             Known::All => Some(Bound::Excluded(self.key.clone())),
         }
     }
@@ -178,15 +193,24 @@ impl Visible {
         if !begins {
             return Ok(false);
         }
-        let (hiding, at) = (&mut self.hiding, self.sequence);
+        let (hiding, at, direction) = (&mut self.hiding, self.sequence, self.direction);
         let mut decided = true;
         let sees = |entry: &Entry<'_>, repeats: bool| {
+            let before = decided;
             decided &= repeats;
             if decided || entry.sequence > at {
-                return false;
+                return Pick::Not;
             }
             decided = true;
-            entry.kind != Kind::Tombstone && !hiding.hides(entry)
+            if entry.kind == Kind::Tombstone || hiding.hides(entry) {
+                return Pick::Not;
+            }
+            if entry.kind == Kind::Composite {
+                // In reverse the rows behind it are taken, and its key counts as the first.
+                decided = before || direction == Direction::Reverse;
+                return Pick::Ends;
+            }
+            Pick::Row
         };
         if !self.merge.find_run(&mut self.run, self.run_entries, sees)? {
             return Ok(false);
@@ -244,6 +268,10 @@ impl Visible {
             self.stands = Stands::Nowhere;
             self.step_merge()?;
         }
+        self.stands = Stands::Nowhere;
+        if self.known == Known::Stack {
+            return self.stack_older();
+        }
         loop {
             self.skip()?;
             let Some(entry) = self.merge.entry() else {
@@ -256,11 +284,57 @@ impl Visible {
                 self.known = Known::All;
                 if entry.kind != Kind::Tombstone && !self.hiding.hides(&entry) {
                     self.kind = entry.kind;
+                    if entry.kind == Kind::Composite {
+                        return self.stack_first();
+                    }
                     self.stands = Stands::OnRow;
                     return Ok(());
                 }
             }
             self.step_merge()?;
+        }
+    }
+
+    /// Stands on the composite that it met, with all that it depends on.
+    #[cold]
+    fn stack_first(&mut self) -> Moved<Missing> {
+        self.stack.clear();
+        self.known = Known::Stack;
+        self.stack_older()
+    }
+
+    /// Takes version after version of the key, down to the first that older ones do not matter to.
+    fn stack_older(&mut self) -> Moved<Missing> {
+        while let Some(entry) = self.merge.entry() {
+            let goes_on = entry.key == self.key.as_slice()
+                && !self.hiding.hides(&entry)
+                && self.stack.push_older(&entry);
+            if !goes_on {
+                break;
+            }
+            self.step_merge()?;
+        }
+        self.known = Known::All;
+        self.stands = Stands::OnStack;
+        Ok(())
+    }
+
+    /// Puts the composite that it met onto the version before it, which is `older`.
+    #[cold]
+    fn stack_newer(&mut self, older: Kind) {
+        let below = match older {
+            Kind::Composite => None,
+            Kind::Tombstone => {
+                self.stack.clear();
+                None
+            }
+            Kind::Value | Kind::Blob => {
+                self.stack.clear();
+                Some((older, self.value.as_slice()))
+            }
+        };
+        if let Some(entry) = self.merge.entry() {
+            self.stack.push_newer(entry.value, below);
         }
     }
 
@@ -273,7 +347,11 @@ impl Visible {
             if self.known == Known::Part && ends {
                 self.known = Known::All;
                 if self.kind != Kind::Tombstone {
-                    self.stands = Stands::OnRow;
+                    self.stands = if self.kind == Kind::Composite {
+                        Stands::OnStack
+                    } else {
+                        Stands::OnRow
+                    };
                     return Ok(());
                 }
             }
@@ -285,12 +363,15 @@ impl Visible {
                 self.kind = Kind::Tombstone;
             }
             if entry.sequence <= self.sequence {
+                let older = self.kind;
                 self.kind = if self.hiding.hides(&entry) {
                     Kind::Tombstone
                 } else {
                     entry.kind
                 };
-                if self.kind != Kind::Tombstone {
+                if self.kind == Kind::Composite {
+                    self.stack_newer(older);
+                } else if self.kind != Kind::Tombstone {
                     self.value.clear();
                     self.value.extend_from_slice(entry.value);
                 }

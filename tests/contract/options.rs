@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use trine_kv::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions,
     DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,
-    IndexSearchPolicy, PrefixExtractor, PrefixFilterPolicy, RuntimeOptions, StorageMode,
-    WriteOptions,
+    IndexSearchPolicy, MergeOperators, PrefixExtractor, PrefixFilterPolicy, RuntimeOptions,
+    StorageMode, WriteOptions,
 };
 
 use crate::fixture::{Place, invalid_options};
@@ -36,6 +36,7 @@ fn defaults_of_a_database() {
         blob_gc_min_file_bytes: 64 << 20,
         change_retention_bytes: 0,
         listener: None,
+        merge_operators: MergeOperators::new(),
     };
     assert_eq!(DbOptions::default(), memory);
     assert_eq!(DbOptions::memory(), memory);
@@ -96,6 +97,7 @@ fn defaults_of_a_bucket() {
         index_search_policy: IndexSearchPolicy::Auto,
         blob_threshold_bytes: 1 << 20,
         blob_level_merge_policy: BlobLevelMergePolicy::Auto,
+        merge_operator: None,
     };
     assert_eq!(BucketOptions::default(), expected);
 }

@@ -25,6 +25,12 @@ pub(crate) enum Write {
         bucket: usize,
         key: Vec<u8>,
     },
+    /// Appends; without a length, takes the key away.
+    Merge {
+        bucket: usize,
+        key: Vec<u8>,
+        length: usize,
+    },
     DeleteRange {
         bucket: usize,
         range: KeyRange,
@@ -120,6 +126,8 @@ fn write() -> impl Strategy<Value = Write> {
         6 => (bucket(), key(), length())
             .prop_map(|(bucket, key, length)| Write::Put { bucket, key, length }),
         2 => (bucket(), key()).prop_map(|(bucket, key)| Write::Delete { bucket, key }),
+        4 => (bucket(), key(), prop_oneof![1 => Just(0), 4 => 1..40_usize])
+            .prop_map(|(bucket, key, length)| Write::Merge { bucket, key, length }),
         1 => (bucket(), range()).prop_map(|(bucket, range)| Write::DeleteRange { bucket, range }),
     ]
 }

@@ -25,7 +25,7 @@ use common::place;
 use common::random::{Random, seed};
 use common::way::Way;
 use history::{NATIVE, Operation, histories};
-use run::{Run, Setting, failed};
+use run::{Append, Run, Setting, failed};
 
 const CASES: u32 = 16;
 
@@ -68,8 +68,8 @@ fn agrees_with_the_model(setting: &Setting) {
 fn memory() -> Setting {
     Setting {
         name: "memory",
-        options: DbOptions::memory(),
-        bucket_options: BucketOptions::default(),
+        options: DbOptions::memory().with_merge_operator(Append::NAME, Append),
+        bucket_options: BucketOptions::default().with_merge_operator(Append::NAME),
         persistent: false,
     }
 }
@@ -82,8 +82,9 @@ fn persistent(name: &'static str, write_buffer_bytes: usize, workers: usize) -> 
             background_worker_count: if NATIVE { workers } else { 0 },
             durability: DurabilityMode::Buffered,
             ..place::options(Path::new("set by each case"))
+                .with_merge_operator(Append::NAME, Append)
         },
-        bucket_options: BucketOptions::default(),
+        bucket_options: BucketOptions::default().with_merge_operator(Append::NAME),
         persistent: true,
     }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use proptest::test_runner::TestCaseError;
 use trine_kv::{
-    Bucket, BucketOptions, BulkLoadOptions, Db, DbOptions, Iter, KeyRange, Snapshot, WriteBatch,
-    WriteOptions,
+    Bucket, BucketOptions, BulkLoadOptions, Db, DbOptions, Iter, KeyRange, MergeOperator, Merged,
+    Snapshot, WriteBatch, WriteOptions,
 };
 
 use crate::common::place;
@@ -43,6 +43,36 @@ fn expected_rows(rows: &Rows, wanted: impl Fn(&[u8]) -> bool, reverse: bool) -> 
         rows.reverse();
     }
     rows
+}
+
+/// Puts operands behind the value; an empty one takes all of it away.
+pub(crate) struct Append;
+
+impl Append {
+    pub(crate) const NAME: &str = "append";
+
+    fn merged(existing: Option<&[u8]>, operands: &[&[u8]]) -> Option<Vec<u8>> {
+        let mut value = existing.map(<[u8]>::to_vec);
+        for operand in operands {
+            if operand.is_empty() {
+                value = None;
+            } else {
+                value.get_or_insert_default().extend_from_slice(operand);
+            }
+        }
+        value
+    }
+}
+
+impl MergeOperator for Append {
+    fn merge(&self, _: &[u8], existing: Option<&[u8]>, operands: &[&[u8]]) -> Merged {
+        Ok(Self::merged(existing, operands))
+    }
+
+    fn combine(&self, _: &[u8], operands: &[&[u8]]) -> Merged {
+        let takes_away = operands.iter().any(|operand| operand.is_empty());
+        Ok((!takes_away).then(|| operands.concat()))
+    }
 }
 
 /// The options that a whole run keeps.
@@ -129,6 +159,12 @@ impl<'setting> Run<'setting> {
             Write::Delete { bucket, key } => {
                 self.state[*bucket].remove(key);
             }
+            Write::Merge { bucket, key, .. } => {
+                let old = self.state[*bucket].remove(key);
+                if let Some(new) = Append::merged(old.as_deref(), &[value]) {
+                    self.state[*bucket].insert(key.clone(), new);
+                }
+            }
             Write::DeleteRange { bucket, range } => {
                 self.state[*bucket].retain(|key, _| !contains(range, key));
             }
@@ -138,7 +174,7 @@ impl<'setting> Run<'setting> {
     fn one(&mut self, write: Write, options: WriteOptions) -> trine_kv::Result<u64> {
         let way = self.way;
         let value = match &write {
-            Write::Put { length, .. } => self.value(*length),
+            Write::Put { length, .. } | Write::Merge { length, .. } => self.value(*length),
             _ => Vec::new(),
         };
         self.apply(&write, &value);
@@ -150,6 +186,14 @@ impl<'setting> Run<'setting> {
                     way,
                     bucket,
                     put_with_options / put_with_options_sync(key, value, options)
+                )?
+            }
+            Write::Merge { bucket, key, .. } => {
+                let bucket = &self.buckets[bucket];
+                call!(
+                    way,
+                    bucket,
+                    merge_with_options / merge_with_options_sync(key, value, options)
                 )?
             }
             Write::Delete { bucket, key } => {
@@ -177,16 +221,20 @@ impl<'setting> Run<'setting> {
         self.sequence += u64::from(!writes.is_empty());
         for write in writes {
             let value = match &write {
-                Write::Put { length, .. } => self.value(*length),
+                Write::Put { length, .. } | Write::Merge { length, .. } => self.value(*length),
                 _ => Vec::new(),
             };
             self.apply(&write, &value);
             match write {
                 Write::Put { bucket: 0, key, .. } => batch.put(key, value),
                 Write::Delete { bucket: 0, key } => batch.delete(key),
+                Write::Merge { bucket: 0, key, .. } => batch.merge(key, value),
                 Write::DeleteRange { bucket: 0, range } => batch.delete_range(range),
                 Write::Put { bucket, key, .. } => batch.put_bucket(BUCKETS[bucket], key, value)?,
                 Write::Delete { bucket, key } => batch.delete_bucket(BUCKETS[bucket], key)?,
+                Write::Merge { bucket, key, .. } => {
+                    batch.merge_bucket(BUCKETS[bucket], key, value)?;
+                }
                 Write::DeleteRange { bucket, range } => {
                     batch.delete_range_bucket(BUCKETS[bucket], range)?;
                 }
@@ -297,6 +345,21 @@ impl<'setting> Run<'setting> {
         Ok(())
     }
 
+    fn get(&self, bucket: usize, key: &[u8], at: Option<usize>) -> TestResult {
+        let (at, state) = self.at(at);
+        let (bucket, rows) = (&self.buckets[bucket], &state[bucket]);
+        let read = match at {
+            None => call!(self.way, bucket, get / get_sync(key)),
+            Some(at) => call!(self.way, bucket, get_at / get_at_sync(at, key)),
+        };
+        same("a point read", read, &rows.get(key).cloned())?;
+        if at.is_some() {
+            return Ok(());
+        }
+        let found = call!(self.way, bucket, contains_key / contains_key_sync(key));
+        same("whether a key is there", found, &rows.contains_key(key))
+    }
+
     pub(crate) fn step(&mut self, operation: Operation) -> TestResult {
         match operation {
             Operation::One(write, options) => {
@@ -316,18 +379,7 @@ impl<'setting> Run<'setting> {
                 same("the load's sequence", sequence, &self.sequence)?;
             }
             Operation::Update { bucket, key } => self.update(bucket, &key)?,
-            Operation::Get { bucket, key, at } => {
-                let (at, state) = self.at(at);
-                let read = match at {
-                    None => call!(self.way, self.buckets[bucket], get / get_sync(&key)),
-                    Some(at) => call!(
-                        self.way,
-                        self.buckets[bucket],
-                        get_at / get_at_sync(at, &key)
-                    ),
-                };
-                same("a point read", read, &state[bucket].get(&key).cloned())?;
-            }
+            Operation::Get { bucket, key, at } => self.get(bucket, &key, at)?,
             Operation::Range {
                 bucket,
                 range,

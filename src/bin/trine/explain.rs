@@ -53,6 +53,7 @@ fn step(step: &GetStep) -> Value {
     };
     let (answer, sequence) = match step.answer {
         GetAnswer::Value(sequence) => ("value", Some(sequence.get())),
+        GetAnswer::Merged(sequence) => ("merged", Some(sequence.get())),
         GetAnswer::Deleted(sequence) => ("deleted", Some(sequence.get())),
         _ => ("nothing", None),
     };
@@ -64,6 +65,7 @@ fn step(step: &GetStep) -> Value {
 fn place(value: &ValuePlace) -> Value {
     match value {
         ValuePlace::Beside { bytes, .. } => json!({ "bytes": bytes }),
+        ValuePlace::Merged { bytes, .. } => json!({ "operands": { "bytes": bytes } }),
         ValuePlace::Blob {
             file,
             offset,
@@ -121,6 +123,9 @@ fn tell(explanation: &GetExplanation, output: &mut Output) -> Result<(), Failure
             GetAnswer::Value(sequence) => {
                 output.line(format_args!("    has a value since {}", sequence.get()))?;
             }
+            GetAnswer::Merged(sequence) => {
+                output.line(format_args!("    merged into by {}", sequence.get()))?;
+            }
             GetAnswer::Deleted(sequence) => {
                 output.line(format_args!("    deleted by {}", sequence.get()))?;
             }
@@ -146,6 +151,10 @@ fn tell(explanation: &GetExplanation, output: &mut Output) -> Result<(), Failure
         )),
         Some(ValuePlace::Beside { bytes, .. }) => output.line(format_args!(
             "the value, {}, lies beside its key",
+            output::bytes(*bytes)
+        )),
+        Some(ValuePlace::Merged { bytes, .. }) => output.line(format_args!(
+            "the value is worked out from operands, the newest of which take {}, and what they are merged into",
             output::bytes(*bytes)
         )),
         Some(_) => Ok(()),

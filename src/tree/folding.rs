@@ -1,0 +1,248 @@
+//! Operands that a flush or compaction meets, put together as far as no reader can tell.
+//!
+//! ```text
+//! pinned                      10
+//! versions of k   7=put   8+a    11+b  12+c      + is an operand
+//! kept            8=put(a)       12+(b,c)        8 is worked out, 12 goes on to what readers at 10 see
+//! ```
+//!
+//! - Only versions of one stripe (see `retention`) are put together, under the sequence of the newest.
+//! - Their value is worked out where what they are merged into is known: a version of the same stripe, or nothing, where
+//!   nothing older is left. Elsewhere their operands become one list, or one operand if the operator can combine them.
+//! - An operator that fails, or is not there, fails no job: operands are kept, and their readers are told.
+
+use std::sync::Arc;
+
+use trine_io::Mode;
+
+use crate::composite::{Base, Composite, put_base, put_operand};
+use crate::error::{Error, Fault, Result};
+use crate::internal_key::{Entry, Kind, VALUE_BYTES_MAX};
+use crate::sequence::Sequence;
+use crate::tree::retention::{Fate, Retention};
+use crate::tree::rules::Rules;
+use crate::tree::version::Version;
+
+/// So many open composites of a key are put together before the next is taken, for the memory they take.
+const LAYERS_MAX: usize = 1024;
+
+/// An entry that came of folding.
+#[derive(Debug)]
+pub(crate) struct Made {
+    key: Vec<u8>,
+    sequence: Sequence,
+    kind: Kind,
+    value: Vec<u8>,
+    pub(crate) fate: Fate,
+}
+
+impl Made {
+    fn of(entry: &Entry<'_>, fate: Fate) -> Self {
+        Self {
+            key: entry.key.to_vec(),
+            sequence: entry.sequence,
+            kind: entry.kind,
+            value: entry.value.to_vec(),
+            fate,
+        }
+    }
+
+    pub(crate) fn entry(&self) -> Entry<'_> {
+        Entry {
+            key: &self.key,
+            sequence: self.sequence,
+            kind: self.kind,
+            value: &self.value,
+        }
+    }
+}
+
+/// Decides which entries stay, takes these in order, and gives back what they become.
+#[derive(Debug)]
+pub(crate) struct Folding {
+    retention: Retention,
+    rules: Arc<Rules>,
+    /// Holds the blob files that the inputs refer to.
+    version: Arc<Version>,
+    held: Option<Held>,
+    made: Vec<Made>,
+}
+
+/// Composites of one key in one stripe, all but the last of them open.
+#[derive(Debug)]
+struct Held {
+    key: Vec<u8>,
+    /// Of the newest, as is the fate.
+    sequence: Sequence,
+    fate: Fate,
+    /// The newest first.
+    layers: Vec<Vec<u8>>,
+}
+
+fn fault(fault: Fault) -> Error {
+    fault.at("composite", 0).into()
+}
+
+impl Held {
+    /// All operands, the oldest first.
+    fn operands(&self) -> Result<Vec<&[u8]>> {
+        let mut operands = Vec::new();
+        for layer in self.layers.iter().rev() {
+            for operand in Composite::decode(layer).map_err(fault)?.operands() {
+                operands.push(operand.map_err(fault)?);
+            }
+        }
+        Ok(operands)
+    }
+
+    /// All of it as one composite.
+    fn composite(&self, rules: &Rules, base: Base<'_>) -> Result<Vec<u8>> {
+        let operands = self.operands()?;
+        let combined = match &rules.operator {
+            // Its failure costs space, and is told by whoever reads the key.
+            Some(operator) if operands.len() > 1 => {
+                operator.combine(&self.key, &operands).unwrap_or(None)
+            }
+            _ => None,
+        };
+        let mut composite = Vec::new();
+        put_base(&mut composite, base);
+        match combined {
+            Some(operand) => put_operand(&mut composite, &operand),
+            None => operands
+                .iter()
+                .for_each(|operand| put_operand(&mut composite, operand)),
+        }
+        Ok(composite)
+    }
+}
+
+impl Folding {
+    pub(crate) fn new(retention: Retention, rules: Arc<Rules>, version: Arc<Version>) -> Self {
+        Self {
+            retention,
+            rules,
+            version,
+            held: None,
+            made: Vec::new(),
+        }
+    }
+
+    pub(crate) fn retention(&self) -> &Retention {
+        &self.retention
+    }
+
+    /// Fed every entry once, in order.
+    pub(crate) fn fate(&mut self, entry: &Entry<'_>) -> Fate {
+        self.retention.fate(entry)
+    }
+
+    /// Whether the entry is to be taken; else it stays what it is.
+    #[inline]
+    pub(crate) fn concerns(&self, entry: &Entry<'_>) -> bool {
+        self.held.is_some() || entry.kind == Kind::Composite
+    }
+
+    /// What has come of what was taken, in order.
+    pub(crate) fn made(&mut self) -> Vec<Made> {
+        std::mem::take(&mut self.made)
+    }
+
+    /// Takes an entry that stays.
+    pub(crate) async fn take(&mut self, entry: &Entry<'_>, fate: Fate, mode: Mode) -> Result<()> {
+        if let Some(held) = &self.held {
+            let goes_on = held.key == entry.key;
+            if !goes_on
+                || !self
+                    .retention
+                    .are_in_one_stripe(held.sequence, entry.sequence)
+            {
+                self.leave(goes_on)?;
+            }
+        }
+        if self.held.is_none() && entry.kind != Kind::Composite {
+            self.made.push(Made::of(entry, fate));
+            return Ok(());
+        }
+        let mut held = self.held.take().unwrap_or_else(|| Held {
+            key: entry.key.to_vec(),
+            sequence: entry.sequence,
+            fate,
+            layers: Vec::new(),
+        });
+        let beneath = || Some(Made::of(entry, fate));
+        match entry.kind {
+            Kind::Composite => {
+                held.layers.push(entry.value.to_vec());
+                let base = Composite::decode(entry.value).map_err(fault)?.base;
+                if base != Base::Older {
+                    return self.resolve(held, base, None);
+                }
+                if held.layers.len() >= LAYERS_MAX {
+                    held.layers = vec![held.composite(&self.rules, Base::Older)?];
+                }
+                self.held = Some(held);
+                Ok(())
+            }
+            Kind::Tombstone => self.resolve(held, Base::Nothing, None),
+            Kind::Value => self.resolve(held, Base::Value(entry.value), beneath()),
+            Kind::Blob => {
+                let value = self.version.decode_blob(entry.value)?.read(mode).await?;
+                self.resolve(held, Base::Value(&value), beneath())
+            }
+        }
+    }
+
+    /// After the last entry.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        self.leave(false)
+    }
+
+    /// No more versions of the held key come in this stripe; `goes_on`: in older ones they do.
+    fn leave(&mut self, goes_on: bool) -> Result<()> {
+        let Some(held) = self.held.take() else {
+            return Ok(());
+        };
+        let base = if goes_on || self.retention.may_be_beneath(&held.key) {
+            Base::Older
+        } else {
+            Base::Nothing
+        };
+        self.resolve(held, base, None)
+    }
+
+    /// Works the value out if `base` is known and the operator does it; `beneath` is the entry that holds it, if not a composite.
+    fn resolve(&mut self, held: Held, base: Base<'_>, beneath: Option<Made>) -> Result<()> {
+        let existing = match base {
+            Base::Older => None,
+            Base::Nothing => Some(None),
+            Base::Value(value) => Some(Some(value)),
+        };
+        let value = match (existing, &self.rules.operator) {
+            (Some(existing), Some(operator)) => {
+                operator.merge(&held.key, existing, &held.operands()?).ok()
+            }
+            _ => None,
+        };
+        let fits = |value: &Vec<u8>| value.len() <= VALUE_BYTES_MAX;
+        let (kind, value, beneath) = match value {
+            Some(None) if self.retention.is_spent(&held.key, held.sequence) => return Ok(()),
+            Some(None) => (Kind::Tombstone, Vec::new(), None),
+            Some(Some(value)) if fits(&value) => (Kind::Value, value, None),
+            _ => {
+                let base = if beneath.is_some() { Base::Older } else { base };
+                let composite = held.composite(&self.rules, base)?;
+                (Kind::Composite, composite, beneath)
+            }
+        };
+        self.made.push(Made {
+            key: held.key,
+            sequence: held.sequence,
+            kind,
+            value,
+            fate: held.fate,
+        });
+        self.made.extend(beneath);
+        Ok(())
+    }
+}
