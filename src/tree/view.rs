@@ -38,6 +38,11 @@ impl View {
         std::iter::once(&self.active).chain(self.immutables.iter())
     }
 
+    /// The oldest commit that is in a memtable.
+    pub(crate) fn first_unflushed(&self) -> Option<Sequence> {
+        self.buffers().filter_map(|it| it.first_sequence()).min()
+    }
+
     /// Whether it holds a commit above `above`. For the commit leader: others may see one come.
     pub(crate) fn has_changes_above(&self, above: Sequence) -> bool {
         self.buffers().any(|buffer| buffer.last_sequence() > above)
