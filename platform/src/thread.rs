@@ -23,6 +23,28 @@ pub fn spawn(
         .spawn(body)
 }
 
+/// Runs `beside` on a named thread while `here` runs on this one; returns when both have ended. A panic of either goes on
+/// here.
+///
+/// # Errors
+/// The host has no threads, or could not start one: then neither ran.
+pub fn both<A: Send, B>(
+    name: &str,
+    beside: impl FnOnce() -> A + Send,
+    here: impl FnOnce() -> B,
+) -> std::io::Result<(A, B)> {
+    std::thread::scope(|scope| {
+        let beside = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn_scoped(scope, beside)?;
+        let here = here();
+        match beside.join() {
+            Ok(beside) => Ok((beside, here)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -37,5 +59,15 @@ mod tests {
             thread.join().unwrap();
         }
         assert!(available_parallelism() >= 1);
+    }
+
+    #[test]
+    fn two_run_at_once_and_both_are_waited_for() {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(0);
+        let send = move || (0..3).all(|number| sender.send(number).is_ok());
+        match both("trine-test", || receiver.into_iter().sum::<i32>(), send) {
+            Ok(both) => assert_eq!(both, (3, true)),
+            Err(_) => assert!(!available()),
+        }
     }
 }

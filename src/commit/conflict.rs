@@ -123,6 +123,7 @@ impl BucketReads {
     fn validate_against(&self, operation: &Operation<'_>) -> Result<()> {
         let (point, range) = match operation {
             Operation::Put { key, .. }
+            | Operation::PutBlob { key, .. }
             | Operation::Delete { key, .. }
             | Operation::Merge { key, .. } => {
                 (self.points.contains(*key), self.ranges.contains(key))

@@ -173,6 +173,7 @@ fn in_memory(options: DbOptions) -> Db {
     let context = GroupContext {
         trees: Arc::clone(&trees),
         write_buffer_bytes: None,
+        places_values: false,
         maintenance: Arc::clone(&maintenance),
         log: None,
     };
@@ -256,10 +257,13 @@ async fn with_state(
     let context = GroupContext {
         trees: Arc::clone(&trees),
         write_buffer_bytes: Some(options.write_buffer_bytes),
+        places_values: options.change_retention_bytes == 0,
         maintenance: Arc::clone(&maintenance),
         log: Some(Arc::new(LogSupply::new(
             storage.clone(),
             Arc::clone(&manifest),
+            Arc::clone(&files),
+            Arc::clone(&numbers),
             log.as_ref(),
         ))),
     };

@@ -14,8 +14,9 @@ use trine_io::{Completion, Lock, Mode, Storage};
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
 use crate::commit::batch::DEFAULT_BUCKET;
-use crate::commit::encoding::{Encoded, is_load};
+use crate::commit::encoding::{Encoded, Operation, is_load, operations};
 use crate::commit::{How, SEGMENTS_KEPT, apply};
+use crate::db::adoption::Adoption;
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::file_name::{
@@ -131,6 +132,7 @@ pub(crate) async fn recover(
         mut manifest,
         trees,
         files,
+        adoption,
         replayed,
         inserted,
         last,
@@ -143,7 +145,14 @@ pub(crate) async fn recover(
     }
     repair(storage, temporaries, mode).await?;
     finish_renames(storage, &names, &manifest, mode).await?;
-    sweep(storage, &names, Some(&manifest), mode).await?;
+    let adopted = adoption.names();
+    let swept: Vec<_> = names
+        .into_iter()
+        .filter(|name| !adopted.contains(name))
+        .collect();
+    sweep(storage, &swept, Some(&manifest), mode).await?;
+    let numbers = Arc::clone(manifest.numbers());
+    adoption.settle(storage, &files, &numbers, mode).await?;
     forget_obsolete(storage, &mut manifest, mode).await?;
     inserted.await?;
     let start = Start {
@@ -169,6 +178,8 @@ pub(super) struct Found {
     pub(super) manifest: Manifest,
     pub(super) trees: Arc<Registry>,
     pub(super) files: Arc<OpenFiles>,
+    /// The files of values that only the log refers to.
+    pub(super) adoption: Adoption,
     pub(super) replayed: Option<Replayed>,
     /// Whether the log holds a load that the manifest does not know: it failed, or its edit came later.
     pub(super) logs_a_load: bool,
@@ -206,15 +217,12 @@ pub(super) async fn find(
             share.file.open(mode).await?;
             checked_max -= 1;
         }
-        let (name, options) = (bucket.name.clone(), bucket.options.clone());
-        let rules = Rules::of(db_options, &options);
-        opened.push(Arc::new(Tree::new(*id, name, options, version, rules)));
+        opened.push((*id, version));
     }
-    let trees = Arc::new(Registry::default());
-    trees.extend(opened.into_iter());
+    let (trees, adoption, (replayed, logs_a_load)) =
+        replay_into(db_options, files.storage(), &manifest, &opened, mode).await?;
     let owner: Weak<Registry> = Arc::downgrade(&trees);
     files.set_owner(owner);
-    let (replayed, logs_a_load) = replay_log(files.storage(), &manifest, &trees, mode).await?;
     // What takes long goes beside what is done to files now, much of which waits for the disk.
     let many = replayed
         .as_ref()
@@ -232,6 +240,7 @@ pub(super) async fn find(
         manifest,
         trees,
         files,
+        adoption,
         replayed,
         logs_a_load,
         inserted,
@@ -382,12 +391,41 @@ async fn finish_renames(
     Ok(())
 }
 
-/// Puts what is only in the log into memtables; readers find it once what was staged there is inserted. Says whether there was a
-/// load that the manifest does not know.
+/// Trees of these versions, with what is only in the log in their memtables.
+async fn replay_into(
+    db_options: &DbOptions,
+    storage: &Storage,
+    manifest: &Manifest,
+    versions: &[(BucketId, Version)],
+    mode: Mode,
+) -> Result<(Arc<Registry>, Adoption, (Option<Replayed>, bool))> {
+    let mut lost = None;
+    loop {
+        let trees = Arc::new(Registry::default());
+        trees.extend(versions.iter().filter_map(|(id, version)| {
+            let bucket = manifest.state().buckets().get(id)?;
+            let (name, options) = (bucket.name.clone(), bucket.options.clone());
+            let rules = Rules::of(db_options, &options);
+            let tree = Tree::new(*id, name, options, version.clone(), rules);
+            Some(Arc::new(tree))
+        }));
+        let adoption = Adoption::until(lost);
+        let replayed = replay_log(storage, manifest, &trees, &adoption, mode).await?;
+        match adoption.first_lost(storage, mode).await? {
+            None => return Ok((trees, adoption, replayed)),
+            // Once more, and no further than this: a memtable gives nothing back.
+            first => lost = first,
+        }
+    }
+}
+
+/// Puts what is only in the log into memtables, up to where values of a commit are lost; readers find it once what was staged
+/// there is inserted. Says whether there was a load that the manifest does not know.
 async fn replay_log(
     storage: &Storage,
     manifest: &Manifest,
     trees: &Registry,
+    adoption: &Adoption,
     mode: Mode,
 ) -> Result<(Option<Replayed>, bool)> {
     let Some(segments) = manifest.state().log_segments() else {
@@ -398,6 +436,9 @@ async fn replay_log(
     let known = trees.load();
     let buckets = manifest.state().buckets();
     let replayed = replay(storage, segments, mode, |sequence, batch| {
+        if adoption.lost() == Some(sequence) {
+            return Ok(false);
+        }
         let wanted = |id: BucketId| match buckets.get(&id) {
             Some(bucket) => sequence > bucket.flushed_through,
             // Dropped since; a number that was never given out is damage, which `apply` finds.
@@ -409,7 +450,16 @@ async fn replay_log(
         };
         logs_a_load |= sequence > manifest.state().last_sequence() && is_load(batch.bytes);
         let find = |id| known.by_id(id);
-        apply(find, sequence, &batch, floor, How::Staged, wanted)
+        // Before any of it is staged: no batch may be in two memtables, of which one is flushed before the other.
+        for operation in operations(batch.bytes) {
+            if let Ok(Operation::PutBlob { bucket, index, .. }) = operation
+                && wanted(bucket)
+                && let Some(tree) = find(bucket)
+            {
+                adoption.note(tree, sequence, index);
+            }
+        }
+        apply(find, sequence, &batch, floor, How::Staged, wanted).map(|()| true)
     });
     let replayed = replayed.await?;
     Ok((Some(replayed), logs_a_load))

@@ -165,21 +165,28 @@ impl Manifest {
         }
     }
 
-    /// Whether a writer has given up log segments since this was loaded; or made any edit, if any edit counts.
+    /// Whether a writer has given up log segments since this was loaded.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub(crate) async fn has_moved_on(&self, any_edit_counts: bool, mode: Mode) -> Result<bool> {
+    pub(crate) async fn log_has_moved_on(&self, mode: Mode) -> Result<bool> {
         let is_current = read_current(&self.storage, mode).await? == Some(self.number);
         if is_current && self.file.len(mode).await? == self.records.offset() {
             return Ok(false);
         }
         let floor = |state: &ManifestState| state.log_segments().map(|segments| *segments.start());
-        let edits = |manifest: &Self| (manifest.number, manifest.records.offset());
         let now = Self::load(&self.storage, mode).await?;
-        Ok(now.is_none_or(|now| {
-            floor(&now.state) != floor(&self.state) || any_edit_counts && edits(&now) != edits(self)
-        }))
+        Ok(now.is_none_or(|now| floor(&now.state) != floor(&self.state)))
+    }
+
+    /// Whether it was written to since it was loaded.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) async fn has_moved_on(&self, mode: Mode) -> Result<bool> {
+        let place = |manifest: &Self| (manifest.number, manifest.records.offset());
+        let now = Self::load(&self.storage, mode).await?;
+        Ok(now.is_none_or(|now| place(&now) != place(self)))
     }
 
     /// Makes `edit` durable, then applies it. Rolls over to a new manifest when this one is long.

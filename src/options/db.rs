@@ -151,7 +151,7 @@ pub struct DbOptions {
     /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero where blob files are collected.
     pub blob_gc_min_file_bytes: u64,
     /// How much of the log is kept for [`Db::changes`](crate::Db::changes) beyond what is not in tables yet, in bytes of its files, at
-    /// least. Opening reads it. Default 0.
+    /// least. Opening reads it. Unless it is 0, large values go through the log, which else only says where they lie. Default 0.
     pub change_retention_bytes: u64,
     /// Who hears of maintenance and of trouble. Default nobody.
     pub listener: Option<Listener>,

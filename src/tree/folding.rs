@@ -15,12 +15,14 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
+use crate::blob::{BlobIndex, BlobValue, GrowingFile};
 use crate::composite::{Base, Composite, put_base, put_operand};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::{Entry, Kind, VALUE_BYTES_MAX};
 use crate::sequence::Sequence;
 use crate::tree::retention::{Fate, Retention};
 use crate::tree::rules::Rules;
+use crate::tree::separation::Separation;
 use crate::tree::version::Version;
 
 /// So many open composites of a key are put together before the next is taken, for the memory they take.
@@ -64,6 +66,8 @@ pub(crate) struct Folding {
     rules: Arc<Rules>,
     /// Holds the blob files that the inputs refer to.
     version: Arc<Version>,
+    /// Likewise, the file of the memtable that is flushed.
+    growing: Option<Arc<GrowingFile>>,
     held: Option<Held>,
     made: Vec<Made>,
 }
@@ -118,11 +122,12 @@ impl Held {
 }
 
 impl Folding {
-    pub(crate) fn new(retention: Retention, rules: Arc<Rules>, version: Arc<Version>) -> Self {
+    pub(crate) fn new(retention: Retention, rules: Arc<Rules>, separation: &Separation) -> Self {
         Self {
             retention,
             rules,
-            version,
+            version: Arc::clone(&separation.version),
+            growing: separation.growing.as_ref().map(Arc::clone),
             held: None,
             made: Vec::new(),
         }
@@ -187,9 +192,20 @@ impl Folding {
             Kind::Tombstone => self.resolve(held, Base::Nothing, None),
             Kind::Value => self.resolve(held, Base::Value(entry.value), beneath()),
             Kind::Blob => {
-                let value = self.version.decode_blob(entry.value)?.read(mode).await?;
+                let value = self.blob(entry.value)?.read(mode).await?;
                 self.resolve(held, Base::Value(&value), beneath())
             }
+        }
+    }
+
+    /// The value that an entry refers to.
+    fn blob(&self, encoded: &[u8]) -> Result<BlobValue> {
+        let index = BlobIndex::decode(encoded).map_err(|fault| fault.at("table", 0))?;
+        match &self.growing {
+            Some(growing) if growing.number() == index.file => {
+                Ok(BlobValue::new(Arc::clone(growing.reader()), index))
+            }
+            _ => self.version.blob(index),
         }
     }
 

@@ -125,13 +125,6 @@ impl Version {
         }
     }
 
-    /// As `blob`, of the bytes that the entry holds.
-    pub(crate) fn decode_blob(&self, encoded: &[u8]) -> Result<BlobValue> {
-        // Only a table that was written wrongly gets here: its blocks have checksums.
-        let index = BlobIndex::decode(encoded).map_err(|fault| fault.at("table", 0))?;
-        self.blob(index)
-    }
-
     /// The version that holds what was read from disk; `None` if that breaks a rule of this type.
     pub(crate) fn checked(change: &VersionChange) -> Option<Self> {
         if change.added.iter().any(|(level, _)| *level >= LEVELS_MAX) {
