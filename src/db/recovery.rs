@@ -5,7 +5,6 @@
 //! - Everything else that should not be there, or should be and is not, is an error, and stays as it is.
 //! - A read-only open changes nothing: [`crate::db::follow`].
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 
@@ -34,6 +33,7 @@ use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{
     LogWriter, Prepared, Replayed, SegmentWriter, Space, Start, cut_tail, kept_from, replay,
 };
+use trine_platform::sorted::{SortedMap, SortedSet, sort_few};
 
 /// So many tables and blob files are opened, and so checked but for blocks and values, with the database, so
 /// that damage of all but the largest shows at once; of more, and opening would cost more the more there are.
@@ -191,8 +191,8 @@ pub(super) struct Found {
 /// Files that an earlier reading of the same directory had, by number.
 #[derive(Debug, Default)]
 pub(super) struct KnownFiles {
-    pub(super) tables: BTreeMap<u64, Arc<Table>>,
-    pub(super) blobs: BTreeMap<u64, Arc<BlobFile>>,
+    pub(super) tables: SortedMap<u64, Arc<Table>>,
+    pub(super) blobs: SortedMap<u64, Arc<BlobFile>>,
 }
 
 /// Takes in what `manifest` names: the tables, of which at most `checked_max` are opened, then the log.
@@ -207,7 +207,7 @@ pub(super) async fn find(
 ) -> Result<Found> {
     check_unreferenced(names, manifest.state())?;
     let mut opened = Vec::new();
-    for (id, bucket) in manifest.state().buckets() {
+    for (id, bucket) in manifest.state().buckets().iter() {
         let version = version(bucket, &files, known)?;
         for table in version.tables().take(checked_max) {
             table.open(mode).await?;
@@ -269,7 +269,7 @@ pub(super) fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<S
             _ => {}
         }
     }
-    temporaries.sort();
+    sort_few(&mut temporaries, Ord::cmp);
     let repair = options.fail_on_corruption == FailOnCorruptionPolicy::RepairSafeTemporaryFiles;
     if !temporaries.is_empty() && (options.read_only || !repair) {
         let list = temporaries.join(", ");
@@ -405,7 +405,7 @@ async fn replay_into(
         trees.extend(versions.iter().filter_map(|(id, version)| {
             let bucket = manifest.state().buckets().get(id)?;
             let (name, options) = (bucket.name.clone(), bucket.options.clone());
-            let rules = Rules::of(db_options, &options);
+            let rules = Rules::of(db_options, &name, &options);
             let tree = Tree::new(*id, name, options, version.clone(), rules);
             Some(Arc::new(tree))
         }));
@@ -499,7 +499,7 @@ async fn sweep(
     manifest: Option<&Manifest>,
     mode: Mode,
 ) -> Result<()> {
-    let obsolete: BTreeSet<u64> = manifest
+    let obsolete: SortedSet<u64> = manifest
         .map(|manifest| manifest.state().obsolete().clone())
         .unwrap_or_default();
     let segments = manifest.and_then(|manifest| manifest.state().log_segments());

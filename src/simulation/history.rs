@@ -27,9 +27,22 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 /// One operation of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Write {
-    Put { key: Vec<u8>, length: usize },
-    Delete { key: Vec<u8> },
-    DeleteRange { start: Vec<u8>, end: Vec<u8> },
+    Put {
+        key: Vec<u8>,
+        length: usize,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
+    /// Appends; of the default bucket only.
+    Merge {
+        key: Vec<u8>,
+        length: usize,
+    },
+    DeleteRange {
+        start: Vec<u8>,
+        end: Vec<u8>,
+    },
 }
 
 /// How sure it is that something happened.
@@ -141,6 +154,10 @@ impl Write {
             Self::Delete { key } => {
                 rows.remove(key);
             }
+            Self::Merge { key, length } => {
+                let row = rows.entry(key.clone()).or_default();
+                row.extend_from_slice(&value(number, *length));
+            }
             Self::DeleteRange { start, end } => {
                 rows.retain(|key, _| !(start <= key && key < end));
             }
@@ -156,6 +173,7 @@ impl Write {
             }
             Self::Delete { key } if is_default => batch.delete(key),
             Self::Delete { key } => return batch.delete_bucket(bucket, key),
+            Self::Merge { key, length } => batch.merge(key, value(number, length)),
             Self::DeleteRange { start, end } if is_default => {
                 batch.delete_range(KeyRange::half_open(start, end));
             }

@@ -269,6 +269,11 @@ fn put(bucket: &str, key: u8, length: usize) -> (String, Write) {
     (bucket.to_owned(), Write::Put { key, length })
 }
 
+fn merge(key: u8, length: usize) -> (String, Write) {
+    let key = vec![b'k', key];
+    ("default".to_owned(), Write::Merge { key, length })
+}
+
 fn delete(bucket: &str, key: u8) -> (String, Write) {
     let key = vec![b'k', key];
     (bucket.to_owned(), Write::Delete { key })
@@ -290,7 +295,7 @@ const ALL_MODES: [DurabilityMode; 4] = [
 macro_rules! test_each_workload {
     ($check:ident) => {
         crate::simulation::workload::test_each_workload!($check:
-            commits buffered buckets flushes compactions blobs collected placed checkpoint rollover loads);
+            commits buffered buckets flushes compactions blobs collected placed checkpoint rollover loads merges);
     };
     ($check:ident: $($name:ident)*) => {
         $(#[test]
@@ -328,6 +333,7 @@ pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
         ("checkpoint", checkpoint()),
         ("rollover", rollover()),
         ("loads", loads()),
+        ("merges", merges()),
     ]
 }
 
@@ -465,6 +471,41 @@ fn compactions() -> Vec<Act> {
         Act::Reopen,
         Act::Maintain,
         one(SyncData, 9, 11),
+    ]);
+    acts
+}
+
+/// Operands on values, on large ones, on nothing, and on what their own batch did, put together by compactions.
+fn merges() -> Vec<Act> {
+    let mut acts = vec![commit(
+        Buffered,
+        vec![put("default", 1, 30), put("default", 2, 250)],
+    )];
+    for round in 0..3 {
+        acts.push(commit(
+            Buffered,
+            vec![
+                merge(1, 20),
+                merge(1, 9),
+                merge(2, 20),
+                merge(3 + round, 10),
+            ],
+        ));
+        acts.push(commit(
+            SyncData,
+            vec![merge(1, 20), delete("default", 4), merge(4, 30)],
+        ));
+        acts.push(Act::Flush);
+    }
+    acts.extend([
+        Act::Compact,
+        commit(Buffered, vec![delete_range("default", 1, 3), merge(2, 9)]),
+        Act::Flush,
+        Act::Reopen,
+        commit(SyncData, vec![merge(1, 10), merge(2, 220)]),
+        Act::Maintain,
+        Act::Flush,
+        Act::Compact,
     ]);
     acts
 }

@@ -153,7 +153,7 @@ pub(crate) async fn build_tables(
                 build.push_fated(entry, fate).await?;
             }
         }
-        folding.end()?;
+        folding.end(context.mode).await?;
         build.push_all(folding.made()).await
     };
     let pushed = pushed.await;

@@ -39,7 +39,6 @@ pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +59,7 @@ use crate::tree::rules::Rules;
 use crate::tree::separation::Separation;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::view::{View, ViewCell};
+use trine_platform::sorted::SortedSet;
 
 pub(crate) use registry::{Registry, Trees};
 
@@ -190,7 +190,7 @@ impl Tree {
             codec: Codec::of_values(self.options.compression),
             blob_bytes_max,
             version: self.pin().version,
-            moved: BTreeSet::new(),
+            moved: SortedSet::new(),
             growing: None,
         }
     }

@@ -3,7 +3,6 @@
 //! A blob file is begun for the first value that needs one, and ends with its table, so that a table's
 //! own file of values is wholly its own. It is written like a table: as `unfinished-N`, in large pieces, synced, opened.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use trine_io::File;
@@ -15,6 +14,7 @@ use crate::file_name::unfinished_name;
 use crate::internal_key::{Entry, Kind};
 use crate::tree::build::{BuildContext, PIECE_BYTES};
 use crate::tree::version::Version;
+use trine_platform::sorted::SortedSet;
 
 /// What is to be done with values.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Separation {
     /// Holds the blob files that the inputs refer to.
     pub(crate) version: Arc<Version>,
     /// Values in these go to new ones.
-    pub(crate) moved: BTreeSet<u64>,
+    pub(crate) moved: SortedSet<u64>,
     /// What the values of a flushed memtable lie in already: the rest of them joins these.
     pub(crate) growing: Option<Arc<GrowingFile>>,
 }
