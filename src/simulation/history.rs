@@ -139,6 +139,11 @@ impl Write {
                 value: value(number, length),
             },
             Self::Delete { key } => ChangeOperation::Delete { bucket, key },
+            Self::Merge { key, length } => ChangeOperation::Merge {
+                bucket,
+                key,
+                operand: value(number, length),
+            },
             Self::DeleteRange { start, end } => ChangeOperation::DeleteRange {
                 bucket,
                 range: KeyRange::half_open(start, end),

@@ -249,12 +249,11 @@ impl Shared {
     async fn follow(&self) {
         let least = self.known.borrow().visible;
         let before = self.follower.borrow_mut().take();
-        let looked = match before {
-            Some(reader) => reader.core().refresh(Mode::Cooperative).await,
-            None => {
-                let storage = self.simulation.storage(HERE);
-                on_storage(options().read_only(), storage, Mode::Cooperative).await
-            }
+        let looked = if let Some(reader) = before {
+            reader.core().refresh(Mode::Cooperative).await
+        } else {
+            let storage = self.simulation.storage(HERE);
+            on_storage(options().read_only(), storage, Mode::Cooperative).await
         };
         if matches!(looked, Err(Error::RuntimeBusy { .. })) {
             return;
