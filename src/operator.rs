@@ -2,10 +2,11 @@
 //!
 //! Called by reads and by background work, on any thread, and never under a lock. What panics in it ends here.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+use trine_platform::sorted::SortedMap;
 
 use crate::error::{Error, Result};
 
@@ -109,13 +110,13 @@ impl<T: ?Sized> Eq for Shared<T> {}
 
 /// Merge operators by name, as [`DbOptions`](crate::DbOptions) carry them. Two are equal if they share all of theirs.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct MergeOperators(BTreeMap<String, Shared<dyn MergeOperator>>);
+pub struct MergeOperators(SortedMap<String, Shared<dyn MergeOperator>>);
 
 impl MergeOperators {
     /// Without any.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(SortedMap::new())
     }
 
     /// Adds an operator, in the place of another one of that name.
@@ -261,13 +262,13 @@ where
 /// Compaction filters by the names of their buckets, as [`DbOptions`](crate::DbOptions) carry them. Two are equal if they share
 /// all of theirs.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct CompactionFilters(BTreeMap<String, Shared<dyn CompactionFilter>>);
+pub struct CompactionFilters(SortedMap<String, Shared<dyn CompactionFilter>>);
 
 impl CompactionFilters {
     /// Without any.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(SortedMap::new())
     }
 
     /// Sets the filter of a bucket, `"default"` for the default one.

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use trine_platform::sorted::SortedMap;
+
 use crate::commit::batch::Staged;
 use crate::commit::encoding::EncodedBatch;
 use crate::commit::range_set::RangeSet;
@@ -23,7 +25,7 @@ enum Operation<'b> {
 pub(crate) struct MergedBatch<'b> {
     /// Milliseconds since 1970-01-01 UTC.
     now: u64,
-    buckets: BTreeMap<BucketId, Writes<'b>>,
+    buckets: SortedMap<BucketId, Writes<'b>>,
 }
 
 /// What is done to one bucket: its ranges first, then its keys, which are in none of them any more.
@@ -38,13 +40,13 @@ impl<'b> MergedBatch<'b> {
     pub(crate) fn new(now: u64) -> Self {
         Self {
             now,
-            buckets: BTreeMap::new(),
+            buckets: SortedMap::new(),
         }
     }
 
     /// Takes the next operation.
     pub(crate) fn add(&mut self, bucket: BucketId, staged: Staged<'b>) {
-        let writes = self.buckets.entry(bucket).or_default();
+        let writes = self.buckets.get_or_default(bucket);
         match staged {
             Staged::Put(key, value) => drop(writes.keys.insert(key, Operation::Put(value))),
             Staged::PutFor(key, value, millis) => {

@@ -256,6 +256,9 @@ pub(crate) async fn drop_named(core: &Core, name: &BucketName, mode: Mode) -> Re
         let version = tree.pin().version;
         persistent.retire(version.tables());
         persistent.retire_blobs(version.blobs().iter().map(|share| &share.file));
+        for values in tree.pin().buffers().filter_map(|buffer| buffer.values()) {
+            values.remove(mode).await;
+        }
     }
     tree.open_pinned(mode).await;
     drop(tree);

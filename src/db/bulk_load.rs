@@ -22,7 +22,7 @@ use crate::db::bucket::Bucket;
 use crate::db::maintenance::added;
 use crate::db::write::check_key;
 use crate::db::{Core, Db, Persistent};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::Change;
 use crate::options::{DurabilityMode, WriteOptions};
 use crate::sequence::Sequence;
@@ -32,10 +32,17 @@ use crate::tree::bulk::BulkLoader;
 use crate::tree::claims::ClaimGuard;
 use crate::tree::picker::{Compaction, Part, Pick};
 use crate::tree::placement::{deepest, meets_memtable};
+use crate::tree::rows::Rows;
 use crate::tree::span::Span;
 use crate::tree::throttle::AtClose;
 use crate::tree::version::VersionChange;
 use crate::types::CommitInfo;
+
+/// Rows are handed on in pieces of this, which stays in a processor's cache on the way.
+const PIECE_BYTES: u32 = 256 << 10;
+
+/// At least so many pieces are what may be sorted in memory.
+const PIECES_MIN: usize = 16;
 
 /// How rows are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,18 +101,10 @@ impl Core {
         let context = persistent.build_context(&self.closed, AtClose::GiveUp, mode);
         let table_bytes = self.shape().table_bytes;
         let mut loader = BulkLoader::new(context, tree, table_bytes, options.memory_bytes);
-        let built = async {
-            for row in rows {
-                let (key, value) = row?;
-                let (key, value) = (key.as_ref(), value.as_ref());
-                self.check_open()?;
-                check_key(tree, key)?;
-                check_row(key, value)?;
-                loader.add(key, value).await?;
-            }
-            loader.finish().await
+        let built = match self.gather(tree, rows, options, &mut loader) {
+            Ok(()) => loader.finish().await,
+            Err(error) => Err(error),
         };
-        let built = built.await;
         let built = match built {
             Ok(built) => built,
             Err(error) => {
@@ -117,6 +116,63 @@ impl Core {
             return Ok(CommitInfo::new(self.commits.visible()));
         }
         self.commit_load(persistent, tree, built, mode).await
+    }
+
+    /// Hands `rows` to the loader, piece by piece; where there may be threads, it works on one piece while the next comes.
+    fn gather<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        tree: &Tree,
+        rows: impl Iterator<Item = Result<(K, V)>>,
+        options: BulkLoadOptions,
+        loader: &mut BulkLoader<'_>,
+    ) -> Result<()> {
+        let share = u32::try_from(options.memory_bytes / PIECES_MIN).unwrap_or(u32::MAX);
+        let piece_bytes = PIECE_BYTES.min(share);
+        // A load blocks: see `bulk_load_methods`.
+        let mut load = |piece| block_on(loader.add(piece));
+        let threads = self.options.background_worker_count > 0
+            && self.options.runtime.capabilities().background_threads();
+        if !threads {
+            return self.in_pieces(tree, rows, piece_bytes, load);
+        }
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let (loaded, gathered) = trine_platform::thread::both(
+            "trine-load",
+            || receiver.into_iter().try_for_each(&mut load),
+            || {
+                self.in_pieces(tree, rows, piece_bytes, move |piece| {
+                    // The loader failed, and says why.
+                    sender.send(piece).map_err(|_| Error::Closed)
+                })
+            },
+        )?;
+        loaded.and(gathered)
+    }
+
+    fn in_pieces<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        tree: &Tree,
+        rows: impl Iterator<Item = Result<(K, V)>>,
+        piece_bytes: u32,
+        mut take: impl FnMut(Rows) -> Result<()>,
+    ) -> Result<()> {
+        let mut piece = Rows::with_capacity(piece_bytes as usize);
+        for row in rows {
+            let (key, value) = row?;
+            let (key, value) = (key.as_ref(), value.as_ref());
+            self.check_open()?;
+            check_key(tree, key)?;
+            check_row(key, value)?;
+            while !piece.add(key, value, piece_bytes) {
+                let full = std::mem::replace(&mut piece, Rows::with_capacity(piece_bytes as usize));
+                take(full)?;
+            }
+        }
+        if piece.is_empty() {
+            Ok(())
+        } else {
+            take(piece)
+        }
     }
 
     /// One batch, as large as batches may be.

@@ -152,8 +152,11 @@ pub struct DbOptions {
     /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero where blob files are collected.
     pub blob_gc_min_file_bytes: u64,
     /// How much of the log is kept for [`Db::changes`](crate::Db::changes) beyond what is not in tables yet, in bytes of its files, at
-    /// least. Opening reads it. Default 0.
+    /// least. Opening reads it. Unless it is 0, large values go through the log, which else only says where they lie. Default 0.
     pub change_retention_bytes: u64,
+    /// In browsers, the directory of the origin's private file system that the database lies in, components separated by `/`: each has
+    /// its own. Nowhere else does it mean anything. Default `trine-kv`.
+    pub browser_directory: String,
     /// Who hears of maintenance and of trouble. Default nobody.
     pub listener: Option<Listener>,
     /// The operators that buckets name in [`BucketOptions::merge_operator`]. Default none.
@@ -207,6 +210,7 @@ impl DbOptions {
             blob_gc_discardable_ratio: BlobGcRatio::HALF,
             blob_gc_min_file_bytes: Self::DEFAULT_BLOB_GC_MIN_FILE_BYTES,
             change_retention_bytes: 0,
+            browser_directory: "trine-kv".to_owned(),
             listener: None,
             merge_operators: MergeOperators::new(),
             compaction_filters: CompactionFilters::new(),
@@ -284,6 +288,13 @@ impl DbOptions {
     #[must_use]
     pub fn with_default_bucket_options(mut self, options: BucketOptions) -> Self {
         self.default_bucket_options = options;
+        self
+    }
+
+    /// Sets [`DbOptions::browser_directory`].
+    #[must_use]
+    pub fn with_browser_directory(mut self, directory: impl Into<String>) -> Self {
+        self.browser_directory = directory.into();
         self
     }
 

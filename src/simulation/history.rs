@@ -5,6 +5,7 @@
 //! that a recovered database says which commit it ends with; everything else must then fit to that number.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use trine_io::Mode;
 use trine_platform::block_on;
@@ -12,7 +13,7 @@ use trine_platform::block_on;
 use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
 use crate::db::Db;
 use crate::error::Result;
-use crate::file_name::FileName;
+use crate::file_name::{FileName, unfinished_name};
 use crate::key::KeyRange;
 use crate::options::DurabilityMode;
 use crate::simulation::bucket;
@@ -521,6 +522,14 @@ pub(super) fn check_no_strays(
     let names = block_on(storage.list(Mode::Blocking)).map_err(|error| error.to_string())?;
     let manifest = block_on(persistent.manifest.take());
     let state = manifest.state();
+    let of_memtables: Vec<_> = db
+        .core()
+        .trees
+        .load()
+        .iter()
+        .flat_map(|tree| tree.pin().buffers().map(Arc::clone).collect::<Vec<_>>())
+        .filter_map(|buffer| buffer.values().map(|file| unfinished_name(file.number())))
+        .collect();
     for name in names {
         let is_named = match FileName::parse(&name) {
             FileName::Current | FileName::Lock => true,
@@ -530,6 +539,7 @@ pub(super) fn check_no_strays(
                 .log_segments()
                 .is_some_and(|segments| segments.contains(&number)),
             FileName::Manifest(number) => manifest.number() == number,
+            FileName::Unfinished => of_memtables.contains(&name),
             _ => false,
         };
         if !is_named {

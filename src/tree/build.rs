@@ -46,6 +46,7 @@ struct Output {
     offset: u64,
     /// The first key it may hold; the range tombstones of its span start here.
     start: Vec<u8>,
+    passing: bool,
 }
 
 impl Output {
@@ -54,8 +55,10 @@ impl Output {
         let length = piece.len() as u64;
         context.throttle.pass(piece.len(), context.mode).await?;
         self.file.write_at(context.mode, self.offset, piece).await?;
-        // So that the sync at the end finds little left: 1.3 times as fast, measured.
-        self.file.start_writeback(self.offset, length);
+        if !self.passing {
+            // So that the sync at the end finds little left: 1.3 times as fast, measured.
+            self.file.start_writeback(self.offset, length);
+        }
         self.offset += length;
         Ok(())
     }
@@ -81,7 +84,9 @@ impl Output {
         let (rest, meta) = self.writer.finish();
         context.throttle.pass(rest.len(), context.mode).await?;
         self.file.write_at(context.mode, self.offset, rest).await?;
-        self.file.sync_all(context.mode).await?;
+        if !self.passing {
+            self.file.sync_all(context.mode).await?;
+        }
         let file = context
             .storage
             .open(context.mode, &unfinished_name(self.number))
@@ -98,6 +103,8 @@ pub(crate) struct Built {
     pub(crate) tables: Vec<Arc<Table>>,
     /// The tables' own.
     pub(crate) blobs: Vec<Arc<BlobFile>>,
+    /// The blob file among them that was there before: it stays if they are not installed.
+    pub(crate) growing: Option<u64>,
     pub(crate) collected: Collected,
     /// How much of the inputs a compaction read, in bytes.
     pub(crate) read_bytes: u64,
@@ -167,6 +174,8 @@ pub(crate) struct TableBuild<'a> {
     /// Of the files created.
     numbers: Vec<u64>,
     separator: Separator<'a>,
+    /// Nothing will name the tables: they need not survive a crash.
+    passing: bool,
 }
 
 impl<'a> TableBuild<'a> {
@@ -187,7 +196,33 @@ impl<'a> TableBuild<'a> {
             built: Vec::new(),
             numbers: Vec::new(),
             separator: Separator::new(context, separation),
+            passing: false,
         }
+    }
+
+    /// Of tables that are only read once, in order, and then removed. Their blob files may stay.
+    pub(crate) fn passing(
+        context: BuildContext<'a>,
+        options: &TableOptions,
+        split: Split,
+        separation: Separation,
+    ) -> Self {
+        let options = TableOptions {
+            filter_bits_per_key: None,
+            prefix: None,
+            ..options.clone()
+        };
+        Self {
+            passing: true,
+            ..Self::new(context, options, split, separation)
+        }
+    }
+
+    /// The key of the entry that was pushed last.
+    pub(crate) fn last_key(&self) -> Option<&[u8]> {
+        self.output
+            .as_ref()
+            .and_then(|output| output.writer.last_key())
     }
 
     /// Takes the next entry. After a failure it is to be [discarded](Self::discard).
@@ -266,6 +301,7 @@ impl<'a> TableBuild<'a> {
             Ok(()) => Ok(Built {
                 tables: self.built,
                 blobs: self.separator.built,
+                growing: None,
                 collected: Collected::default(),
                 read_bytes: 0,
             }),
@@ -304,6 +340,7 @@ impl<'a> TableBuild<'a> {
             file,
             offset: 0,
             start,
+            passing: self.passing,
         }))
     }
 }

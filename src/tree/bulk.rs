@@ -20,6 +20,7 @@ use crate::tree::build::{BuildContext, Built, TableBuild};
 use crate::tree::level::LevelCursor;
 use crate::tree::merge::{Drain, Merge, Source};
 use crate::tree::picker::Part;
+use crate::tree::rows::{Gathered, Rows};
 use crate::tree::separation::Separation;
 use crate::tree::split::Split;
 use crate::tree::version::{Version, VersionChange};
@@ -38,7 +39,7 @@ pub(crate) struct BulkLoader<'a> {
     separation: Separation,
     memory_bytes: usize,
     /// For as long as rows ascend.
-    ascent: Option<Ascent<'a>>,
+    ascent: Option<TableBuild<'a>>,
     gathered: Gathered,
     /// From the oldest to the newest.
     runs: Vec<Built>,
@@ -46,117 +47,21 @@ pub(crate) struct BulkLoader<'a> {
     next: Sequence,
 }
 
-/// Rows that come in order. The last of them waits: the next may replace it.
-struct Ascent<'a> {
-    build: TableBuild<'a>,
-    last: Option<Row>,
-}
-
-#[derive(Default)]
-struct Row {
-    key: Vec<u8>,
-    value: Vec<u8>,
-}
-
-/// Rows in memory, in the order in which they came.
-#[derive(Default)]
-struct Gathered {
-    bytes: Vec<u8>,
-    rows: Vec<Place>,
-}
-
-/// Where a row lies: its key, then its value.
-#[derive(Clone, Copy)]
-struct Place {
-    start: usize,
-    value: usize,
-    end: usize,
-}
-
-impl Gathered {
-    fn add(&mut self, key: &[u8], value: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(key);
-        self.bytes.extend_from_slice(value);
-        self.rows.push(Place {
-            start,
-            value: start + key.len(),
-            end: self.bytes.len(),
-        });
-    }
-
-    fn memory(&self) -> usize {
-        self.bytes.len() + self.rows.len() * size_of::<Place>()
-    }
-
-    /// By key, and rows of one key as they came.
-    fn sort(&mut self) {
-        let bytes = &self.bytes;
-        self.rows.sort_by(|left, right| {
-            bytes[left.start..left.value].cmp(&bytes[right.start..right.value])
-        });
-    }
-
-    /// Of each key, the row that came last; once they are sorted.
-    fn distinct(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let row = |place: &Place| {
-            let Place { start, value, end } = *place;
-            (&self.bytes[start..value], &self.bytes[value..end])
+async fn push_all<'r>(
+    build: &mut TableBuild<'_>,
+    rows: impl Iterator<Item = (&'r [u8], &'r [u8])>,
+    sequence: Sequence,
+) -> Result<()> {
+    for (key, value) in rows {
+        let entry = Entry {
+            key,
+            sequence,
+            kind: Kind::Value,
+            value,
         };
-        let later = self.rows.iter().skip(1).map(Some).chain([None]);
-        self.rows
-            .iter()
-            .zip(later)
-            .filter_map(move |(place, later)| {
-                let is_last = later.is_none_or(|later| row(later).0 != row(place).0);
-                is_last.then(|| row(place))
-            })
+        build.push(entry).await?;
     }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.rows.clear();
-    }
-}
-
-impl Ascent<'_> {
-    /// Takes the row, unless it comes before the one that came last.
-    async fn add(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
-        if let Some(last) = &self.last {
-            if key < last.key.as_slice() {
-                return Ok(false);
-            }
-            if key > last.key.as_slice() {
-                self.write_last().await?;
-            }
-        }
-        let last = self.last.get_or_insert_default();
-        last.key.clear();
-        last.key.extend_from_slice(key);
-        last.value.clear();
-        last.value.extend_from_slice(value);
-        Ok(true)
-    }
-
-    async fn write_last(&mut self) -> Result<()> {
-        match &self.last {
-            Some(last) => {
-                self.build
-                    .push(value_at(&last.key, Sequence::ZERO, &last.value))
-                    .await
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-fn value_at<'a>(key: &'a [u8], sequence: Sequence, value: &'a [u8]) -> Entry<'a> {
-    Entry {
-        key,
-        sequence,
-        kind: Kind::Value,
-        value,
-    }
+    Ok(())
 }
 
 impl<'a> BulkLoader<'a> {
@@ -180,63 +85,57 @@ impl<'a> BulkLoader<'a> {
         }
     }
 
+    /// Of tables that stay.
     fn build(&self) -> TableBuild<'a> {
-        let split = Split::new(self.table_bytes, Vec::new());
-        TableBuild::new(
-            self.context,
-            self.tables.clone(),
-            split,
-            self.separation.clone(),
-        )
+        let separation = self.separation.clone();
+        TableBuild::new(self.context, self.tables.clone(), self.split(), separation)
     }
 
-    /// Takes the next row.
+    /// Of tables that are merged later.
+    fn build_run(&self) -> TableBuild<'a> {
+        let separation = self.separation.clone();
+        TableBuild::passing(self.context, &self.tables, self.split(), separation)
+    }
+
+    fn split(&self) -> Split {
+        Split::new(self.table_bytes, Vec::new())
+    }
+
+    /// Takes the next rows.
     ///
     /// # Errors
     /// `Io`; `Closed`. What is left to do then is to [discard](Self::discard).
-    pub(crate) async fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        if self.runs.is_empty() && self.gathered.rows.is_empty() {
-            let mut ascent = self.ascent.take().unwrap_or_else(|| Ascent {
-                build: self.build(),
-                last: None,
-            });
-            let added = ascent.add(key, value).await;
-            self.ascent = Some(ascent);
-            if added? {
-                return Ok(());
+    pub(crate) async fn add(&mut self, rows: Rows) -> Result<()> {
+        if self.runs.is_empty() && self.gathered.is_empty() {
+            let last = self.ascent.as_ref().and_then(TableBuild::last_key);
+            if rows.ascend_from(last) {
+                if self.ascent.is_none() {
+                    self.ascent = Some(self.build());
+                }
+                return match &mut self.ascent {
+                    Some(build) => push_all(build, rows.iter(), Sequence::ZERO).await,
+                    None => Ok(()),
+                };
             }
-            self.end_ascent().await?;
+            if let Some(build) = self.ascent.take() {
+                let run = build.end(Ok(())).await?;
+                self.add_run(run).await?;
+            }
         }
-        self.gathered.add(key, value);
+        self.gathered.add(rows);
         if self.gathered.memory() >= self.memory_bytes {
             self.spill().await?;
         }
         Ok(())
     }
 
-    async fn end_ascent(&mut self) -> Result<()> {
-        if let Some(mut ascent) = self.ascent.take() {
-            let written = ascent.write_last().await;
-            let run = ascent.build.end(written).await?;
-            self.add_run(run).await?;
-        }
-        Ok(())
-    }
-
     /// What was gathered becomes a run.
     async fn spill(&mut self) -> Result<()> {
-        self.gathered.sort();
-        let mut build = self.build();
-        let sequence = self.next;
-        let pushed = async {
-            for (key, value) in self.gathered.distinct() {
-                build.push(value_at(key, sequence, value)).await?;
-            }
-            Ok(())
-        };
-        let pushed = pushed.await;
+        let gathered = std::mem::take(&mut self.gathered);
+        let mut build = self.build_run();
+        let pushed = push_all(&mut build, gathered.sorted(), self.next).await;
         let run = build.end(pushed).await?;
-        self.gathered.clear();
+        drop(gathered);
         self.add_run(run).await
     }
 
@@ -244,14 +143,14 @@ impl<'a> BulkLoader<'a> {
         self.runs.push(run);
         self.next = self.next.next().unwrap_or(self.next);
         if self.runs.len() == RUNS_MAX {
-            let merged = self.merge(|entry| entry.sequence).await?;
+            let merged = self.merge(false).await?;
             self.runs.push(merged);
         }
         Ok(())
     }
 
-    /// Makes one run of all, whose entries get the sequences that `sequence` gives them.
-    async fn merge(&mut self, sequence: impl Fn(&Entry<'_>) -> Sequence) -> Result<Built> {
+    /// Makes one run of all: the result, or one that is merged again.
+    async fn merge(&mut self, is_result: bool) -> Result<Built> {
         let tables = self.runs.iter().flat_map(|run| &run.tables);
         let blobs = self.runs.iter().flat_map(|run| &run.blobs);
         let values = Version::default().apply(&VersionChange {
@@ -266,18 +165,20 @@ impl<'a> BulkLoader<'a> {
         });
         let merge = Merge::new(runs.collect(), Direction::Forward);
         let mut entries = Drain::new(merge, Part::default());
-        let mut build = self.build();
+        let mut build = if is_result {
+            self.build()
+        } else {
+            self.build_run()
+        };
         let mode = self.context.mode;
         let pushed = async {
-            let mut key = None::<Vec<u8>>;
             while let Some(mut entry) = entries.next(mode).await? {
-                if key.as_deref() == Some(entry.key) {
+                if build.last_key() == Some(entry.key) {
                     continue;
                 }
-                let last = key.get_or_insert_default();
-                last.clear();
-                last.extend_from_slice(entry.key);
-                entry.sequence = sequence(&entry);
+                if is_result {
+                    entry.sequence = Sequence::ZERO;
+                }
                 build.push(entry).await?;
             }
             Ok(())
@@ -324,25 +225,22 @@ impl<'a> BulkLoader<'a> {
     /// # Errors
     /// As [`add`](Self::add).
     pub(crate) async fn finish(&mut self) -> Result<Built> {
-        if self.runs.is_empty() && self.gathered.rows.is_empty() {
-            return match self.ascent.take() {
-                Some(mut ascent) => {
-                    let written = ascent.write_last().await;
-                    ascent.build.end(written).await
-                }
-                None => Ok(Built::default()),
-            };
+        if self.runs.is_empty() {
+            let gathered = std::mem::take(&mut self.gathered);
+            let mut build = self.ascent.take().unwrap_or_else(|| self.build());
+            let pushed = push_all(&mut build, gathered.sorted(), Sequence::ZERO).await;
+            return build.end(pushed).await;
         }
-        if !self.gathered.rows.is_empty() {
+        if !self.gathered.is_empty() {
             self.spill().await?;
         }
-        self.merge(|_| Sequence::ZERO).await
+        self.merge(true).await
     }
 
     /// Removes everything that was written.
     pub(crate) async fn discard(&mut self) {
         if let Some(ascent) = self.ascent.take() {
-            ascent.build.discard().await;
+            ascent.discard().await;
         }
         let runs = std::mem::take(&mut self.runs);
         self.remove(runs.iter().flat_map(Built::numbers)).await;

@@ -78,8 +78,7 @@ pub(crate) async fn compact(
     separation.moved = plan.moved;
     let options = tree.table_options();
     let older = Older::beneath(&tree.pin().version, compaction.output_level, inputs);
-    let folding = Folding::new(retention, tree.rules(), Arc::clone(&separation.version))
-        .filtering(newest_pin);
+    let folding = Folding::new(retention, tree.rules(), &separation).filtering(newest_pin);
     let built = build_tables(
         context,
         &options,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use trine_io::Mode;
 
+use crate::blob::{BlobIndex, BlobValue, GrowingFile};
 use crate::composite::{Base, Composite, put_base, put_operand};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::{Entry, Kind, VALUE_BYTES_MAX};
@@ -24,6 +25,7 @@ use crate::operator::{BucketFilter, Verdict};
 use crate::sequence::Sequence;
 use crate::tree::retention::{Fate, Retention};
 use crate::tree::rules::Rules;
+use crate::tree::separation::Separation;
 use crate::tree::version::Version;
 
 /// So many open composites of a key are put together before the next is taken, for the memory they take.
@@ -69,6 +71,8 @@ pub(crate) struct Folding {
     version: Arc<Version>,
     /// With the newest sequence at which somebody reads already.
     filter: Option<(BucketFilter, Sequence)>,
+    /// Likewise, the file of the memtable that is flushed.
+    growing: Option<Arc<GrowingFile>>,
     held: Option<Held>,
     made: Vec<Made>,
 }
@@ -123,11 +127,12 @@ impl Held {
 }
 
 impl Folding {
-    pub(crate) fn new(retention: Retention, rules: Arc<Rules>, version: Arc<Version>) -> Self {
+    pub(crate) fn new(retention: Retention, rules: Arc<Rules>, separation: &Separation) -> Self {
         Self {
             retention,
             rules,
-            version,
+            version: Arc::clone(&separation.version),
+            growing: separation.growing.as_ref().map(Arc::clone),
             filter: None,
             held: None,
             made: Vec::new(),
@@ -202,10 +207,21 @@ impl Folding {
                 self.resolve(held, base, beneath(), mode).await
             }
             Kind::Blob => {
-                let value = self.version.decode_blob(entry.value)?.read(mode).await?;
+                let value = self.blob(entry.value)?.read(mode).await?;
                 let base = Base::Value(&value);
                 self.resolve(held, base, beneath(), mode).await
             }
+        }
+    }
+
+    /// The value that an entry refers to.
+    fn blob(&self, encoded: &[u8]) -> Result<BlobValue> {
+        let index = BlobIndex::decode(encoded).map_err(|fault| fault.at("table", 0))?;
+        match &self.growing {
+            Some(growing) if growing.number() == index.file => {
+                Ok(BlobValue::new(Arc::clone(growing.reader()), index))
+            }
+            _ => self.version.blob(index),
         }
     }
 
@@ -298,7 +314,7 @@ impl Folding {
             Kind::Tombstone | Kind::Composite => Verdict::Keep,
             Kind::Value => filter.filter(&made.key, &made.value),
             Kind::Blob => {
-                let value = self.version.decode_blob(&made.value)?.read(mode).await?;
+                let value = self.blob(&made.value)?.read(mode).await?;
                 filter.filter(&made.key, &value)
             }
         })

@@ -1,5 +1,6 @@
 //! Rows from and to files.
 
+use std::fmt::Write;
 use std::fs;
 
 use crate::fixture::Home;
@@ -64,6 +65,56 @@ fn a_bad_line_is_named_and_the_rows_before_it_are_kept() {
         "trine: rows.tsv: line 2: there is no column 2; the 1 rows before are in the database\n"
     );
     assert_eq!(home.trine("scan db").succeeded(), "a\t1\n");
+}
+
+#[test]
+fn many_rows_of_one_bucket_are_one_commit_unless_batches_are_asked_for() {
+    let home = Home::new();
+    let mut rows = String::new();
+    for number in 0..2500 {
+        writeln!(rows, "{}\t{number}", number * 7919 % 2503).expect("text");
+    }
+    fs::write(home.file("rows.tsv"), &rows).expect("written");
+    for (asked, commits) in [("", 1), (" --in-batches", 3)] {
+        let name = format!("db{commits}");
+        let report = home
+            .trine(&format!("import {name} rows.tsv --json --create{asked}"))
+            .json();
+        assert_eq!(
+            (&report["rows"], &report["sequence"]),
+            (&2500.into(), &commits.into())
+        );
+        assert_eq!(home.trine(&format!("count {name}")).succeeded(), "2500\n");
+    }
+    fs::write(home.file("rows.tsv"), rows + "no tab\n").expect("written");
+    let why = home.trine("import bad rows.tsv --create").failed(6);
+    assert!(
+        why.ends_with("the 2,500 rows before are in the database\n"),
+        "{why}"
+    );
+    assert_eq!(home.trine("count bad").succeeded(), "2500\n");
+}
+
+#[test]
+fn a_load_ends_where_another_bucket_begins() {
+    let home = Home::new();
+    let mut rows = String::new();
+    for number in 0..5000 {
+        let bucket = if (1500..3000).contains(&number) {
+            "two"
+        } else {
+            "one"
+        };
+        writeln!(
+            rows,
+            r#"{{"bucket":"{bucket}","key":"{number}","value":"v"}}"#
+        )
+        .expect("text");
+    }
+    fs::write(home.file("rows.jsonl"), rows).expect("written");
+    home.trine("import db rows.jsonl --create").succeeded();
+    assert_eq!(home.trine("count db -b one").succeeded(), "3500\n");
+    assert_eq!(home.trine("count db -b two").succeeded(), "1500\n");
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn defaults_of_a_database() {
         blob_gc_discardable_ratio: BlobGcRatio::HALF,
         blob_gc_min_file_bytes: 64 << 20,
         change_retention_bytes: 0,
+        browser_directory: "trine-kv".to_owned(),
         listener: None,
         merge_operators: MergeOperators::new(),
         compaction_filters: CompactionFilters::new(),

@@ -1,7 +1,8 @@
 //! Trine KV as a `JavaScript` class, for dedicated workers of browsers.
 //!
-//! - Keys and values are `Uint8Array`, copied on the way in and out. Every call is a promise.
-//! - Only opening waits. Everything else calls the crate's blocking half, which is done when it returns: half of the code.
+//! - Keys and values are `Uint8Array`, copied on the way in and out.
+//! - Only opening waits, and gives promises. Everything else is done when it returns, by the crate's blocking half: promises that are
+//!   ready at once, and the other half of the crate, would make the module a tenth larger.
 //! - An error is an `Error` whose `name` is the kind: `Corruption`, `Closed`, `StorageFull` and so on.
 //! - [`Database::close`] gives the files back at once; so does the end of the worker.
 #![cfg(all(target_family = "wasm", target_os = "unknown"))]
@@ -10,7 +11,9 @@ use std::ops::Bound;
 
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use trine_kv::archive;
-use trine_kv::{Db, DbOptions, KeyRange, LazyIter, LazyKeyValue, WriteBatch, WriteOptions};
+use trine_kv::{
+    Db, DbOptions, DurabilityMode, KeyRange, LazyIter, LazyKeyValue, WriteBatch, WriteOptions,
+};
 use wasm_bindgen::prelude::*;
 
 type Result<T> = std::result::Result<T, JsValue>;
@@ -43,6 +46,14 @@ fn thrown(error: trine_kv::Error) -> JsValue {
     thrown.into()
 }
 
+fn options(directory: Option<String>) -> DbOptions {
+    let options = DbOptions::browser_persistent();
+    match directory {
+        Some(directory) => options.with_browser_directory(directory),
+        None => options,
+    }
+}
+
 /// An open database. Everything it was asked for before `close` is done.
 #[wasm_bindgen]
 pub struct Database {
@@ -51,21 +62,21 @@ pub struct Database {
 
 #[wasm_bindgen]
 impl Database {
-    /// Opens the origin's database; makes it if there is none.
+    /// Opens the database in a directory of the origin's private file system; makes it if there is none.
     #[wasm_bindgen(unchecked_return_type = "Database")]
-    pub async fn open() -> Result<Database> {
-        let db = Db::open(DbOptions::browser_persistent()).await;
+    pub async fn open(directory: Option<String>) -> Result<Database> {
+        let db = Db::open(options(directory)).await;
         db.map(|db| Self { db }).map_err(thrown)
     }
 
     /// The value of a key, or `undefined`.
-    pub async fn get(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
+    pub fn get(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
         self.db.get_sync(&key).map_err(thrown)
     }
 
     /// The values of many keys, `undefined` where there is none.
     #[wasm_bindgen(js_name = getMany, unchecked_return_type = "(Uint8Array | undefined)[]")]
-    pub async fn get_many(&self, keys: Vec<Uint8Array>) -> Result<Array> {
+    pub fn get_many(&self, keys: Vec<Uint8Array>) -> Result<Array> {
         let keys: Vec<_> = keys.iter().map(Uint8Array::to_vec).collect();
         let values = self.db.multi_get_sync(&keys).map_err(thrown)?;
         let value = |value: Option<Vec<u8>>| value.map(|value| Uint8Array::from(&value[..]));
@@ -73,30 +84,30 @@ impl Database {
     }
 
     /// Stores a value under a key.
-    pub async fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+    pub fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
         self.db.put_sync(key, value).map(drop).map_err(thrown)
     }
 
     /// Removes a key.
-    pub async fn delete(&self, key: Vec<u8>) -> Result<()> {
+    pub fn delete(&self, key: Vec<u8>) -> Result<()> {
         self.db.delete_sync(key).map(drop).map_err(thrown)
     }
 
     /// Removes all keys from `start` up to, but without, `end`.
     #[wasm_bindgen(js_name = deleteRange)]
-    pub async fn delete_range(&self, start: Vec<u8>, end: Vec<u8>) -> Result<()> {
+    pub fn delete_range(&self, start: Vec<u8>, end: Vec<u8>) -> Result<()> {
         let range = KeyRange::half_open(start, end);
         self.db.delete_range_sync(range).map(drop).map_err(thrown)
     }
 
     /// Commits a batch: all of it or nothing.
-    pub async fn write(&self, batch: Batch) -> Result<()> {
+    pub fn write(&self, batch: Batch) -> Result<()> {
         let written = self.db.write_sync(batch.0, WriteOptions::flush());
         written.map(drop).map_err(thrown)
     }
 
     /// Rows of one moment in key order: of a prefix, all without one; backwards if `reverse`.
-    pub async fn scan(&self, prefix: Option<Vec<u8>>, reverse: Option<bool>) -> Result<Rows> {
+    pub fn scan(&self, prefix: Option<Vec<u8>>, reverse: Option<bool>) -> Result<Rows> {
         let prefix = prefix.unwrap_or_default();
         let rows = if reverse.unwrap_or(false) {
             self.db.prefix_lazy_reverse_sync(prefix)
@@ -107,7 +118,7 @@ impl Database {
     }
 
     /// Rows of one moment in key order, from `start` up to, but without, `end`; without either as far as there are any.
-    pub async fn range(
+    pub fn range(
         &self,
         start: Option<Vec<u8>>,
         end: Option<Vec<u8>>,
@@ -126,17 +137,17 @@ impl Database {
     }
 
     /// The whole database as an archive of one moment: `docs/format.md`.
-    pub async fn export(&self) -> Result<Export> {
+    pub fn export(&self) -> Result<Export> {
         self.db.export_sync().map(Export).map_err(thrown)
     }
 
     /// Puts everything committed so far into sorted tables.
-    pub async fn flush(&self) -> Result<()> {
+    pub fn flush(&self) -> Result<()> {
         self.db.flush_sync().map_err(thrown)
     }
 
     /// Merges all tables.
-    pub async fn compact(&self) -> Result<()> {
+    pub fn compact(&self) -> Result<()> {
         self.db.compact_range_sync(KeyRange::all()).map_err(thrown)
     }
 
@@ -164,8 +175,13 @@ impl Database {
     }
 
     /// Closes the database and gives its files back. What is called afterwards fails with `Closed`.
-    pub async fn close(&self) -> Result<()> {
-        self.db.close().await.map_err(thrown)
+    pub fn close(&self) -> Result<()> {
+        let kept = self.db.persist_sync(DurabilityMode::Flush);
+        self.db.close_sync();
+        match kept {
+            Ok(()) | Err(trine_kv::Error::Closed) => Ok(()),
+            Err(error) => Err(thrown(error)),
+        }
     }
 }
 
@@ -201,7 +217,7 @@ pub struct Rows(LazyIter);
 impl Rows {
     /// At most `count` more rows, each `[key, value]`. Empty at the end.
     #[wasm_bindgen(unchecked_return_type = "[Uint8Array, Uint8Array][]")]
-    pub async fn next(&mut self, count: u32) -> Result<Array> {
+    pub fn next(&mut self, count: u32) -> Result<Array> {
         let rows = Array::new();
         while rows.length() < count {
             let Some(row) = self.0.next_sync() else {
@@ -223,12 +239,12 @@ pub struct Export(archive::Export);
 #[wasm_bindgen]
 impl Export {
     /// The next bytes, about a mebibyte at most; `undefined` at the end.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+    pub fn next(&mut self) -> Result<Option<Vec<u8>>> {
         self.0.next_sync().transpose().map_err(thrown)
     }
 }
 
-/// The origin's database, being made from an archive. There must be none yet.
+/// A database being made from an archive, in a directory where there is none yet.
 #[wasm_bindgen]
 pub struct Import(archive::Import);
 
@@ -236,19 +252,19 @@ pub struct Import(archive::Import);
 impl Import {
     /// Begins.
     #[wasm_bindgen(unchecked_return_type = "Import")]
-    pub async fn begin() -> Result<Import> {
-        let import = Db::import(DbOptions::browser_persistent()).await;
+    pub async fn begin(directory: Option<String>) -> Result<Import> {
+        let import = Db::import(options(directory)).await;
         import.map(Self).map_err(thrown)
     }
 
     /// Takes the next bytes, any number of them. After a failure it takes no more.
-    pub async fn write(&mut self, bytes: Vec<u8>) -> Result<()> {
+    pub fn write(&mut self, bytes: Vec<u8>) -> Result<()> {
         self.0.write_sync(&bytes).map_err(thrown)
     }
 
     /// Opens the database, which is complete.
     #[wasm_bindgen(unchecked_return_type = "Database")]
-    pub async fn finish(self) -> Result<Database> {
+    pub fn finish(self) -> Result<Database> {
         let db = self.0.finish_sync();
         db.map(|db| Database { db }).map_err(thrown)
     }

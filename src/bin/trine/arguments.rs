@@ -465,6 +465,9 @@ pub(crate) struct Import {
     /// Create the database if there is none. Buckets are created in any case.
     #[arg(long)]
     pub(crate) create: bool,
+    /// Commit batches of rows, slower than loading them at once: who follows the changes sees each row.
+    #[arg(long)]
+    pub(crate) in_batches: bool,
     /// CSV: the first line holds names, not a row.
     #[arg(long)]
     pub(crate) header: bool,

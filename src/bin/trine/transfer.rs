@@ -1,13 +1,13 @@
 //! Rows to and from files, as a stream: memory does not grow with them.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
 use serde_json::json;
-use trine_kv::{Bucket, Db, Direction, DurabilityMode, WriteBatch, WriteOptions};
+use trine_kv::{Db, Direction, DurabilityMode, WriteBatch, WriteOptions};
 
 use crate::arguments::{Export, Import};
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ use crate::progress;
 use crate::rows::{Columns, Format, Row, RowReader, RowWriter};
 use crate::scan::most_rows;
 
-/// One commit of an import holds at most so much.
+/// A batch of an import holds at most so much.
 const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -115,26 +115,20 @@ pub(crate) fn import(asked: &Import, output: &mut Output) -> Result<(), Failure>
         key: asked.key_column,
         value: asked.value_column,
     };
-    let mut reader = RowReader::new(format, asked.form.keys, asked.form.values, columns, source)?;
+    let reader = RowReader::new(format, asked.form.keys, asked.form.values, columns, source)?;
     let db = opening::for_writing(&asked.place.directory, asked.create)?;
-    let mut loader = Loader::new(&db, asked.form.bucket.as_deref())?;
     let started = Instant::now();
-    let ended = loop {
-        if interrupt::requested() {
-            break Err(Failure::Interrupted(String::new()));
-        }
-        match reader.next_row() {
-            Ok(Some(row)) => {
-                if let Err(failure) = loader.add(row) {
-                    break Err(failure);
-                }
-            }
-            Ok(None) => break Ok(()),
-            Err(failure) => break Err(failure),
-        }
+    let mut source = Source {
+        reader,
+        bar: bar.clone(),
+        ahead: None,
+        rows: 0,
+        ended: None,
     };
-    // Whatever ended it: the rows that were read are in the database, and on the disk.
-    let rows = loader.finish()?;
+    // Whatever ends the rows: those that were read are in the database then, and on the disk.
+    load(&db, asked, &mut source)?;
+    db.persist_sync(DurabilityMode::SyncAll)?;
+    let (rows, ended) = (source.rows, source.ended.map_or(Ok(()), Err));
     bar.finish_and_clear();
     match ended {
         Ok(()) => {}
@@ -196,62 +190,96 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Gathers rows into commits.
-struct Loader<'d> {
-    db: &'d Db,
-    /// Where rows go that name no bucket.
-    default: Bucket,
-    /// Those that are known to exist.
-    current: Option<String>,
-    batch: WriteBatch,
-    bytes: usize,
+/// Rows of a file, until one cannot be read or Ctrl-C was hit.
+struct Source<R: BufRead> {
+    reader: RowReader<R>,
+    bar: ProgressBar,
+    /// Read already.
+    ahead: Option<Row>,
     rows: u64,
+    ended: Option<Failure>,
 }
 
-impl<'d> Loader<'d> {
-    fn new(db: &'d Db, bucket: Option<&str>) -> Result<Self, Failure> {
-        Ok(Self {
-            db,
-            default: opening::bucket(db, bucket, true)?,
-            current: None,
-            batch: WriteBatch::new(),
-            bytes: 0,
-            rows: 0,
+impl<R: BufRead> Source<R> {
+    fn next(&mut self) -> Option<Row> {
+        if let Some(row) = self.ahead.take() {
+            return Some(row);
+        }
+        if self.ended.is_none() && interrupt::requested() {
+            self.ended = Some(Failure::Interrupted(String::new()));
+        }
+        if self.ended.is_some() {
+            return None;
+        }
+        match self.reader.next_row() {
+            Ok(Some(row)) => {
+                self.rows += 1;
+                Some(row)
+            }
+            Ok(None) => None,
+            Err(failure) => {
+                self.ended = Some(failure);
+                None
+            }
+        }
+    }
+
+    /// What one commit may hold, and whether there may be more.
+    fn batch(&mut self) -> (Vec<Row>, bool) {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = self.next() {
+            bytes += row.key.len() + row.value.len();
+            rows.push(row);
+            if rows.len() == BATCH_ROWS || bytes >= BATCH_BYTES {
+                return (rows, true);
+            }
+        }
+        (rows, false)
+    }
+
+    /// The rows that follow in the same bucket.
+    fn rest_of<'s>(&'s mut self, bucket: Option<&'s str>) -> impl Iterator<Item = Row> + 's {
+        std::iter::from_fn(move || {
+            let row = self.next();
+            if let Some(row) = row {
+                if row.bucket.as_deref() == bucket {
+                    return Some(row);
+                }
+                self.ahead = Some(row);
+            } else {
+                self.bar.set_message("building tables");
+            }
+            None
         })
     }
+}
 
-    fn add(&mut self, row: Row) -> Result<(), Failure> {
-        if row.bucket != self.current {
-            opening::bucket(self.db, row.bucket.as_deref(), true)?;
-            self.current = row.bucket;
+/// Loads what `source` has: many rows of one bucket at once, others in batches.
+fn load<R: BufRead>(db: &Db, asked: &Import, source: &mut Source<R>) -> Result<(), Failure> {
+    let default = asked.form.bucket.as_deref();
+    loop {
+        let (rows, is_full) = source.batch();
+        let Some(first) = rows.first() else {
+            return Ok(());
+        };
+        let bucket = first.bucket.clone();
+        if is_full && !asked.in_batches && rows.iter().all(|row| row.bucket == bucket) {
+            let target = opening::bucket(db, bucket.as_deref().or(default), true)?;
+            let rest = source.rest_of(bucket.as_deref());
+            let rows = rows.into_iter().chain(rest);
+            target.bulk_load_sync(rows.map(|row| (row.key, row.value)))?;
+            continue;
         }
-        let bucket = self
-            .current
-            .as_deref()
-            .unwrap_or(self.default.name().as_str());
-        self.bytes += row.key.len() + row.value.len();
-        if bucket == "default" {
-            self.batch.put(row.key, row.value);
-        } else {
-            self.batch.put_bucket(bucket, row.key, row.value)?;
+        let mut batch = WriteBatch::new();
+        for row in rows {
+            match row.bucket.as_deref().or(default) {
+                None | Some("default") => batch.put(row.key, row.value),
+                Some(name) => {
+                    opening::bucket(db, Some(name), true)?;
+                    batch.put_bucket(name, row.key, row.value)?;
+                }
+            }
         }
-        self.rows += 1;
-        if self.batch.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
-            self.commit()?;
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<(), Failure> {
-        self.bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
-        self.db.write_sync(batch, WriteOptions::buffered())?;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<u64, Failure> {
-        self.commit()?;
-        self.db.persist_sync(DurabilityMode::SyncAll)?;
-        Ok(self.rows)
+        db.write_sync(batch, WriteOptions::buffered())?;
     }
 }
