@@ -8,11 +8,13 @@
 #![cfg(all(target_family = "wasm", target_os = "unknown"))]
 
 use std::ops::Bound;
+use std::rc::Rc;
 
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use trine_kv::archive;
 use trine_kv::{
-    Db, DbOptions, DurabilityMode, KeyRange, LazyIter, LazyKeyValue, WriteBatch, WriteOptions,
+    Db, DbOptions, DurabilityMode, KeyRange, LazyIter, LazyKeyValue, TransactionOptions,
+    WriteBatch, WriteOptions,
 };
 use wasm_bindgen::prelude::*;
 
@@ -34,6 +36,8 @@ fn kind(error: &trine_kv::Error) -> &'static str {
         trine_kv::Error::InvalidFormat { .. } => "InvalidFormat",
         trine_kv::Error::UnsupportedFormat { .. } => "UnsupportedFormat",
         trine_kv::Error::Closed => "Closed",
+        trine_kv::Error::Conflict { .. } => "Conflict",
+        trine_kv::Error::BucketMissing { .. } => "BucketMissing",
         trine_kv::Error::InvalidOptions { .. } => "InvalidOptions",
         _ => "Other",
     }
@@ -54,10 +58,19 @@ fn options(directory: Option<String>) -> DbOptions {
     }
 }
 
-/// An open database. Everything it was asked for before `close` is done.
+/// An open database, and its default bucket. Everything it was asked for before `close` is done.
 #[wasm_bindgen]
 pub struct Database {
     db: Db,
+    default: Bucket,
+}
+
+impl Database {
+    fn of(db: Db) -> Result<Self> {
+        let bucket = db.default_bucket_sync().map_err(thrown)?;
+        let default = Bucket { bucket, at: None };
+        Ok(Self { db, default })
+    }
 }
 
 #[wasm_bindgen]
@@ -66,74 +79,90 @@ impl Database {
     #[wasm_bindgen(unchecked_return_type = "Database")]
     pub async fn open(directory: Option<String>) -> Result<Database> {
         let db = Db::open(options(directory)).await;
-        db.map(|db| Self { db }).map_err(thrown)
+        db.map_err(thrown).and_then(Self::of)
     }
 
-    /// The value of a key, or `undefined`.
+    /// A bucket, which is made if there is none of this name; the default one without a name.
+    pub fn bucket(&self, name: Option<String>) -> Result<Bucket> {
+        let bucket = match name {
+            Some(name) => self.db.bucket_sync(name),
+            None => self.db.default_bucket_sync(),
+        };
+        let bucket = bucket.map_err(thrown)?;
+        Ok(Bucket { bucket, at: None })
+    }
+
+    /// The names of all buckets but the default one.
+    pub fn buckets(&self) -> Vec<String> {
+        let names = self.db.bucket_names();
+        names.iter().map(|name| name.as_str().to_owned()).collect()
+    }
+
+    /// Removes a bucket and all that is in it.
+    #[wasm_bindgen(js_name = dropBucket)]
+    pub fn drop_bucket(&self, name: String) -> Result<()> {
+        self.db.drop_bucket_sync(name).map_err(thrown)
+    }
+
+    /// The database as it is now, for as long as the snapshot is kept.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            db: self.db.clone(),
+            snapshot: Rc::new(self.db.snapshot()),
+        }
+    }
+
+    /// Begins a transaction that reads what is committed now.
+    pub fn transaction(&self) -> Transaction {
+        Transaction(self.db.transaction(TransactionOptions::default()))
+    }
+
+    /// As [`Bucket::get`], of the default bucket.
     pub fn get(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        self.db.get_sync(&key).map_err(thrown)
+        self.default.get(key)
     }
 
-    /// The values of many keys, `undefined` where there is none.
+    /// As [`Bucket::get_many`], of the default bucket.
     #[wasm_bindgen(js_name = getMany, unchecked_return_type = "(Uint8Array | undefined)[]")]
     pub fn get_many(&self, keys: Vec<Uint8Array>) -> Result<Array> {
-        let keys: Vec<_> = keys.iter().map(Uint8Array::to_vec).collect();
-        let values = self.db.multi_get_sync(&keys).map_err(thrown)?;
-        let value = |value: Option<Vec<u8>>| value.map(|value| Uint8Array::from(&value[..]));
-        Ok(values.into_iter().map(value).map(JsValue::from).collect())
+        self.default.get_many(keys)
     }
 
-    /// Stores a value under a key.
+    /// As [`Bucket::put`], in the default bucket.
     pub fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
-        self.db.put_sync(key, value).map(drop).map_err(thrown)
+        self.default.put(key, value)
     }
 
-    /// Removes a key.
+    /// As [`Bucket::delete`], in the default bucket.
     pub fn delete(&self, key: Vec<u8>) -> Result<()> {
-        self.db.delete_sync(key).map(drop).map_err(thrown)
+        self.default.delete(key)
     }
 
-    /// Removes all keys from `start` up to, but without, `end`.
+    /// As [`Bucket::delete_range`], in the default bucket.
     #[wasm_bindgen(js_name = deleteRange)]
     pub fn delete_range(&self, start: Vec<u8>, end: Vec<u8>) -> Result<()> {
-        let range = KeyRange::half_open(start, end);
-        self.db.delete_range_sync(range).map(drop).map_err(thrown)
+        self.default.delete_range(start, end)
     }
 
-    /// Commits a batch: all of it or nothing.
-    pub fn write(&self, batch: Batch) -> Result<()> {
-        let written = self.db.write_sync(batch.0, WriteOptions::flush());
-        written.map(drop).map_err(thrown)
-    }
-
-    /// Rows of one moment in key order: of a prefix, all without one; backwards if `reverse`.
+    /// As [`Bucket::scan`], of the default bucket.
     pub fn scan(&self, prefix: Option<Vec<u8>>, reverse: Option<bool>) -> Result<Rows> {
-        let prefix = prefix.unwrap_or_default();
-        let rows = if reverse.unwrap_or(false) {
-            self.db.prefix_lazy_reverse_sync(prefix)
-        } else {
-            self.db.prefix_lazy_sync(prefix)
-        };
-        rows.map(Rows).map_err(thrown)
+        self.default.scan(prefix, reverse)
     }
 
-    /// Rows of one moment in key order, from `start` up to, but without, `end`; without either as far as there are any.
+    /// As [`Bucket::range`], of the default bucket.
     pub fn range(
         &self,
         start: Option<Vec<u8>>,
         end: Option<Vec<u8>>,
         reverse: Option<bool>,
     ) -> Result<Rows> {
-        let range = KeyRange {
-            start: start.map_or(Bound::Unbounded, Bound::Included),
-            end: end.map_or(Bound::Unbounded, Bound::Excluded),
-        };
-        let rows = if reverse.unwrap_or(false) {
-            self.db.range_lazy_reverse_sync(&range)
-        } else {
-            self.db.range_lazy_sync(&range)
-        };
-        rows.map(Rows).map_err(thrown)
+        self.default.range(start, end, reverse)
+    }
+
+    /// Commits a batch: all of it or nothing.
+    pub fn write(&self, batch: Batch) -> Result<()> {
+        let written = self.db.write_sync(batch.0, WriteOptions::flush());
+        written.map(drop).map_err(thrown)
     }
 
     /// The whole database as an archive of one moment: `docs/format.md`.
@@ -185,6 +214,158 @@ impl Database {
     }
 }
 
+/// A key space of its own; as a snapshot sees it, if it came from one.
+#[wasm_bindgen]
+pub struct Bucket {
+    bucket: trine_kv::Bucket,
+    at: Option<Rc<trine_kv::Snapshot>>,
+}
+
+impl Bucket {
+    fn rows(&self, range: &KeyRange, reverse: Option<bool>) -> Result<Rows> {
+        let bucket = &self.bucket;
+        let rows = match (&self.at, reverse.unwrap_or(false)) {
+            (None, false) => bucket.range_lazy_sync(range),
+            (None, true) => bucket.range_lazy_reverse_sync(range),
+            (Some(at), false) => bucket.range_lazy_at_sync(at, range),
+            (Some(at), true) => bucket.range_lazy_reverse_at_sync(at, range),
+        };
+        rows.map(Rows).map_err(thrown)
+    }
+
+    /// The bucket, if it can be changed.
+    fn now(&self) -> Result<&trine_kv::Bucket> {
+        match self.at {
+            None => Ok(&self.bucket),
+            Some(_) => Err(thrown(trine_kv::Error::ReadOnly)),
+        }
+    }
+}
+
+#[wasm_bindgen]
+impl Bucket {
+    /// The value of a key, or `undefined`.
+    pub fn get(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        let value = match &self.at {
+            None => self.bucket.get_sync(&key),
+            Some(at) => self.bucket.get_at_sync(at, &key),
+        };
+        value.map_err(thrown)
+    }
+
+    /// The values of many keys, `undefined` where there is none.
+    #[wasm_bindgen(js_name = getMany, unchecked_return_type = "(Uint8Array | undefined)[]")]
+    pub fn get_many(&self, keys: Vec<Uint8Array>) -> Result<Array> {
+        let keys: Vec<_> = keys.iter().map(Uint8Array::to_vec).collect();
+        let values = match &self.at {
+            None => self.bucket.multi_get_sync(&keys),
+            Some(at) => at.multi_get_sync(&self.bucket, &keys),
+        };
+        let value = |value: Option<Vec<u8>>| value.map(|value| Uint8Array::from(&value[..]));
+        let values = values.map_err(thrown)?.into_iter();
+        Ok(values.map(value).map(JsValue::from).collect())
+    }
+
+    /// Stores a value under a key.
+    pub fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+        self.now()?.put_sync(key, value).map_err(thrown)
+    }
+
+    /// Removes a key.
+    pub fn delete(&self, key: Vec<u8>) -> Result<()> {
+        self.now()?.delete_sync(key).map_err(thrown)
+    }
+
+    /// Removes all keys from `start` up to, but without, `end`.
+    #[wasm_bindgen(js_name = deleteRange)]
+    pub fn delete_range(&self, start: Vec<u8>, end: Vec<u8>) -> Result<()> {
+        let range = KeyRange::half_open(start, end);
+        self.now()?.delete_range_sync(range).map_err(thrown)
+    }
+
+    /// Rows of one moment in key order: of a prefix, all without one; backwards if `reverse`.
+    pub fn scan(&self, prefix: Option<Vec<u8>>, reverse: Option<bool>) -> Result<Rows> {
+        self.rows(&KeyRange::prefix(prefix.unwrap_or_default()), reverse)
+    }
+
+    /// Rows of one moment in key order, from `start` up to, but without, `end`; without either as far as there are any.
+    pub fn range(
+        &self,
+        start: Option<Vec<u8>>,
+        end: Option<Vec<u8>>,
+        reverse: Option<bool>,
+    ) -> Result<Rows> {
+        let range = KeyRange {
+            start: start.map_or(Bound::Unbounded, Bound::Included),
+            end: end.map_or(Bound::Unbounded, Bound::Excluded),
+        };
+        self.rows(&range, reverse)
+    }
+}
+
+/// The database as it was at one moment.
+#[wasm_bindgen]
+pub struct Snapshot {
+    db: Db,
+    snapshot: Rc<trine_kv::Snapshot>,
+}
+
+#[wasm_bindgen]
+impl Snapshot {
+    /// A bucket as it was then; the default one without a name.
+    pub fn bucket(&self, name: Option<String>) -> Result<Bucket> {
+        let bucket = match name {
+            Some(name) => self.db.existing_bucket(name),
+            None => self.db.default_bucket_sync(),
+        };
+        let at = Some(Rc::clone(&self.snapshot));
+        bucket.map(|bucket| Bucket { bucket, at }).map_err(thrown)
+    }
+}
+
+/// Reads of one moment, and changes that are committed together if nobody changed meanwhile what was read.
+#[wasm_bindgen]
+pub struct Transaction(trine_kv::Transaction);
+
+#[wasm_bindgen]
+impl Transaction {
+    /// The value of a key, its own changes included.
+    pub fn get(&mut self, key: Vec<u8>, bucket: Option<String>) -> Result<Option<Vec<u8>>> {
+        let value = match bucket {
+            Some(bucket) => self.0.get_staged_bucket_sync(bucket, &key),
+            None => self.0.get_staged_sync(&key),
+        };
+        value.map_err(thrown)
+    }
+
+    /// Stores a value under a key.
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>, bucket: Option<String>) -> Result<()> {
+        match bucket {
+            Some(bucket) => self.0.put_bucket(bucket, key, value).map_err(thrown),
+            None => {
+                self.0.put(key, value);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, key: Vec<u8>, bucket: Option<String>) -> Result<()> {
+        match bucket {
+            Some(bucket) => self.0.delete_bucket(bucket, key).map_err(thrown),
+            None => {
+                self.0.delete(key);
+                Ok(())
+            }
+        }
+    }
+
+    /// Commits. `Conflict`: somebody changed what was read, nothing happened, begin again.
+    pub fn commit(self) -> Result<()> {
+        self.0.commit_sync().map(drop).map_err(thrown)
+    }
+}
+
 /// Changes to commit together.
 #[wasm_bindgen]
 #[derive(Default)]
@@ -198,14 +379,26 @@ impl Batch {
         Self::default()
     }
 
-    /// Stores a value under a key.
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.0.put(key, value);
+    /// Stores a value under a key, in the default bucket without another.
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>, bucket: Option<String>) -> Result<()> {
+        match bucket {
+            Some(bucket) => self.0.put_bucket(bucket, key, value).map_err(thrown),
+            None => {
+                self.0.put(key, value);
+                Ok(())
+            }
+        }
     }
 
-    /// Removes a key.
-    pub fn delete(&mut self, key: Vec<u8>) {
-        self.0.delete(key);
+    /// Removes a key, of the default bucket without another.
+    pub fn delete(&mut self, key: Vec<u8>, bucket: Option<String>) -> Result<()> {
+        match bucket {
+            Some(bucket) => self.0.delete_bucket(bucket, key).map_err(thrown),
+            None => {
+                self.0.delete(key);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -266,6 +459,6 @@ impl Import {
     #[wasm_bindgen(unchecked_return_type = "Database")]
     pub fn finish(self) -> Result<Database> {
         let db = self.0.finish_sync();
-        db.map(|db| Database { db }).map_err(thrown)
+        db.map_err(thrown).and_then(Database::of)
     }
 }
