@@ -56,6 +56,10 @@ impl Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Clock" } else { "Clock::host" })
+        f.write_str(if self.0.is_some() {
+            "Clock"
+        } else {
+            "Clock::host"
+        })
     }
 }

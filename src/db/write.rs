@@ -84,7 +84,7 @@ impl Core {
             match operation {
                 Staged::Put(key, _) | Staged::PutFor(key, ..) | Staged::Delete(key) => {
                     check_key(tree, key)?;
-                },
+                }
                 Staged::Merge(key, _) => {
                     check_key(tree, key)?;
                     check_operator(tree)?;

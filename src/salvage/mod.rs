@@ -235,7 +235,9 @@ impl Merging {
         let mut operands = Vec::new();
         for layer in layers.iter().rev() {
             let parts = Composite::decode(layer).and_then(|composite| {
-                let operands = composite.operands().collect::<std::result::Result<Vec<_>, _>>();
+                let operands = composite
+                    .operands()
+                    .collect::<std::result::Result<Vec<_>, _>>();
                 Ok((composite.base, operands?))
             });
             match parts {

@@ -261,9 +261,7 @@ impl Folding {
         let operands = held.operands()?;
         let value = match (existing, &self.rules.operator) {
             (Some(existing), _) if operands.is_empty() => Some(existing.map(<[u8]>::to_vec)),
-            (Some(existing), Some(operator)) => {
-                operator.merge(&held.key, existing, &operands).ok()
-            }
+            (Some(existing), Some(operator)) => operator.merge(&held.key, existing, &operands).ok(),
             _ => None,
         };
         let fits = |value: &Vec<u8>| value.len() <= VALUE_BYTES_MAX;

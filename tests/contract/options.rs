@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use trine_kv::{
-    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, Clock, CompactionFilters, CompressionProfile, Db,
-    DbOptions, DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy,
+    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, Clock, CompactionFilters, CompressionProfile,
+    Db, DbOptions, DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy,
     HostStorageBackend, IndexSearchPolicy, MergeOperators, PrefixExtractor, PrefixFilterPolicy,
     RuntimeOptions, StorageMode, WriteOptions,
 };
