@@ -175,7 +175,7 @@ async fn salvage(
                 },
             };
             if !merging.layers.is_empty() {
-                far.rows += merging.write(&mut writer, value, &mut losses)?;
+                far.rows += merging.write(&mut writer, value.as_deref(), &mut losses)?;
             } else if let Some(value) = value {
                 writer.put(&entry.key, value)?;
                 far.rows += 1;
@@ -213,7 +213,7 @@ impl Merging {
     fn write(
         &mut self,
         writer: &mut Writer<'_>,
-        beneath: Option<Vec<u8>>,
+        beneath: Option<&[u8]>,
         losses: &mut Vec<Loss>,
     ) -> Result<u64> {
         let (key, layers) = (
@@ -228,10 +228,7 @@ impl Merging {
             keys: Some((key.clone(), key.clone())),
             ..loss("", (0, None), "operands", fault, true)
         };
-        let mut base = match &beneath {
-            Some(value) => Base::Value(value),
-            None => Base::Older,
-        };
+        let mut base = beneath.map_or(Base::Older, Base::Value);
         let mut operands = Vec::new();
         for layer in layers.iter().rev() {
             let parts = Composite::decode(layer).and_then(|composite| {
