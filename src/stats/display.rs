@@ -1,6 +1,7 @@
 //! Statistics for people: a short table. Its form may change with any release; programs read fields.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::stats::{BucketStats, DbStats, LevelStats, StallStats};
 
@@ -168,6 +169,18 @@ impl fmt::Display for DbStats {
             )?;
         }
         self.write_blobs(f)?;
+        for latency in &self.call_latencies {
+            write!(
+                f,
+                "\n{:<12}{}, p50 {:?}, p99 {:?}, p99.9 {:?}, the longest {:?}",
+                latency.call,
+                Counted(latency.count, "call"),
+                Duration::from_nanos(latency.p50_nanos),
+                Duration::from_nanos(latency.p99_nanos),
+                Duration::from_nanos(latency.p999_nanos),
+                Duration::from_nanos(latency.longest_nanos),
+            )?;
+        }
         for level in &self.level_traffic {
             write!(
                 f,
