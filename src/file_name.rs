@@ -60,6 +60,12 @@ impl FileNumbers {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// `number` is in use.
+    pub(crate) fn skip(&self, number: u64) {
+        self.0
+            .fetch_max(number.saturating_add(1), Ordering::Relaxed);
+    }
+
     /// Every number given out so far is below this.
     pub(crate) fn bound(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

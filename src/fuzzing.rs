@@ -166,7 +166,7 @@ pub fn record(input: &[u8]) {
         for operation in batch_operations(batch) {
             drop(operation);
         }
-        Ok(())
+        Ok(true)
     });
     drop(block_on(read));
     for operation in batch_operations(input) {

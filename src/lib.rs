@@ -143,7 +143,10 @@ pub use event::{Event, EventListener, Listener};
 pub use iterator::{Direction, Iter, LazyIter, LazyKeyValue, LazyValue, RowCursor};
 #[cfg(stream)]
 pub use iterator::{LazyRowStream, RowStream};
-pub use operator::{MergeOperator, MergeOperators, Merged, OperatorError};
+pub use operator::{
+    CompactionFilter, CompactionFilters, MergeOperator, MergeOperators, Merged, OperatorError,
+    Verdict,
+};
 pub use options::{
     BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, DbOptions,
     DurabilityMode, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,

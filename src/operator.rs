@@ -2,10 +2,11 @@
 //!
 //! Called by reads and by background work, on any thread, and never under a lock. What panics in it ends here.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+use trine_platform::sorted::SortedMap;
 
 use crate::error::{Error, Result};
 
@@ -109,13 +110,13 @@ impl<T: ?Sized> Eq for Shared<T> {}
 
 /// Merge operators by name, as [`DbOptions`](crate::DbOptions) carry them. Two are equal if they share all of theirs.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct MergeOperators(BTreeMap<String, Shared<dyn MergeOperator>>);
+pub struct MergeOperators(SortedMap<String, Shared<dyn MergeOperator>>);
 
 impl MergeOperators {
     /// Without any.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(SortedMap::new())
     }
 
     /// Adds an operator, in the place of another one of that name.
@@ -195,5 +196,110 @@ impl NamedOperator {
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => Err(failed("it panicked".to_owned())),
         }
+    }
+}
+
+/// What becomes of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays as it is.
+    Keep,
+    /// It goes, as if it was deleted.
+    Remove,
+    /// It gets another value.
+    Change(Vec<u8>),
+}
+
+/// Looks at the rows of a bucket while tables are merged, and removes or changes some.
+///
+/// It is part of maintenance, not a write: it runs on rows that compaction rewrites anyway, some of them soon, some late, some
+/// never, and perhaps several times on one. So its answers should not depend on how often it was asked. What it removes or changes has no
+/// sequence: no transaction conflicts with it, and [`Db::changes`](crate::Db::changes) does not tell of it.
+///
+/// It sees the newest version of a key among the tables that are merged, newer ones may be elsewhere; of a key that was
+/// [merged](crate::Db::merge) into, the value once it is worked out. It does not see what somebody reads who began before the compaction
+/// did: snapshots, iterators and transactions keep what they see. A snapshot that is taken while a compaction runs may see a row before and miss it after.
+///
+/// Where it panics the row stays. Closures are filters.
+///
+/// # Examples
+/// ```
+/// # fn main() -> trine_kv::Result<()> {
+/// use trine_kv::{Db, DbOptions, KeyRange, Verdict};
+///
+/// # let home = tempfile::tempdir()?;
+/// # let path = home.path();
+/// let filter = |key: &[u8], value: &[u8]| match value {
+///     b"spent" => Verdict::Remove,
+///     b"secret" => Verdict::Change(b"withheld".to_vec()),
+///     _ => Verdict::Keep,
+/// };
+/// let db = Db::open_sync(DbOptions::new(path).with_compaction_filter("default", filter))?;
+/// db.put_sync("a", "spent")?;
+/// db.put_sync("b", "secret")?;
+/// db.put_sync("c", "of use")?;
+/// db.flush_sync()?;
+/// db.compact_range_sync(KeyRange::all())?;
+/// assert_eq!(db.get_sync(b"a")?, None);
+/// assert_eq!(db.get_sync(b"b")?.as_deref(), Some(&b"withheld"[..]));
+/// # Ok(())
+/// # }
+/// ```
+pub trait CompactionFilter: Send + Sync + 'static {
+    /// What becomes of the row.
+    fn filter(&self, key: &[u8], value: &[u8]) -> Verdict;
+}
+
+impl<F> CompactionFilter for F
+where
+    F: Fn(&[u8], &[u8]) -> Verdict + Send + Sync + 'static,
+{
+    fn filter(&self, key: &[u8], value: &[u8]) -> Verdict {
+        self(key, value)
+    }
+}
+
+/// Compaction filters by the names of their buckets, as [`DbOptions`](crate::DbOptions) carry them. Two are equal if they share
+/// all of theirs.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct CompactionFilters(SortedMap<String, Shared<dyn CompactionFilter>>);
+
+impl CompactionFilters {
+    /// Without any.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(SortedMap::new())
+    }
+
+    /// Sets the filter of a bucket, `"default"` for the default one.
+    pub fn insert(&mut self, bucket: impl Into<String>, filter: impl CompactionFilter) {
+        self.0.insert(bucket.into(), Shared(Arc::new(filter)));
+    }
+
+    pub(crate) fn of(&self, bucket: &str) -> Option<BucketFilter> {
+        self.0.get(bucket).cloned().map(BucketFilter)
+    }
+}
+
+impl fmt::Debug for CompactionFilters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The filter of one bucket.
+#[derive(Clone)]
+pub(crate) struct BucketFilter(Shared<dyn CompactionFilter>);
+
+impl fmt::Debug for BucketFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BucketFilter")
+    }
+}
+
+impl BucketFilter {
+    pub(crate) fn filter(&self, key: &[u8], value: &[u8]) -> Verdict {
+        let filter = &self.0.0;
+        catch_unwind(AssertUnwindSafe(|| filter.filter(key, value))).unwrap_or(Verdict::Keep)
     }
 }

@@ -6,7 +6,7 @@
 //! - An empty end means that the range has no end (`[start, "")` would otherwise hold nothing). Only the
 //!   last fragment can be so.
 
-use std::collections::BTreeMap;
+use trine_platform::sorted::{SortedMap, sort_few};
 
 use crate::sequence::Sequence;
 
@@ -34,27 +34,26 @@ impl Fragments {
     /// Fragments whatever is given, in any order. Empty and inverted ranges hide nothing.
     pub(crate) fn build(tombstones: impl IntoIterator<Item = RangeTombstone>) -> Self {
         // At each boundary: which sequences begin and end to cover.
-        let mut edges: BTreeMap<Vec<u8>, Vec<(Sequence, bool)>> = BTreeMap::new();
+        let mut edges: Vec<(Vec<u8>, Sequence, bool)> = Vec::new();
         for tombstone in tombstones {
             let endless = tombstone.end.is_empty();
             if !endless && tombstone.start >= tombstone.end {
                 continue;
             }
-            let begins = (tombstone.sequence, true);
-            edges.entry(tombstone.start).or_default().push(begins);
+            edges.push((tombstone.start, tombstone.sequence, true));
             if !endless {
-                let ends = (tombstone.sequence, false);
-                edges.entry(tombstone.end).or_default().push(ends);
+                edges.push((tombstone.end, tombstone.sequence, false));
             }
         }
+        sort_few(&mut edges, |left, right| left.0.cmp(&right.0));
         let mut fragments = Vec::new();
-        let mut active: BTreeMap<Sequence, usize> = BTreeMap::new();
-        let mut edges = edges.into_iter().peekable();
-        while let Some((start, changes)) = edges.next() {
-            for (sequence, begins) in changes {
-                let count = active.entry(sequence).or_default();
+        let mut active: SortedMap<Sequence, usize> = SortedMap::new();
+        let mut edges = edges.chunk_by(|left, right| left.0 == right.0).peekable();
+        while let Some(changes) = edges.next() {
+            for (_, sequence, begins) in changes {
+                let count = active.get_or_default(*sequence);
                 // Ends may come before begins at one boundary, so the count may pass through zero.
-                *count = if begins {
+                *count = if *begins {
                     count.wrapping_add(1)
                 } else {
                     count.wrapping_sub(1)
@@ -62,11 +61,12 @@ impl Fragments {
             }
             active.retain(|_, count| *count != 0);
             if !active.is_empty() {
-                let end = edges.peek().map(|(end, _)| end.clone()).unwrap_or_default();
+                let boundary = |edges: &[(Vec<u8>, _, _)]| edges.first().map(|edge| edge.0.clone());
+                let end = edges.peek().and_then(|next| boundary(next));
                 let sequences = active.keys().rev().copied().collect();
                 fragments.push(Fragment {
-                    start,
-                    end,
+                    start: boundary(changes).unwrap_or_default(),
+                    end: end.unwrap_or_default(),
                     sequences,
                 });
             }

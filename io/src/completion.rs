@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use trine_platform::event::Event;
+use trine_platform::thread::Threads;
 
 use crate::{Error, Result};
 
@@ -20,7 +21,11 @@ pub struct Completion<T>(Inner<T>);
 
 enum Inner<T> {
     Ready(Option<Result<T>>),
-    Pending(Event<Result<T>>, Box<dyn Fn() -> Error + Send + Sync>),
+    Pending(
+        Event<Result<T>>,
+        Box<dyn Fn() -> Error + Send + Sync>,
+        Threads,
+    ),
 }
 
 impl<T> Completion<T> {
@@ -34,7 +39,11 @@ impl<T> Completion<T> {
         event: Event<Result<T>>,
         lost: impl Fn() -> Error + Send + Sync + 'static,
     ) -> Self {
-        Self(Inner::Pending(event, Box::new(lost)))
+        match Threads::here() {
+            Some(threads) => Self(Inner::Pending(event, Box::new(lost), threads)),
+            // Nobody is there who could.
+            None => Self::ready(Err(lost())),
+        }
     }
 }
 
@@ -50,14 +59,14 @@ impl<T> std::fmt::Debug for Completion<T> {
 impl<T: Unpin> Future for Completion<T> {
     type Output = Result<T>;
 
-    /// Once it was ready a completion has nothing more to give: one that finished inline pends for ever.
+    /// Not to be polled again after it was ready: one that finished inline would panic.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         match &mut self.0 {
             Inner::Ready(result) => match result.take() {
                 Some(result) => Poll::Ready(result),
-                None => Poll::Pending,
+                None => unreachable!("polled after it was ready"),
             },
-            Inner::Pending(event, lost) => match Pin::new(event).poll(context) {
+            Inner::Pending(event, lost, _) => match Pin::new(event).poll(context) {
                 Poll::Ready(Some(result)) => Poll::Ready(result),
                 Poll::Ready(None) => Poll::Ready(Err(lost())),
                 Poll::Pending => Poll::Pending,

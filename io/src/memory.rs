@@ -4,11 +4,11 @@
 //!   copy first, so that bytes once handed out never change.
 //! - Every call finishes inline. Lock order: the directory's files, or one file's bytes; never both.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_platform::LockError;
+use trine_platform::sorted::{SortedMap, SortedSet};
 
 use crate::Bytes;
 use crate::metrics::Metrics;
@@ -16,8 +16,8 @@ use crate::metrics::Metrics;
 /// A flat directory.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryDirectory {
-    files: Mutex<BTreeMap<String, Arc<Content>>>,
-    locks: Mutex<BTreeSet<String>>,
+    files: Mutex<SortedMap<String, Arc<Content>>>,
+    locks: Mutex<SortedSet<String>>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -79,11 +79,11 @@ impl Stored {
 }
 
 impl MemoryDirectory {
-    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Content>>> {
+    fn files(&self) -> MutexGuard<'_, SortedMap<String, Arc<Content>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn locks(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn locks(&self) -> MutexGuard<'_, SortedSet<String>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -109,7 +109,6 @@ impl Shared {
 
 impl Threads {
     fn new(name: &'static str, threads_max: usize) -> Self {
-        let threads_max = if thread::available() { threads_max } else { 0 };
         Self(Arc::new(Shared {
             name,
             threads_max,
@@ -126,7 +125,8 @@ impl Threads {
 
     /// Whether work ever leaves its caller's thread.
     pub(crate) fn exists(&self) -> bool {
-        self.0.threads_max > 0
+        // Known to the compiler: where there are no threads, nothing that is for them is compiled.
+        thread::available() && self.0.threads_max > 0
     }
 
     pub(crate) fn stats(&self) -> OffloadStats {

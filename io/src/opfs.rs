@@ -9,10 +9,10 @@
 //! - Only dedicated workers have such handles. Elsewhere opening fails, and says so.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
 use js_sys::{Object, Promise, Reflect};
+use trine_platform::sorted::SortedMap;
 use trine_platform::{LockError, event};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
@@ -22,52 +22,55 @@ use crate::error::Attempt;
 use crate::image::medium::Medium;
 use crate::image::{ImageDirectory, MEDIA};
 use crate::portable::lock_refused;
-use crate::{Completion, Operation};
+use crate::{Operation, Result};
 
 /// How long files that somebody holds are asked for again.
 const PATIENCE_MS: u32 = 1500;
 const PAUSE_MS: u32 = 50;
 
+/// What `JavaScript` gives, or what it throws.
+type Thrown<T> = std::result::Result<T, JsValue>;
+
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_namespace = ["navigator", "storage"], js_name = getDirectory, catch)]
-    fn root() -> Result<Promise, JsValue>;
+    fn root() -> Thrown<Promise>;
 
     #[wasm_bindgen(js_name = setTimeout, catch)]
-    fn set_timeout(done: &js_sys::Function, milliseconds: u32) -> Result<JsValue, JsValue>;
+    fn set_timeout(done: &js_sys::Function, milliseconds: u32) -> Thrown<JsValue>;
 
     /// `FileSystemDirectoryHandle`
     type Directory;
 
     #[wasm_bindgen(method, js_name = getDirectoryHandle, catch)]
-    fn directory(this: &Directory, name: &str, options: &Object) -> Result<Promise, JsValue>;
+    fn directory(this: &Directory, name: &str, options: &Object) -> Thrown<Promise>;
 
     #[wasm_bindgen(method, js_name = getFileHandle, catch)]
-    fn file(this: &Directory, name: &str, options: &Object) -> Result<Promise, JsValue>;
+    fn file(this: &Directory, name: &str, options: &Object) -> Thrown<Promise>;
 
     /// `FileSystemFileHandle`
     type FileHandle;
 
     #[wasm_bindgen(method, js_name = createSyncAccessHandle, catch)]
-    fn open(this: &FileHandle) -> Result<Promise, JsValue>;
+    fn open(this: &FileHandle) -> Thrown<Promise>;
 
     /// `FileSystemSyncAccessHandle`
     type SyncHandle;
 
     #[wasm_bindgen(method, catch)]
-    fn read(this: &SyncHandle, bytes: &mut [u8], options: &At) -> Result<f64, JsValue>;
+    fn read(this: &SyncHandle, bytes: &mut [u8], options: &At) -> Thrown<f64>;
 
     #[wasm_bindgen(method, catch)]
-    fn write(this: &SyncHandle, bytes: &[u8], options: &At) -> Result<f64, JsValue>;
+    fn write(this: &SyncHandle, bytes: &[u8], options: &At) -> Thrown<f64>;
 
     #[wasm_bindgen(method, catch)]
-    fn flush(this: &SyncHandle) -> Result<(), JsValue>;
+    fn flush(this: &SyncHandle) -> Thrown<()>;
 
     #[wasm_bindgen(method, catch)]
-    fn truncate(this: &SyncHandle, length: f64) -> Result<(), JsValue>;
+    fn truncate(this: &SyncHandle, length: f64) -> Thrown<()>;
 
     #[wasm_bindgen(method, js_name = getSize, catch)]
-    fn size(this: &SyncHandle) -> Result<f64, JsValue>;
+    fn size(this: &SyncHandle) -> Thrown<f64>;
 
     #[wasm_bindgen(method)]
     fn close(this: &SyncHandle);
@@ -83,7 +86,7 @@ extern "C" {
 /// The handles that this thread opened.
 #[derive(Default)]
 struct Handles {
-    open: BTreeMap<u64, SyncHandle>,
+    open: SortedMap<u64, SyncHandle>,
     opened: u64,
     at: Option<At>,
 }
@@ -129,7 +132,7 @@ impl SyncFile {
     fn with<T>(
         &self,
         offset: u64,
-        work: impl FnOnce(&SyncHandle, &At) -> Result<T, JsValue>,
+        work: impl FnOnce(&SyncHandle, &At) -> Thrown<T>,
     ) -> io::Result<T> {
         HANDLES.with_borrow_mut(|handles| {
             let elsewhere = || io::Error::other("the file belongs to another thread");
@@ -207,7 +210,7 @@ fn count(bytes: f64) -> u64 {
 }
 
 /// What a promise gives.
-async fn promised<T: JsCast>(promise: Result<Promise, JsValue>) -> io::Result<T> {
+async fn promised<T: JsCast>(promise: Thrown<Promise>) -> io::Result<T> {
     let promise = promise.map_err(|error| thrown(&error))?;
     let value = JsFuture::from(promise).await;
     // What the interface says, which this trusts as it trusts that there is such a method.
@@ -268,18 +271,12 @@ async fn open_here(path: &str, create: bool) -> io::Result<ImageDirectory> {
     ImageDirectory::open([bytes, first, second])
 }
 
-/// Opens the image at `path`, and hands it to `wrap`.
-pub(crate) fn open<T: Send + 'static>(
-    path: &str,
-    create: bool,
-    wrap: impl FnOnce(ImageDirectory) -> T + 'static,
-) -> Completion<T> {
+/// Opens the image at `path`. A task of the browser does it, so that the future may be sent to other threads.
+pub(crate) async fn open(path: &str, create: bool) -> Result<ImageDirectory> {
     let attempt = Attempt::new(Operation::Open, path);
-    let lost = attempt.clone();
+    let opening = attempt.clone();
     let (setter, event) = event::channel();
-    spawn_local(async move {
-        let opened = open_here(&attempt.name, create).await.map(wrap);
-        setter.set(opened.map_err(|error| attempt.failed(error)));
-    });
-    Completion::pending(event, move || lost.lost())
+    spawn_local(async move { setter.set(open_here(&opening.name, create).await) });
+    let opened = event.await.ok_or_else(|| attempt.lost())?;
+    opened.map_err(|error| attempt.failed(error))
 }

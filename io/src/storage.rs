@@ -141,10 +141,9 @@ impl Storage {
     /// [lock refusal](crate::Error::lock_refusal) if another worker or tab has the directory; `NotFound` if it is not
     /// there; `StorageFull`; `InvalidData` if the image is damaged.
     #[cfg(opfs)]
-    pub fn opfs(path: &str, create: bool) -> Completion<Self> {
-        crate::opfs::open(path, create, |directory| {
-            Self(Backend::Image(Arc::new(directory)))
-        })
+    pub async fn opfs(path: &str, create: bool) -> Result<Self> {
+        let directory = crate::opfs::open(path, create).await?;
+        Ok(Self(Backend::Image(Arc::new(directory))))
     }
 
     /// For tests anywhere: the directory in an image that lies in three files of `host`, which are made if they are missing.

@@ -9,12 +9,13 @@
 //! Any thread and any executor may take it; nothing here blocks a thread. A waiter that has been
 //! handed the baton must be polled or dropped: one that is kept but never polled holds up the rest.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 
 use crate::event::{Event, Setter, channel};
 use crate::sync::{Mutex, MutexGuard};
+use crate::thread::Threads;
 
 /// A value that one task at a time may hold, in the order they asked.
 pub struct Baton<T> {
@@ -24,8 +25,8 @@ pub struct Baton<T> {
 
 struct Queue<T> {
     resting: Option<Box<T>>,
-    /// By ticket: the order of arrival.
-    waiters: BTreeMap<u64, Setter<Box<T>>>,
+    /// With their tickets, which ascend: the order of arrival.
+    waiters: VecDeque<(u64, Setter<Box<T>>)>,
     next_ticket: u64,
 }
 
@@ -52,7 +53,7 @@ impl<T> Baton<T> {
         Self {
             queue: Mutex::new(Queue {
                 resting: Some(Box::new(value)),
-                waiters: BTreeMap::new(),
+                waiters: VecDeque::new(),
                 next_ticket: 0,
             }),
         }
@@ -67,9 +68,12 @@ impl<T> Baton<T> {
             Ok(value) => return self.holder(value),
             Err(waiting) => waiting,
         };
-        match (&mut waiting.event).await {
-            Some(value) => self.holder(value),
-            None => unreachable!("a setter leaves the queue only to be sent to"),
+        match Threads::here() {
+            Some(_) => match (&mut waiting.event).await {
+                Some(value) => self.holder(value),
+                None => unreachable!("a setter leaves the queue only to be sent to"),
+            },
+            None => unreachable!("without threads nobody waits, least of all with a baton"),
         }
     }
 
@@ -98,7 +102,7 @@ impl<T> Baton<T> {
         let (setter, event) = channel();
         let ticket = queue.next_ticket;
         queue.next_ticket = ticket.wrapping_add(1);
-        queue.waiters.insert(ticket, setter);
+        queue.waiters.push_back((ticket, setter));
         Err(Waiting {
             baton: self,
             ticket,
@@ -110,7 +114,7 @@ impl<T> Baton<T> {
     fn pass_on(&self, mut value: Box<T>) {
         loop {
             let mut queue = self.queue();
-            let Some((_, setter)) = queue.waiters.pop_first() else {
+            let Some((_, setter)) = queue.waiters.pop_front() else {
                 queue.resting = Some(value);
                 return;
             };
@@ -128,7 +132,12 @@ impl<T> Drop for Waiting<'_, T> {
         // Closing first decides the race with a hand-over: either the value is here now, or the
         // sender gets it back and tries the next waiter.
         let arrived = self.event.close();
-        let setter = self.baton.queue().waiters.remove(&self.ticket);
+        let mut queue = self.baton.queue();
+        let place = queue
+            .waiters
+            .binary_search_by_key(&self.ticket, |(ticket, _)| *ticket);
+        let setter = place.ok().and_then(|place| queue.waiters.remove(place));
+        drop(queue);
         drop(setter);
         if let Some(value) = arrived {
             self.baton.pass_on(value);

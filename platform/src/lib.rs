@@ -13,6 +13,8 @@
 //! | [`target`] directory sync | `fsync` | the file system's own journal | where the host can | `Unsupported` |
 //! | [`lock`] | `flock`, dies with the process | share mode and lock, die with the process | this process only | `Unsupported` |
 //!
+//! [`sorted`] belongs to no host: arrays in order, whose code is small.
+//!
 //! Nothing else in the workspace asks which operating system it runs on. The lowest of three crates:
 //! anyone may call it.
 
@@ -27,6 +29,7 @@ pub mod lock;
 pub mod pace;
 pub mod page_cache;
 pub mod random;
+pub mod sorted;
 pub mod space;
 mod sync;
 pub mod target;

@@ -5,6 +5,25 @@ pub const fn available() -> bool {
     cfg!(any(not(target_family = "wasm"), target_os = "emscripten"))
 }
 
+/// Exists where threads do: a value that holds one cannot be anywhere else, and the compiler leaves out what is for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Threads(Existence);
+
+#[cfg(any(not(target_family = "wasm"), target_os = "emscripten"))]
+type Existence = ();
+#[cfg(not(any(not(target_family = "wasm"), target_os = "emscripten")))]
+type Existence = std::convert::Infallible;
+
+impl Threads {
+    /// One, if there are threads.
+    pub const fn here() -> Option<Self> {
+        #[cfg(any(not(target_family = "wasm"), target_os = "emscripten"))]
+        return Some(Self(()));
+        #[cfg(not(any(not(target_family = "wasm"), target_os = "emscripten")))]
+        return None;
+    }
+}
+
 /// How many threads can run at once here; 1 where nobody can tell.
 pub fn available_parallelism() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -18,6 +37,9 @@ pub fn spawn(
     name: &str,
     body: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
+    if !available() {
+        return Err(std::io::ErrorKind::Unsupported.into());
+    }
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)

@@ -41,10 +41,13 @@ pub const fn available() -> bool {
 /// # Cancellation
 /// Dropping the future leaves nothing behind that lasts longer than the wait would have.
 pub async fn sleep(duration: Duration) {
+    if !available() {
+        return;
+    }
     let event = {
         let mut queue = TIMER.lock();
         if !queue.runs {
-            queue.runs = available() && crate::thread::spawn("trine-timer", run).is_ok();
+            queue.runs = crate::thread::spawn("trine-timer", run).is_ok();
         }
         if !queue.runs {
             return;

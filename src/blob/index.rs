@@ -5,11 +5,10 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
-use std::collections::BTreeMap;
-
 use crate::block::frame::BlockHandle;
 use crate::coding::{Reader, put_varint};
 use crate::error::Fault;
+use trine_platform::sorted::SortedMap;
 
 /// A value in a blob file: what a table holds instead of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +74,11 @@ pub(crate) struct BlobUse {
 
 /// What a table uses of all blob files, by file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BlobUses(BTreeMap<u64, BlobUse>);
+pub(crate) struct BlobUses(SortedMap<u64, BlobUse>);
 
 impl BlobUses {
     pub(crate) fn count(&mut self, index: &BlobIndex) {
-        let used = self.0.entry(index.file).or_insert(BlobUse {
+        let used = self.0.get_or_insert_with(index.file, || BlobUse {
             file: index.file,
             values: 0,
             value_bytes: 0,
@@ -107,7 +106,7 @@ impl BlobUses {
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Fault> {
         // Not reserved by: a count that the bytes cannot hold fails at the first missing use.
         let count = reader.varint()?;
-        let mut uses = BTreeMap::new();
+        let mut uses = SortedMap::new();
         for _ in 0..count {
             let used = BlobUse {
                 file: reader.varint()?,

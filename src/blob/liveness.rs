@@ -3,9 +3,8 @@
 //! A value moves when a compaction writes the entry that refers to it, and only then, so that a move is
 //! part of an edit like any other. A file whose last value has moved or gone is obsolete.
 
-use std::collections::BTreeSet;
-
 use crate::options::{BlobGcRatio, BlobLevelMergePolicy};
+use trine_platform::sorted::SortedSet;
 
 /// Under `Auto`, a file of which at least one part in this many is stale is not kept.
 const STALE_DIVISOR: u64 = 5;
@@ -71,7 +70,7 @@ impl BlobPolicy {
     }
 
     /// Of the files that the inputs of a compaction refer to, those whose values it moves.
-    pub(crate) fn moved(&self, files: &[Liveness]) -> BTreeSet<u64> {
+    pub(crate) fn moved(&self, files: &[Liveness]) -> SortedSet<u64> {
         let small = files
             .iter()
             .filter(|file| file.is_small() && file.kept_bytes > 0);
@@ -112,7 +111,7 @@ mod tests {
     }
 
     fn moved(policy: BlobPolicy, files: &[Liveness]) -> Vec<u64> {
-        policy.moved(files).into_iter().collect()
+        policy.moved(files).iter().copied().collect()
     }
 
     fn merging(merge: BlobLevelMergePolicy) -> BlobPolicy {

@@ -66,6 +66,27 @@ impl BlobFile {
         Ok(blob_file)
     }
 
+    /// File `number`, which grows: whoever has an index to a value in it may read that from `file`.
+    pub(crate) fn growing(number: u64, file: &File, files: &Arc<OpenFiles>) -> Arc<Self> {
+        let meta = BlobMeta {
+            number,
+            bytes: u64::MAX,
+            values: u64::MAX,
+            value_bytes: 0,
+        };
+        let blob_file = Self::closed(&meta, files);
+        blob_file.handle.set(Opened::new(file, &meta, None));
+        blob_file
+    }
+
+    /// The same file once it is complete. It is not open: it may have to be completed once more, and a mapped file never changes.
+    pub(crate) fn completed(&self, meta: &BlobMeta) -> Arc<Self> {
+        Arc::new(Self {
+            meta: *meta,
+            handle: self.handle.fresh(),
+        })
+    }
+
     /// As `open_in`, on a backend that cannot map.
     #[cfg(test)]
     pub(crate) async fn open_unmapped(
@@ -209,7 +230,8 @@ impl Opened {
     }
 }
 
-fn agrees(frame: &Frame<'_>, index: &BlobIndex) -> std::result::Result<(), Fault> {
+/// Fails unless the frame is of the value that `index` describes.
+pub(super) fn agrees(frame: &Frame<'_>, index: &BlobIndex) -> std::result::Result<(), Fault> {
     if frame.raw_bytes == index.value_bytes {
         Ok(())
     } else {

@@ -30,6 +30,30 @@ impl BlobWriter {
         }
     }
 
+    /// A writer that goes on behind what `meta` describes, all of which was taken.
+    pub(crate) fn resume(meta: BlobMeta) -> Self {
+        if meta.bytes == 0 {
+            return Self::new(meta.number);
+        }
+        Self {
+            number: meta.number,
+            pending: Vec::new(),
+            taken: meta.bytes,
+            values: meta.values,
+            value_bytes: meta.value_bytes,
+        }
+    }
+
+    /// What was produced so far.
+    pub(crate) fn meta(&self) -> BlobMeta {
+        BlobMeta {
+            number: self.number,
+            bytes: self.bytes(),
+            values: self.values,
+            value_bytes: self.value_bytes,
+        }
+    }
+
     /// Takes a value, compressed if that pays.
     pub(crate) fn add(&mut self, value: &[u8], codec: Codec) -> BlobIndex {
         let offset = self.bytes();
@@ -64,6 +88,19 @@ impl BlobWriter {
     /// Bytes produced and not yet taken.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.pending.len()
+    }
+
+    /// How much was taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Gives back the memory of what was taken.
+    pub(crate) fn reuse(&mut self, mut taken: Vec<u8>) {
+        if self.pending.is_empty() {
+            taken.clear();
+            self.pending = taken;
+        }
     }
 
     /// Takes what was produced; it belongs behind what was taken before.

@@ -377,7 +377,13 @@ impl WriteBatch {
             && self.longest_key <= KEY_BYTES_MAX
             && self.longest_value <= VALUE_BYTES_MAX
             && self.staged.len() <= BATCH_BYTES_MAX - HEADER_BYTES_MAX;
-        plain.then(|| EncodedBatch::of(std::mem::take(&mut self.staged), self.len))
+        plain.then(|| {
+            EncodedBatch::of(
+                std::mem::take(&mut self.staged),
+                self.len,
+                self.longest_value,
+            )
+        })
     }
 }
 

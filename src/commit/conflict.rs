@@ -7,7 +7,7 @@
 //! Reads are kept sorted and once each: recording one, and asking whether a write concerns one, costs
 //! a search, so a commit of many reads beside a group of many writes stays far from their product.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use crate::tree::Tree;
 use crate::tree::lookup::newest_change;
 use crate::tree::pins::Pin;
 use crate::tree::scan::newest_change_in;
+use trine_platform::sorted::SortedMap;
 
 /// What a transaction read, and at which sequence.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub(crate) struct Reads {
     /// The sequence read at. Keeps every later change of what was read, deletions too, until it is validated: the
     /// transaction's future may be gone by then.
     pin: Pin,
-    buckets: BTreeMap<BucketId, BucketReads>,
+    buckets: SortedMap<BucketId, BucketReads>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ impl Reads {
     pub(crate) fn new(pin: Pin) -> Self {
         Self {
             pin,
-            buckets: BTreeMap::new(),
+            buckets: SortedMap::new(),
         }
     }
 
@@ -64,13 +65,11 @@ impl Reads {
     }
 
     fn of(&mut self, tree: &Arc<Tree>) -> &mut BucketReads {
-        self.buckets
-            .entry(tree.id())
-            .or_insert_with(|| BucketReads {
-                tree: Arc::clone(tree),
-                points: BTreeSet::new(),
-                ranges: RangeSet::default(),
-            })
+        self.buckets.get_or_insert_with(tree.id(), || BucketReads {
+            tree: Arc::clone(tree),
+            points: BTreeSet::new(),
+            ranges: RangeSet::default(),
+        })
     }
 
     /// Against everything applied to the trees.
@@ -123,6 +122,7 @@ impl BucketReads {
     fn validate_against(&self, operation: &Operation<'_>) -> Result<()> {
         let (point, range) = match operation {
             Operation::Put { key, .. }
+            | Operation::PutBlob { key, .. }
             | Operation::Delete { key, .. }
             | Operation::Merge { key, .. } => {
                 (self.points.contains(*key), self.ranges.contains(key))

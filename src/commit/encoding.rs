@@ -6,6 +6,7 @@
 //!            | 1 bucket:varint key:bytes                 delete
 //!            | 2 bucket:varint start:bytes end:bytes     delete [start, end); an empty end is no end
 //!            | 3 bucket:varint first:bytes last:bytes rows:varint    a bulk load, whose rows are in tables
+//!            | 4 bucket:varint key:bytes index:bytes     put of a value that lies in a blob file
 //!            | 5 bucket:varint key:bytes composite:bytes       merge; see `composite`
 //! bytes     := length:varint byte*
 //! ```
@@ -15,6 +16,7 @@
 
 use std::cell::Cell;
 
+use crate::blob::BlobIndex;
 use crate::coding::{Reader, put_bytes, put_varint};
 use crate::composite::Composite;
 use crate::error::{Error, Fault, Result};
@@ -26,6 +28,7 @@ pub(super) const PUT: u8 = 0;
 pub(super) const DELETE: u8 = 1;
 pub(super) const DELETE_RANGE: u8 = 2;
 const LOADED: u8 = 3;
+const PUT_BLOB: u8 = 4;
 pub(super) const MERGE: u8 = 5;
 
 /// What an operation takes besides its key and value, at most.
@@ -44,6 +47,13 @@ pub(crate) enum Operation<'a> {
         bucket: BucketId,
         key: &'a [u8],
         value: &'a [u8],
+    },
+    /// A put whose value the commit path has brought to a blob file.
+    PutBlob {
+        bucket: BucketId,
+        key: &'a [u8],
+        /// Where it lies, encoded.
+        index: &'a [u8],
     },
     Delete {
         bucket: BucketId,
@@ -73,6 +83,7 @@ impl Operation<'_> {
     pub(crate) fn bucket(&self) -> BucketId {
         match self {
             Self::Put { bucket, .. }
+            | Self::PutBlob { bucket, .. }
             | Self::Delete { bucket, .. }
             | Self::Merge { bucket, .. }
             | Self::DeleteRange { bucket, .. }
@@ -85,6 +96,7 @@ impl Operation<'_> {
         self.bucket() == bucket
             && match self {
                 Self::Put { key: own, .. }
+                | Self::PutBlob { key: own, .. }
                 | Self::Delete { key: own, .. }
                 | Self::Merge { key: own, .. } => *own == key,
                 Self::DeleteRange { start, end, .. } => covers(start, end, key),
@@ -104,6 +116,8 @@ pub(crate) struct EncodedBatch {
     bytes: Vec<u8>,
     operations: usize,
     deletes_ranges: bool,
+    /// No value is longer.
+    value_bytes_max: usize,
 }
 
 impl Drop for EncodedBatch {
@@ -139,11 +153,12 @@ pub(crate) struct Encoded<'a> {
 
 impl EncodedBatch {
     /// So many operations that are encoded already, without range deletes, their limits checked.
-    pub(super) fn of(bytes: Vec<u8>, operations: usize) -> Self {
+    pub(super) fn of(bytes: Vec<u8>, operations: usize, value_bytes_max: usize) -> Self {
         Self {
             bytes,
             operations,
             deletes_ranges: false,
+            value_bytes_max,
         }
     }
 
@@ -151,7 +166,60 @@ impl EncodedBatch {
         within("value", value.len(), VALUE_BYTES_MAX)?;
         self.start(PUT, bucket, key, value.len())?;
         put_bytes(&mut self.bytes, value);
+        self.value_bytes_max = self.value_bytes_max.max(value.len());
         Ok(())
+    }
+
+    /// A put of a value that lies where `index` says.
+    fn put_blob(&mut self, bucket: BucketId, key: &[u8], index: &[u8]) -> Result<()> {
+        self.start(PUT_BLOB, bucket, key, index.len())?;
+        put_bytes(&mut self.bytes, index);
+        Ok(())
+    }
+
+    /// The batch with blob indexes in the place of those values for which `place` has one.
+    pub(super) fn with_blobs<'b>(
+        &'b self,
+        mut place: impl FnMut(BucketId, &'b [u8]) -> Option<BlobIndex>,
+    ) -> Result<Self> {
+        let mut batch = Self::default();
+        batch.deletes_ranges = self.deletes_ranges;
+        let mut encoded = Vec::new();
+        for operation in operations(&self.bytes) {
+            match operation.map_err(|fault| Error::from(fault.at("batch", 0)))? {
+                Operation::Put { bucket, key, value } => match place(bucket, value) {
+                    Some(index) => {
+                        encoded.clear();
+                        index.encode(&mut encoded);
+                        batch.put_blob(bucket, key, &encoded)?;
+                    }
+                    None => batch.put(bucket, key, value)?,
+                },
+                Operation::PutBlob { bucket, key, index } => batch.put_blob(bucket, key, index)?,
+                Operation::Delete { bucket, key } => batch.delete(bucket, key)?,
+                Operation::Merge {
+                    bucket,
+                    key,
+                    composite,
+                } => batch.merge(bucket, key, composite)?,
+                Operation::DeleteRange { bucket, start, end } => {
+                    batch.start(DELETE_RANGE, bucket, start, end.len())?;
+                    put_bytes(&mut batch.bytes, end);
+                }
+                Operation::Loaded {
+                    bucket,
+                    first,
+                    last,
+                    rows,
+                } => batch.loaded(bucket, first, last, rows)?,
+            }
+        }
+        Ok(batch)
+    }
+
+    /// No value is longer.
+    pub(super) fn value_bytes_max(&self) -> usize {
+        self.value_bytes_max
     }
 
     /// One operation for all that the batch does to the key.
@@ -298,6 +366,11 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
                 rows: reader.varint()?,
             })
         }
+        PUT_BLOB => Ok(Operation::PutBlob {
+            bucket,
+            key: reader.bytes()?,
+            index: reader.bytes()?,
+        }),
         MERGE => {
             let (key, composite) = (reader.bytes()?, reader.bytes()?);
             Composite::decode(composite)?;
@@ -314,6 +387,7 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compression::Codec;
 
     #[test]
     fn operations_come_back_in_order() {
@@ -365,6 +439,49 @@ mod tests {
         batch.delete_range(BucketId(1), &KeyRange::all()).unwrap();
         let bytes = [0, 0, 1, b'k', 1, b'v', 1, 0xac, 2, 0, 2, 1, 0, 0];
         assert_eq!(batch.as_bytes(), bytes);
+        let value = b"abc";
+        let mut batch = EncodedBatch::default();
+        batch.put(BucketId(0), b"k", value).unwrap();
+        assert_eq!(batch.value_bytes_max(), 3);
+        let index = crate::blob::BlobWriter::new(7).add(value, Codec::None);
+        let batch = batch.with_blobs(|_, _| Some(index)).unwrap();
+        let bytes = [4, 0, 1, b'k', 5, 7, 0, 0x18, 3, 3];
+        assert_eq!(batch.as_bytes(), bytes);
+    }
+
+    #[test]
+    fn values_that_find_no_place_stay_in_their_batch_and_all_else_does() {
+        let mut batch = EncodedBatch::default();
+        batch.put(BucketId(0), b"short", b"v").unwrap();
+        batch.delete(BucketId(1), b"gone").unwrap();
+        batch
+            .delete_range(BucketId(1), &KeyRange::half_open("a", "b"))
+            .unwrap();
+        batch.put(BucketId(2), b"long", &[7; 100]).unwrap();
+        let same = batch.with_blobs(|_, _| None).unwrap();
+        assert_eq!(same.as_bytes(), batch.as_bytes());
+        assert!(same.encoded().may_delete_ranges);
+        let index = crate::blob::BlobWriter::new(7).add(&[7; 100], Codec::None);
+        let placed = batch
+            .with_blobs(|_, value| (value.len() == 100).then_some(index))
+            .unwrap();
+        let mut before: Vec<_> = operations(batch.as_bytes())
+            .map(std::result::Result::unwrap)
+            .collect();
+        let mut after: Vec<_> = operations(placed.as_bytes())
+            .map(std::result::Result::unwrap)
+            .collect();
+        let mut encoded = Vec::new();
+        index.encode(&mut encoded);
+        let at_its_place = Operation::PutBlob {
+            bucket: BucketId(2),
+            key: b"long",
+            index: &encoded,
+        };
+        assert_eq!(after.pop(), Some(at_its_place));
+        before.pop();
+        assert_eq!(after, before);
+        assert!(placed.value_bytes_max() == 1);
     }
 
     #[test]

@@ -6,16 +6,15 @@ use trine_io::Mode;
 use trine_platform::bell::Bell;
 use trine_platform::block_on;
 
-use crate::commit::encoding::{Encoded, Operation, operations};
+use crate::commit::apply::{How, apply};
 use crate::commit::failure::Failure;
 use crate::commit::supply::LogSupply;
+use crate::commit::values::{has_large_values, place_values};
 use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer};
-use crate::error::{Error, Fault, Result};
-use crate::internal_key::Kind;
-use crate::manifest::{BucketId, Change, VersionEdit};
+use crate::error::{Error, Result};
+use crate::manifest::{Change, VersionEdit};
 use crate::options::DurabilityMode;
 use crate::sequence::Sequence;
-use crate::tree::buffer::BufferWriter;
 use crate::tree::{Registry, Tree};
 use crate::wal::{LogWriter, Reached};
 
@@ -41,6 +40,8 @@ pub(crate) struct GroupContext {
     pub(crate) trees: Arc<Registry>,
     /// An active memtable that has grown to this is frozen; `None` in memory, where nothing is.
     pub(crate) write_buffer_bytes: Option<usize>,
+    /// Large values go to blob files with their commit. Not where the log is kept for those who read changes in it: blob files are not.
+    pub(crate) places_values: bool,
     /// Rung when there is something to flush.
     pub(crate) maintenance: Arc<Bell>,
     /// `None` in memory.
@@ -65,9 +66,9 @@ pub(super) async fn serve(
                 commits.push(commit);
                 if bytes >= GROUP_BYTES || !matches!(work.peek(), Some(Work::Commit(_))) {
                     bytes = 0;
-                    let group = std::mem::take(&mut commits);
+                    let mut group = std::mem::take(&mut commits);
                     let mut group_results = Vec::with_capacity(group.len());
-                    commit_group(path, writer, &group, &mut group_results, mode).await;
+                    commit_group(path, writer, &mut group, &mut group_results, mode).await;
                     results.append(&mut group_results);
                 }
             }
@@ -84,14 +85,14 @@ pub(super) async fn serve_one(
     work: Work,
     mode: Mode,
 ) -> Result<Sequence> {
-    let Work::Commit(commit) = work else {
+    let Work::Commit(mut commit) = work else {
         return Box::pin(serve_other(path, writer, work, mode)).await;
     };
     let mut results = std::mem::take(&mut writer.results);
     commit_group(
         path,
         writer,
-        std::slice::from_ref(&commit),
+        std::slice::from_mut(&mut commit),
         &mut results,
         mode,
     )
@@ -135,12 +136,12 @@ fn accepted<'a>(
 async fn commit_group(
     path: &CommitPath,
     writer: &mut Writer,
-    commits: &[Commit],
+    commits: &mut [Commit],
     results: &mut Vec<Result<Sequence>>,
     mode: Mode,
 ) {
     let mut last = writer.last;
-    for commit in commits {
+    for commit in &*commits {
         let admitted = admit(writer, accepted(commits, results), commit, mode).await;
         let result = match admitted {
             Ok(()) if commit.batch.is_empty() => Ok(last),
@@ -159,7 +160,7 @@ async fn commit_group(
         return;
     }
     path.note_allocated(last);
-    let logged = log(path, writer, accepted(commits, results), mode).await;
+    let logged = log_group(path, writer, commits, results, mode).await;
     let applied = logged.and_then(|()| apply_and_publish(path, writer, accepted(commits, results)));
     if let Err(stop) = applied {
         let failure = stop.failure();
@@ -181,6 +182,7 @@ pub(super) fn commit_at_once(
     let waits = commit.reads.is_some()
         || commit.batch.is_empty()
         || is_synced(commit.durability)
+        || has_large_values(&path.context, commit)
         || writer.log.as_ref().is_some_and(|log| is_long(log, bytes));
     if waits {
         return None;
@@ -230,10 +232,10 @@ fn admit_unread(writer: &Writer, commit: &Commit) -> Result<()> {
 }
 
 /// Why a group was not written.
-struct Stop {
-    error: Error,
+pub(super) struct Stop {
+    pub(super) error: Error,
     /// What is on disk is unknown: nothing may be written any more.
-    for_ever: bool,
+    pub(super) for_ever: bool,
 }
 
 impl Stop {
@@ -268,24 +270,56 @@ impl From<Error> for Stop {
     }
 }
 
-/// Writes the group to the log, as durably as asked.
-async fn log(
+/// Brings large values to their files and the group to the log, as durably as asked.
+async fn log_group(
     path: &CommitPath,
     writer: &mut Writer,
-    accepted: impl Iterator<Item = (Sequence, &Commit)> + Clone,
+    commits: &mut [Commit],
+    results: &[Result<Sequence>],
+    mode: Mode,
+) -> std::result::Result<(), Stop> {
+    make_room(path, writer, accepted(commits, results), mode).await?;
+    // From here on no memtable is frozen before the group is in it.
+    if let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log)
+        && commits
+            .iter()
+            .any(|commit| has_large_values(&path.context, commit))
+    {
+        let placed = place_values(&path.context, log, supply, commits, results, mode);
+        Box::pin(placed).await?;
+    }
+    log(writer, accepted(commits, results), mode).await
+}
+
+/// Has the log go over to its next segment if the current one has no room for the group.
+async fn make_room(
+    path: &CommitPath,
+    writer: &mut Writer,
+    accepted: impl Iterator<Item = (Sequence, &Commit)>,
     mode: Mode,
 ) -> std::result::Result<(), Stop> {
     let (Some(log), Some(supply)) = (&mut writer.log, &path.context.log) else {
         return Ok(());
     };
     let bytes = accepted
-        .clone()
         .map(|(_, commit)| commit.batch.as_bytes().len() as u64)
         .sum::<u64>();
     if is_long(log, bytes) {
         let next = writer.last.next().unwrap_or(writer.last);
         Box::pin(go_over(path, log, supply, next, mode)).await?;
     }
+    Ok(())
+}
+
+/// Writes the group to the log, as durably as asked.
+async fn log(
+    writer: &mut Writer,
+    accepted: impl Iterator<Item = (Sequence, &Commit)> + Clone,
+    mode: Mode,
+) -> std::result::Result<(), Stop> {
+    let Some(log) = &mut writer.log else {
+        return Ok(());
+    };
     stage(log, accepted.clone())?;
     let durably = accepted
         .clone()
@@ -441,90 +475,6 @@ async fn sync(writer: &mut Writer, mode: Mode) -> Result<()> {
     }
 }
 
-/// How a batch goes into memtables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// Readable at once.
-    Inserted,
-    /// Readable once what was staged is inserted: for recovery.
-    Staged,
-}
-
-/// Puts a batch into the memtables that `tree` finds. An operation that a later range delete of the same batch
-/// covers is left out: at one sequence a point entry would win over the range tombstone. Only
-/// `wanted` buckets are written to.
-pub(crate) fn apply<'t>(
-    tree: impl Fn(BucketId) -> Option<&'t Arc<Tree>>,
-    sequence: Sequence,
-    batch: &Encoded<'_>,
-    segment: u64,
-    how: How,
-    wanted: impl Fn(BucketId) -> bool,
-) -> Result<()> {
-    let fault = |fault: Fault| Error::from(fault.at("batch", 0));
-    let mut all = operations(batch.bytes).enumerate();
-    let (first, second) = (all.next(), all.next());
-    let mut rest = if batch.may_delete_ranges && second.is_some() {
-        batch_ranges(batch.bytes).map_err(fault)?
-    } else {
-        Vec::new()
-    };
-    let guard = crate::epoch::pin();
-    // Runs of operations on one bucket, nearly always all of them, share a writer.
-    let mut current: Option<(BucketId, BufferWriter<'_>)> = None;
-    for (index, operation) in first.into_iter().chain(second).chain(all) {
-        let operation = operation.map_err(fault)?;
-        rest.retain(|(at, _)| *at > index);
-        let bucket = operation.bucket();
-        let writer = match &mut current {
-            Some((of, writer)) if *of == bucket => writer,
-            _ if !wanted(bucket) => continue,
-            _ => {
-                let tree = tree(bucket).ok_or_else(|| fault(Fault::Field("bucket number")))?;
-                // One writer ends before the next begins: each holds a lock.
-                current = None;
-                &mut current.insert((bucket, tree.writer(&guard, segment))).1
-            }
-        };
-        let covered = |key: &[u8]| rest.iter().any(|(_, range)| range.touches(bucket, key));
-        let (key, kind, value) = match operation {
-            Operation::Put { key, .. }
-            | Operation::Delete { key, .. }
-            | Operation::Merge { key, .. }
-                if covered(key) =>
-            {
-                continue;
-            }
-            Operation::Put { key, value, .. } => (key, Kind::Value, value),
-            Operation::Delete { key, .. } => (key, Kind::Tombstone, &[][..]),
-            Operation::Merge { key, composite, .. } => (key, Kind::Composite, composite),
-            Operation::DeleteRange { start, end, .. } => {
-                writer.insert_range_tombstone(start, end, sequence);
-                continue;
-            }
-            // Its rows are in tables already.
-            Operation::Loaded { .. } => continue,
-        };
-        match how {
-            How::Inserted => writer.insert(key, sequence, kind, value),
-            How::Staged => writer.stage(key, sequence, kind, value),
-        }
-    }
-    Ok(())
-}
-
-/// The range deletes of a batch, with their positions.
-fn batch_ranges(batch: &[u8]) -> std::result::Result<Vec<(usize, Operation<'_>)>, Fault> {
-    let mut ranges = Vec::new();
-    for (index, operation) in operations(batch).enumerate() {
-        let operation = operation?;
-        if matches!(operation, Operation::DeleteRange { .. }) {
-            ranges.push((index, operation));
-        }
-    }
-    Ok(ranges)
-}
-
 async fn persist(
     path: &CommitPath,
     writer: &mut Writer,
@@ -580,7 +530,11 @@ async fn serve_load(
     };
     path.note_allocated(next);
     let accepted = std::iter::once((next, &commit));
-    if let Err(stop) = log(path, writer, accepted, mode).await {
+    let logged = match make_room(path, writer, accepted.clone(), mode).await {
+        Ok(()) => log(writer, accepted, mode).await,
+        failed => failed,
+    };
+    if let Err(stop) = logged {
         return Err(stop.noted(path, writer));
     }
     writer.last = next;

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use trine_platform::sorted::SortedMap;
+
 use crate::commit::batch::Staged;
 use crate::commit::encoding::EncodedBatch;
 use crate::commit::range_set::RangeSet;
@@ -22,7 +24,7 @@ enum Operation<'b> {
 /// The operations so far.
 #[derive(Default)]
 pub(crate) struct MergedBatch<'b> {
-    buckets: BTreeMap<BucketId, Writes<'b>>,
+    buckets: SortedMap<BucketId, Writes<'b>>,
 }
 
 /// What is done to one bucket: its ranges first, then its keys, which are in none of them any more.
@@ -36,7 +38,7 @@ struct Writes<'b> {
 impl<'b> MergedBatch<'b> {
     /// Takes the next operation.
     pub(crate) fn add(&mut self, bucket: BucketId, staged: Staged<'b>) {
-        let writes = self.buckets.entry(bucket).or_default();
+        let writes = self.buckets.get_or_default(bucket);
         match staged {
             Staged::Put(key, value) => drop(writes.keys.insert(key, Operation::Put(value))),
             Staged::Delete(key) => drop(writes.keys.insert(key, Operation::Delete)),

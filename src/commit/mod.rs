@@ -1,4 +1,4 @@
-//! The path of a write: queue -> validate -> log, as durably as asked -> apply -> publish.
+//! The path of a write: queue -> validate -> large values to their files -> log, as durably as asked -> apply -> publish.
 //!
 //! - Whoever holds the [`Writer`] leads: it alone assigns sequences, appends to the log, inserts
 //!   into memtables and freezes them. The writer lies in the queue while nobody leads.
@@ -13,6 +13,7 @@
 //!   next open. A sync is never tried twice (Rebello et al., "Can applications recover from fsync failures?", ATC 2020).
 //! - Leading makes, names and removes no file: `supply` does, ahead.
 
+mod apply;
 pub(crate) mod backpressure;
 pub(crate) mod batch;
 pub(crate) mod conflict;
@@ -23,6 +24,7 @@ mod log_thread;
 pub(crate) mod merged;
 pub(crate) mod range_set;
 pub(crate) mod supply;
+mod values;
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -44,7 +46,8 @@ use crate::sequence::Sequence;
 use crate::tree::Tree;
 use crate::wal::{LogWriter, Reached};
 
-pub(crate) use group::{GroupContext, How, SEGMENTS_KEPT, apply};
+pub(crate) use apply::{How, apply};
+pub(crate) use group::{GroupContext, SEGMENTS_KEPT};
 pub(crate) use supply::LogSupply;
 
 /// What leads. Owned by one thread at a time.
@@ -615,6 +618,7 @@ mod tests {
         let context = GroupContext {
             trees: Arc::new(Registry::default()),
             write_buffer_bytes: None,
+            places_values: false,
             maintenance: Arc::new(Bell::default()),
             log: None,
         };

@@ -1,4 +1,4 @@
-//! Segments for the log, made ready off the commit path: the next one before it is needed, out of an old one where
+//! Segments for the log, and files for large values, made ready off the commit path: the next one before it is needed, out of an old one where
 //! there is one.
 //!
 //! - Whoever prepares holds the turn, and neither leadership nor the queue. Leading the commit path takes what is ready,
@@ -14,8 +14,11 @@ use trine_io::{Mode, Storage};
 use trine_platform::baton::Baton;
 use trine_platform::block_on;
 
+use crate::blob::GrowingFile;
 use crate::error::{Error, Result};
+use crate::file_name::FileNumbers;
 use crate::manifest::{Change, Manifest, VersionEdit};
+use crate::open_files::OpenFiles;
 use crate::wal::{
     LeftSegment, LogWriter, Prepared, Reached, Retired, SegmentFile, Space, segment_name,
 };
@@ -38,12 +41,20 @@ pub(crate) struct LogSupply {
     wanted: AtomicBool,
     /// One preparation at a time; true once the database is closed.
     preparing: Baton<bool>,
+    /// A file for large values is asked for, and not made ready yet.
+    values_wanted: AtomicBool,
+    /// As `preparing`, of files for large values.
+    making_values: Baton<bool>,
+    files: Arc<OpenFiles>,
+    numbers: Arc<FileNumbers>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     ready: Option<Prepared>,
+    /// For the large values of the next memtable that has some.
+    values: Option<Arc<GrowingFile>>,
     /// The segment that commits go to.
     current: Option<Arc<SegmentFile>>,
     /// Left by the leader and not known to be on disk.
@@ -58,6 +69,8 @@ impl LogSupply {
     pub(crate) fn new(
         storage: Storage,
         manifest: Arc<Baton<Manifest>>,
+        files: Arc<OpenFiles>,
+        numbers: Arc<FileNumbers>,
         log: Option<&LogWriter>,
     ) -> Self {
         Self {
@@ -69,6 +82,10 @@ impl LogSupply {
             next_is_filled: AtomicBool::new(true),
             wanted: AtomicBool::new(false),
             preparing: Baton::new(false),
+            values_wanted: AtomicBool::new(false),
+            making_values: Baton::new(false),
+            files,
+            numbers,
             state: Mutex::new(State {
                 current: log.map(|log| Arc::clone(log.file())),
                 ..State::default()
@@ -118,9 +135,20 @@ impl LogSupply {
         }
     }
 
-    /// Whether the caller, about to commit, should [`prepare`](Self::prepare) first.
+    /// Whether the caller, about to commit, should [`make_wanted`](Self::make_wanted) first.
     pub(crate) fn is_wanting(&self) -> bool {
-        self.wanted.load(Relaxed) && !self.storage.capabilities().cooperative
+        (self.wanted.load(Relaxed) || self.values_wanted.load(Relaxed))
+            && !self.storage.capabilities().cooperative
+    }
+
+    /// Makes ready what was asked for. A failure leaves commits to do without.
+    pub(crate) async fn make_wanted(&self, mode: Mode) {
+        if self.values_wanted.load(Relaxed) {
+            drop(self.make_values(mode).await);
+        }
+        if self.wanted.load(Relaxed) {
+            drop(self.prepare(mode).await);
+        }
     }
 
     /// Makes the next segment ready, if none is, and the one that was left durable.
@@ -155,6 +183,31 @@ impl LogSupply {
         }
         drop(manifest);
         self.state().ready = Some(prepared);
+        Ok(())
+    }
+
+    /// A file for the large values of a memtable, if one is ready; the next one is asked for. Commit leader only.
+    pub(super) fn take_values(self: &Arc<Self>) -> Option<Arc<GrowingFile>> {
+        let ready = self.state().values.take();
+        if !self.values_wanted.swap(true, Relaxed) && self.storage.capabilities().cooperative {
+            let supply = Arc::clone(self);
+            // A failure leaves large values to the log; it is asked again for the next one.
+            drop(self.storage.offload(Mode::Cooperative, move || {
+                drop(block_on(supply.make_values(Mode::Blocking)));
+            }));
+        }
+        ready
+    }
+
+    async fn make_values(&self, mode: Mode) -> Result<()> {
+        let closed = self.making_values.take().await;
+        self.values_wanted.store(false, Relaxed);
+        if *closed || self.state().values.is_some() {
+            return Ok(());
+        }
+        let number = self.numbers.take();
+        let file = GrowingFile::create(&self.storage, &self.files, number, mode).await?;
+        self.state().values = Some(file);
         Ok(())
     }
 
@@ -255,10 +308,15 @@ impl LogSupply {
     pub(crate) async fn close(&self, mode: Mode) {
         let mut closed = self.preparing.take().await;
         *closed = true;
-        let (ready, retired) = {
+        *self.making_values.take().await = true;
+        let (ready, retired, values) = {
             let mut state = self.state();
-            (state.ready.take(), state.retired.take())
+            let values = state.values.take();
+            (state.ready.take(), state.retired.take(), values)
         };
+        if let Some(values) = values {
+            values.remove(mode).await;
+        }
         if let Some(ready) = ready {
             ready.empty(mode).await;
         }

@@ -12,6 +12,7 @@ use crate::direction::Direction;
 use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::manifest::{Change, VersionEdit};
+use crate::operator::NamedOperator;
 use crate::options::BucketOptions;
 use crate::sequence::Sequence;
 use crate::tree::Tree;
@@ -120,8 +121,10 @@ impl Bucket {
 impl Core {
     /// Fails if the options name a merge operator that this open was not given.
     pub(crate) fn check_operator_of(&self, options: &BucketOptions) -> Result<()> {
-        match Rules::of(&self.options, options).operator {
-            Some(operator) => operator.check().map(drop),
+        match &options.merge_operator {
+            Some(name) => NamedOperator::new(name, &self.options.merge_operators)
+                .check()
+                .map(drop),
             None => Ok(()),
         }
     }
@@ -213,7 +216,7 @@ async fn create(
         }
         None => core.trees.load().next_id(),
     };
-    let rules = Rules::of(&core.options, &options);
+    let rules = Rules::of(&core.options, name.as_str(), &options);
     let tree = Arc::new(Tree::new(
         id,
         name.as_str().to_owned(),
@@ -253,6 +256,9 @@ pub(crate) async fn drop_named(core: &Core, name: &BucketName, mode: Mode) -> Re
         let version = tree.pin().version;
         persistent.retire(version.tables());
         persistent.retire_blobs(version.blobs().iter().map(|share| &share.file));
+        for values in tree.pin().buffers().filter_map(|buffer| buffer.values()) {
+            values.remove(mode).await;
+        }
     }
     tree.open_pinned(mode).await;
     drop(tree);

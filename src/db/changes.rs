@@ -14,7 +14,6 @@ use crate::composite::{Base, Composite};
 use crate::db::{Core, Db, Persistent};
 use crate::error::{Error, Fault, Result};
 use crate::key::KeyRange;
-use crate::manifest::BucketId;
 use crate::sequence::Sequence;
 use crate::types::Value;
 use crate::wal::{SegmentTail, first_sequence};
@@ -223,7 +222,10 @@ impl Changes {
             }
         };
         let (sequence, batch) = self.read(persistent, visible, mode).await?;
-        let operations = self.named(&batch)?;
+        // Whoever drops this future, or fails in it, looks for the place again.
+        let segment = self.segment.take();
+        let operations = self.named(&batch, mode).await?;
+        self.segment = segment;
         self.position = sequence;
         Ok(CommittedBatch {
             sequence,
@@ -311,15 +313,15 @@ impl Changes {
     }
 
     /// The writes of a batch, with the names of their buckets.
-    fn named(&self, batch: &[u8]) -> Result<Vec<ChangeOperation>> {
+    async fn named(&self, batch: &[u8], mode: Mode) -> Result<Vec<ChangeOperation>> {
         let trees = self.core.trees.load();
-        let name = |id: BucketId| trees.by_id(id).map(|tree| tree.name().to_owned());
         let mut named = Vec::new();
         for operation in operations(batch) {
             let operation = operation.map_err(|fault: Fault| Error::from(fault.at("batch", 0)))?;
-            let Some(bucket) = name(operation.bucket()) else {
+            let Some(tree) = trees.by_id(operation.bucket()) else {
                 continue;
             };
+            let bucket = tree.name().to_owned();
             named.push(match operation {
                 Operation::Merge { key, composite, .. } => {
                     name_merge(&mut named, &bucket, key, composite)
@@ -331,6 +333,17 @@ impl Changes {
                     key: key.to_vec(),
                     value: value.to_vec(),
                 },
+                Operation::PutBlob { key, index, .. } => {
+                    // A file of values goes once all that is in it was superseded, whatever the log has of it.
+                    let Some(value) = tree.pin().find_blob(index)? else {
+                        return Err(self.lost(self.core.commits.visible()));
+                    };
+                    ChangeOperation::Put {
+                        bucket,
+                        key: key.to_vec(),
+                        value: value.read(mode).await?.into_vec(),
+                    }
+                }
                 Operation::Delete { key, .. } => ChangeOperation::Delete {
                     bucket,
                     key: key.to_vec(),

@@ -275,6 +275,7 @@ impl Core {
                 &job.inputs,
                 self.shape().table_bytes,
                 self.readable(),
+                self.pins.newest(),
                 persistent.build_context(&self.closed, AtClose::GiveUp, mode),
             )
             .await?;

@@ -229,7 +229,7 @@ fn place_of(view: &View, hit: &Hit<'_, '_>) -> Result<ValuePlace> {
         Some(Indirect::Composite) => return Ok(ValuePlace::Merged { bytes }),
         Some(Indirect::Blob(encoded)) => encoded,
     };
-    let value = view.version.decode_blob(encoded)?;
+    let value = view.decode_blob(encoded)?;
     let index = value.index();
     Ok(ValuePlace::Blob {
         file: blob_name(index.file),

@@ -93,6 +93,8 @@ impl Core {
     }
 }
 
+const MOVED_ON: &str = "the writer changes the directory faster than it can be read";
+
 /// What a reader of the same directory had found.
 #[derive(Debug)]
 pub(crate) struct Before {
@@ -180,11 +182,14 @@ async fn look(
     // All are opened: the writer may remove them at any time.
     let found = find(options, &names, manifest, files, &known, usize::MAX, mode).await?;
     if found.manifest.log_has_moved_on(mode).await? {
-        return Err(Error::runtime_busy(
-            "the writer changes the directory faster than it can be read",
-        ));
+        return Err(Error::runtime_busy(MOVED_ON));
+    }
+    // A value that is not there was lost, or its file was flushed and is gone: then the manifest says so.
+    if found.adoption.lost().is_some() && found.manifest.has_moved_on(mode).await? {
+        return Err(Error::runtime_busy(MOVED_ON));
     }
     found.inserted.await?;
+    found.adoption.attach(storage, &found.files);
     Ok(Some(Recovered {
         trees: found.trees,
         manifest: found.manifest,

@@ -61,7 +61,7 @@ impl Persistent {
 
     /// Removes what was built in vain. What cannot be removed now, the next open sweeps.
     pub(crate) async fn discard(&self, built: &Built, mode: Mode) {
-        for (number, _) in names(built) {
+        for (number, _) in names(built).filter(|(number, _)| built.growing != Some(*number)) {
             drop(self.storage.remove(mode, &unfinished_name(number)).await);
         }
     }

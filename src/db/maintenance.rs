@@ -204,6 +204,11 @@ impl Core {
             blobs: built.blobs,
         };
         tree.install_flush(oldest, &change);
+        if let Some(values) = oldest.values()
+            && tree.pin().version.share(values.number()).is_none()
+        {
+            values.remove(mode).await;
+        }
         self.note_progress(tree);
         for segment in floor..kept {
             supply.retire(segment, mode).await;

@@ -9,6 +9,7 @@
 //! 3. the manifest (baton: edits are appended one by one)
 //! 4. the commit queue, the log's supply, a tree's view, the registry, pins (mutexes, held for a few instructions)
 
+mod adoption;
 pub(crate) mod archive;
 mod attempt;
 pub(crate) mod backup;
@@ -494,3 +495,5 @@ mod maintenance_tests;
 mod pressure_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod value_tests;

@@ -54,26 +54,28 @@ impl<P: AsRef<Path>> IntoOpenOptions for P {
 
 /// Opens without blocking the polling thread, where the runtime has threads to do it on.
 pub(crate) async fn open_async(options: DbOptions) -> Result<Db> {
-    #[cfg(browser_storage)]
-    if is_in_browser(&options) {
-        return in_browser(options).await;
-    }
-    let Some(storage) = checked_storage(&options)? else {
-        return open(options, Mode::Cooperative).await;
+    let Some(storage) = storage(&options).await? else {
+        return Ok(in_memory(options));
     };
-    if options.runtime.mode == RuntimeMode::Inline && !cfg!(wasi_storage) {
+    let waits = cfg!(any(wasi_storage, browser_storage));
+    if options.runtime.mode == RuntimeMode::Inline && !waits {
         return Err(Error::unsupported("runtime sync adapter"));
     }
-    storage
-        .offload(Mode::Cooperative, move || {
-            trine_platform::block_on(open(options, Mode::Blocking))
-        })
-        .await?
+    on_thread(options, storage, Mode::Cooperative).await
 }
 
-/// The directory of the browser's private file system that a database lies in.
-#[cfg(browser_storage)]
-const BROWSER_DIRECTORY: &str = "trine-kv";
+/// Opens where that may block.
+pub(crate) async fn on_thread(options: DbOptions, storage: Storage, mode: Mode) -> Result<Db> {
+    let there = storage.clone();
+    let opened = storage.offload(mode, move || here(options, &there));
+    opened.await?
+}
+
+/// Opens on this thread. A function, since the code of a future is there once more for each crate that awaits it.
+fn here(options: DbOptions, storage: &Storage) -> Result<Db> {
+    let opening = on_storage(options, storage.clone(), Mode::Blocking);
+    trine_platform::block_on(opening).inspect_err(|_| storage.close())
+}
 
 #[cfg(browser_storage)]
 fn is_in_browser(options: &DbOptions) -> bool {
@@ -85,19 +87,11 @@ fn is_in_browser(options: &DbOptions) -> bool {
 #[cfg(browser_storage)]
 async fn browser_storage(options: &DbOptions) -> Result<Storage> {
     options.validate()?;
-    let storage = Storage::opfs(BROWSER_DIRECTORY, options.create_if_missing).await;
+    let storage = Storage::opfs(&options.browser_directory, options.create_if_missing).await;
     storage.map_err(|error| match error.source.kind() {
         std::io::ErrorKind::NotFound => Error::invalid_options("database path does not exist"),
         _ => recovery::refused(error),
     })
-}
-
-#[cfg(browser_storage)]
-async fn in_browser(options: DbOptions) -> Result<Db> {
-    let storage = browser_storage(&options).await?;
-    on_storage(options, storage.clone(), Mode::Blocking)
-        .await
-        .inspect_err(|_| storage.close())
 }
 
 /// Opens, in whatever mode.
@@ -167,13 +161,18 @@ fn in_memory(options: DbOptions) -> Db {
         crate::commit::batch::DEFAULT_BUCKET.to_owned(),
         options.default_bucket_options.clone(),
         Version::default(),
-        Rules::of(&options, &options.default_bucket_options),
+        Rules::of(
+            &options,
+            crate::commit::batch::DEFAULT_BUCKET,
+            &options.default_bucket_options,
+        ),
     ));
     trees.add(Arc::clone(&default));
     let maintenance = Arc::new(Bell::default());
     let context = GroupContext {
         trees: Arc::clone(&trees),
         write_buffer_bytes: None,
+        places_values: false,
         maintenance: Arc::clone(&maintenance),
         log: None,
     };
@@ -257,10 +256,13 @@ async fn with_state(
     let context = GroupContext {
         trees: Arc::clone(&trees),
         write_buffer_bytes: Some(options.write_buffer_bytes),
+        places_values: options.change_retention_bytes == 0,
         maintenance: Arc::clone(&maintenance),
         log: Some(Arc::new(LogSupply::new(
             storage.clone(),
             Arc::clone(&manifest),
+            Arc::clone(&files),
+            Arc::clone(&numbers),
             log.as_ref(),
         ))),
     };

@@ -216,7 +216,7 @@ enum Later {
 impl Later {
     fn of(view: &View, indirect: Indirect<'_>) -> Result<Self> {
         match indirect {
-            Indirect::Blob(index) => view.version.decode_blob(index).map(Self::Blob),
+            Indirect::Blob(index) => view.decode_blob(index).map(Self::Blob),
             Indirect::Composite => Ok(Self::Composite),
         }
     }

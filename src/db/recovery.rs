@@ -5,7 +5,6 @@
 //! - Everything else that should not be there, or should be and is not, is an error, and stays as it is.
 //! - A read-only open changes nothing: [`crate::db::follow`].
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 
@@ -14,8 +13,9 @@ use trine_io::{Completion, Lock, Mode, Storage};
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
 use crate::commit::batch::DEFAULT_BUCKET;
-use crate::commit::encoding::Encoded;
+use crate::commit::encoding::{Encoded, Operation, operations};
 use crate::commit::{How, SEGMENTS_KEPT, apply};
+use crate::db::adoption::Adoption;
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::file_name::{
@@ -33,6 +33,7 @@ use crate::tree::{Registry, Tree, Trees};
 use crate::wal::{
     LogWriter, Prepared, Replayed, SegmentWriter, Space, Start, cut_tail, kept_from, replay,
 };
+use trine_platform::sorted::{SortedMap, SortedSet, sort_few};
 
 /// So many tables and blob files are opened, and so checked but for blocks and values, with the database, so
 /// that damage of all but the largest shows at once; of more, and opening would cost more the more there are.
@@ -131,6 +132,7 @@ pub(crate) async fn recover(
         mut manifest,
         trees,
         files,
+        adoption,
         replayed,
         inserted,
         last,
@@ -142,7 +144,14 @@ pub(crate) async fn recover(
     }
     repair(storage, temporaries, mode).await?;
     finish_renames(storage, &names, &manifest, mode).await?;
-    sweep(storage, &names, Some(&manifest), mode).await?;
+    let adopted = adoption.names();
+    let swept: Vec<_> = names
+        .into_iter()
+        .filter(|name| !adopted.contains(name))
+        .collect();
+    sweep(storage, &swept, Some(&manifest), mode).await?;
+    let numbers = Arc::clone(manifest.numbers());
+    adoption.settle(storage, &files, &numbers, mode).await?;
     forget_obsolete(storage, &mut manifest, mode).await?;
     inserted.await?;
     let start = Start {
@@ -168,6 +177,8 @@ pub(super) struct Found {
     pub(super) manifest: Manifest,
     pub(super) trees: Arc<Registry>,
     pub(super) files: Arc<OpenFiles>,
+    /// The files of values that only the log refers to.
+    pub(super) adoption: Adoption,
     pub(super) replayed: Option<Replayed>,
     /// Ready when what was replayed can be read.
     pub(super) inserted: Completion<()>,
@@ -177,8 +188,8 @@ pub(super) struct Found {
 /// Files that an earlier reading of the same directory had, by number.
 #[derive(Debug, Default)]
 pub(super) struct KnownFiles {
-    pub(super) tables: BTreeMap<u64, Arc<Table>>,
-    pub(super) blobs: BTreeMap<u64, Arc<BlobFile>>,
+    pub(super) tables: SortedMap<u64, Arc<Table>>,
+    pub(super) blobs: SortedMap<u64, Arc<BlobFile>>,
 }
 
 /// Takes in what `manifest` names: the tables, of which at most `checked_max` are opened, then the log.
@@ -193,7 +204,7 @@ pub(super) async fn find(
 ) -> Result<Found> {
     check_unreferenced(names, manifest.state())?;
     let mut opened = Vec::new();
-    for (id, bucket) in manifest.state().buckets() {
+    for (id, bucket) in manifest.state().buckets().iter() {
         let version = version(bucket, &files, known)?;
         for table in version.tables().take(checked_max) {
             table.open(mode).await?;
@@ -203,15 +214,12 @@ pub(super) async fn find(
             share.file.open(mode).await?;
             checked_max -= 1;
         }
-        let (name, options) = (bucket.name.clone(), bucket.options.clone());
-        let rules = Rules::of(db_options, &options);
-        opened.push(Arc::new(Tree::new(*id, name, options, version, rules)));
+        opened.push((*id, version));
     }
-    let trees = Arc::new(Registry::default());
-    trees.extend(opened.into_iter());
+    let (trees, adoption, replayed) =
+        replay_into(db_options, files.storage(), &manifest, &opened, mode).await?;
     let owner: Weak<Registry> = Arc::downgrade(&trees);
     files.set_owner(owner);
-    let replayed = replay_log(files.storage(), &manifest, &trees, mode).await?;
     // What takes long goes beside what is done to files now, much of which waits for the disk.
     let many = replayed
         .as_ref()
@@ -229,6 +237,7 @@ pub(super) async fn find(
         manifest,
         trees,
         files,
+        adoption,
         replayed,
         inserted,
         last,
@@ -256,7 +265,7 @@ pub(super) fn check_names(options: &DbOptions, names: &[String]) -> Result<Vec<S
             _ => {}
         }
     }
-    temporaries.sort();
+    sort_few(&mut temporaries, Ord::cmp);
     let repair = options.fail_on_corruption == FailOnCorruptionPolicy::RepairSafeTemporaryFiles;
     if !temporaries.is_empty() && (options.read_only || !repair) {
         let list = temporaries.join(", ");
@@ -378,11 +387,41 @@ async fn finish_renames(
     Ok(())
 }
 
-/// Puts what is only in the log into memtables; readers find it once what was staged there is inserted.
+/// Trees of these versions, with what is only in the log in their memtables.
+async fn replay_into(
+    db_options: &DbOptions,
+    storage: &Storage,
+    manifest: &Manifest,
+    versions: &[(BucketId, Version)],
+    mode: Mode,
+) -> Result<(Arc<Registry>, Adoption, Option<Replayed>)> {
+    let mut lost = None;
+    loop {
+        let trees = Arc::new(Registry::default());
+        trees.extend(versions.iter().filter_map(|(id, version)| {
+            let bucket = manifest.state().buckets().get(id)?;
+            let (name, options) = (bucket.name.clone(), bucket.options.clone());
+            let rules = Rules::of(db_options, &name, &options);
+            let tree = Tree::new(*id, name, options, version.clone(), rules);
+            Some(Arc::new(tree))
+        }));
+        let adoption = Adoption::until(lost);
+        let replayed = replay_log(storage, manifest, &trees, &adoption, mode).await?;
+        match adoption.first_lost(storage, mode).await? {
+            None => return Ok((trees, adoption, replayed)),
+            // Once more, and no further than this: a memtable gives nothing back.
+            first => lost = first,
+        }
+    }
+}
+
+/// Puts what is only in the log into memtables, up to where values of a commit are lost; readers find it once what was staged
+/// there is inserted.
 async fn replay_log(
     storage: &Storage,
     manifest: &Manifest,
     trees: &Registry,
+    adoption: &Adoption,
     mode: Mode,
 ) -> Result<Option<Replayed>> {
     let Some(segments) = manifest.state().log_segments() else {
@@ -392,6 +431,9 @@ async fn replay_log(
     let known = trees.load();
     let buckets = manifest.state().buckets();
     let replayed = replay(storage, segments, mode, |sequence, batch| {
+        if adoption.lost() == Some(sequence) {
+            return Ok(false);
+        }
         let wanted = |id: BucketId| match buckets.get(&id) {
             Some(bucket) => sequence > bucket.flushed_through,
             // Dropped since; a number that was never given out is damage, which `apply` finds.
@@ -402,7 +444,16 @@ async fn replay_log(
             may_delete_ranges: true,
         };
         let find = |id| known.by_id(id);
-        apply(find, sequence, &batch, floor, How::Staged, wanted)
+        // Before any of it is staged: no batch may be in two memtables, of which one is flushed before the other.
+        for operation in operations(batch.bytes) {
+            if let Ok(Operation::PutBlob { bucket, index, .. }) = operation
+                && wanted(bucket)
+                && let Some(tree) = find(bucket)
+            {
+                adoption.note(tree, sequence, index);
+            }
+        }
+        apply(find, sequence, &batch, floor, How::Staged, wanted).map(|()| true)
     });
     Ok(Some(replayed.await?))
 }
@@ -441,7 +492,7 @@ async fn sweep(
     manifest: Option<&Manifest>,
     mode: Mode,
 ) -> Result<()> {
-    let obsolete: BTreeSet<u64> = manifest
+    let obsolete: SortedSet<u64> = manifest
         .map(|manifest| manifest.state().obsolete().clone())
         .unwrap_or_default();
     let segments = manifest.and_then(|manifest| manifest.state().log_segments());

@@ -1,6 +1,7 @@
 //! What an open repaired, written down beside the database.
 
 use std::path::{Path, PathBuf};
+use trine_platform::sorted::sort_few;
 
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
@@ -25,7 +26,7 @@ pub struct RecoveryReport {
 
 impl RecoveryReport {
     pub(crate) fn new(mut repaired: Vec<String>) -> Self {
-        repaired.sort();
+        sort_few(&mut repaired, Ord::cmp);
         Self { repaired }
     }
 

@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use crate::commit::batch::BatchOperation;
 use crate::commit::range_set::RangeSet;
+use trine_platform::sorted::SortedMap;
 
 /// The last staged write of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(crate) enum Staged<'b> {
 /// The index. It belongs to one list of operations, which only ever grows at its end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StagedIndex {
-    buckets: BTreeMap<String, BucketIndex>,
+    buckets: SortedMap<String, BucketIndex>,
     /// How many operations are in it.
     indexed: usize,
 }
@@ -65,7 +66,7 @@ impl StagedIndex {
             if let Some(index) = self.buckets.get_mut(name) {
                 index.add(number, operation);
             } else {
-                let index = self.buckets.entry(name.to_owned()).or_default();
+                let index = self.buckets.get_or_default(name.to_owned());
                 index.add(number, operation);
             }
         }

@@ -1,6 +1,5 @@
 //! The picture of one open database that its counters make with everything else.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use trine_io::{Operation, Stats};
@@ -14,6 +13,7 @@ use crate::stats::{
     StorageOperationStats,
 };
 use crate::tree::Tree;
+use trine_platform::sorted::SortedMap;
 
 impl Db {
     /// What the database holds and has done since it was opened. May be called at any time, also after
@@ -145,7 +145,7 @@ impl Core {
             call_latencies: self.latencies.stats(),
             ..DbStats::default()
         };
-        let mut levels: BTreeMap<u32, LevelStats> = BTreeMap::new();
+        let mut levels: SortedMap<u32, LevelStats> = SortedMap::new();
         for bucket in trees.iter().map(|tree| bucket_stats(tree)) {
             stats.memtable_bytes += bucket.memtable_bytes;
             stats.immutable_memtables += bucket.immutable_memtables;
@@ -156,7 +156,7 @@ impl Core {
             stats.stale_blob_files += bucket.stale_blob_files;
             stats.stale_blob_bytes += bucket.stale_blob_bytes;
             for level in bucket.level_tables {
-                let sum = levels.entry(level.level).or_default();
+                let sum = levels.get_or_default(level.level);
                 sum.level = level.level;
                 sum.tables += level.tables;
                 sum.bytes += level.bytes;

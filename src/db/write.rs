@@ -168,8 +168,7 @@ impl Core {
     /// Commits on this thread.
     pub(crate) async fn commit_here(&self, prepared: Prepared, mode: Mode) -> Result<CommitInfo> {
         if let Some(supply) = self.commits.supply().filter(|supply| supply.is_wanting()) {
-            // The log goes on without the next segment, if it must.
-            drop(Box::pin(supply.prepare(mode)).await);
+            Box::pin(supply.make_wanted(mode)).await;
         }
         let (pressure, bytes) = self.admitted(&prepared.0, mode).await?;
         let committed = self.commits.run(Work::Commit(prepared.0), mode).await?;

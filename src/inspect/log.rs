@@ -2,7 +2,7 @@
 
 use crate::commit::encoding::{Operation, operations};
 use crate::error::Fault;
-use crate::inspect::{Detail, Field, Piece, piece};
+use crate::inspect::{Detail, Field, Piece, of_reference, piece};
 use crate::manifest::{Change, VersionEdit};
 use crate::record::{FILE_HEADER_BYTES, LogKind, RECORD_HEADER_BYTES, Walked, walk};
 use crate::wal::{Payload, decode};
@@ -90,6 +90,11 @@ fn of_operation(offset: u64, operation: &Operation<'_>) -> Piece {
             fields.push(("key", (*key).into()));
             fields.push(("value", (*value).into()));
             "put"
+        }
+        Operation::PutBlob { key, index, .. } => {
+            fields.push(("key", (*key).into()));
+            fields.extend(of_reference(index));
+            "put of a value in a blob file"
         }
         Operation::Delete { key, .. } => {
             fields.push(("key", (*key).into()));

@@ -200,6 +200,18 @@ async fn kind_of(file: &File, name: &str, bytes: u64) -> Result<Kind> {
     }
 }
 
+/// Where the value of an entry lies that is in a blob file.
+fn of_reference(encoded: &[u8]) -> Vec<(&'static str, Field)> {
+    match crate::blob::BlobIndex::decode(encoded) {
+        Ok(index) => vec![
+            ("blob file", index.file.into()),
+            ("offset", index.record.offset.into()),
+            ("value bytes", u64::from(index.value_bytes).into()),
+        ],
+        Err(_) => Vec::new(),
+    }
+}
+
 /// A piece whose fault, if it has one, is this.
 fn piece(
     offset: u64,

@@ -6,7 +6,7 @@ use crate::block::frame::BlockHandle;
 use crate::composite::{Base, Composite};
 use crate::error::{Fault, Result};
 use crate::file_kind::HEADER_BYTES;
-use crate::inspect::{Detail, Field, Piece, piece};
+use crate::inspect::{Detail, Field, Piece, of_reference, piece};
 use crate::internal_key::{Entry, Kind};
 use crate::range_tombstone::Fragments;
 use crate::table::{Anatomy, DataBlock, FOOTER_BYTES, PartKind};
@@ -132,13 +132,7 @@ fn of_entry(offset: u64, entry: &Entry<'_>) -> Piece {
         Kind::Tombstone => {}
         Kind::Value => fields.push(("value", entry.value.into())),
         Kind::Composite => fields.extend(composite(entry.value)),
-        Kind::Blob => {
-            if let Ok(index) = crate::blob::BlobIndex::decode(entry.value) {
-                fields.push(("blob file", index.file.into()));
-                fields.push(("offset", index.record.offset.into()));
-                fields.push(("value bytes", u64::from(index.value_bytes).into()));
-            }
-        }
+        Kind::Blob => fields.extend(of_reference(entry.value)),
     }
     piece(offset, 0, "entry", fields, None)
 }

@@ -179,6 +179,16 @@ impl Manifest {
         Ok(now.is_none_or(|now| floor(&now.state) != floor(&self.state)))
     }
 
+    /// Whether it was written to since it was loaded.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) async fn has_moved_on(&self, mode: Mode) -> Result<bool> {
+        let place = |manifest: &Self| (manifest.number, manifest.records.offset());
+        let now = Self::load(&self.storage, mode).await?;
+        Ok(now.is_none_or(|now| place(&now) != place(self)))
+    }
+
     /// Makes `edit` durable, then applies it. Rolls over to a new manifest when this one is long.
     ///
     /// # Errors

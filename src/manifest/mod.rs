@@ -15,7 +15,6 @@ pub(crate) use log::Manifest;
 #[cfg(any(inspect, test))]
 pub(crate) use log::read_current;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use crate::blob::BlobMeta;
@@ -23,6 +22,7 @@ use crate::error::Fault;
 use crate::options::BucketOptions;
 use crate::sequence::Sequence;
 use crate::table::TableMeta;
+use trine_platform::sorted::{SortedMap, SortedSet};
 
 /// Levels are numbered below this.
 pub(crate) const LEVELS_MAX: u8 = 16;
@@ -33,9 +33,9 @@ pub(crate) struct BucketState {
     pub(crate) name: String,
     pub(crate) options: BucketOptions,
     /// By number, each with its level.
-    tables: BTreeMap<u64, (u8, TableMeta)>,
+    tables: SortedMap<u64, Box<(u8, TableMeta)>>,
     /// The blob files that tables refer to, and how many tables do; after an edit, at least one.
-    blobs: BTreeMap<u64, (BlobMeta, usize)>,
+    blobs: SortedMap<u64, (BlobMeta, usize)>,
     /// Every commit up to here is in the tables.
     pub(crate) flushed_through: Sequence,
 }
@@ -43,7 +43,7 @@ pub(crate) struct BucketState {
 impl BucketState {
     /// All tables, by number, each with its level.
     pub(crate) fn tables(&self) -> impl Iterator<Item = (u8, &TableMeta)> {
-        self.tables.values().map(|(level, meta)| (*level, meta))
+        self.tables.values().map(|table| (table.0, &table.1))
     }
 
     /// The blob files that its tables refer to, by number.
@@ -55,15 +55,15 @@ impl BucketState {
 /// Everything that the manifest knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ManifestState {
-    buckets: BTreeMap<BucketId, BucketState>,
-    names: BTreeMap<String, BucketId>,
+    buckets: SortedMap<BucketId, BucketState>,
+    names: SortedMap<String, BucketId>,
     /// The numbers of all tables of all buckets.
-    tables: BTreeSet<u64>,
+    tables: SortedSet<u64>,
     /// The buckets of all blob files.
-    blobs: BTreeMap<u64, BucketId>,
+    blobs: SortedMap<u64, BucketId>,
     /// Within an edit: blob files that no table refers to so far.
-    unreferenced: BTreeSet<u64>,
-    obsolete: BTreeSet<u64>,
+    unreferenced: SortedSet<u64>,
+    obsolete: SortedSet<u64>,
     /// Each with the files from its first one to the next session's.
     sessions: Vec<Session>,
     counters: Counters,
@@ -129,7 +129,7 @@ impl Drop for Applied<'_> {
 
 impl ManifestState {
     /// All buckets, by id.
-    pub(crate) fn buckets(&self) -> &BTreeMap<BucketId, BucketState> {
+    pub(crate) fn buckets(&self) -> &SortedMap<BucketId, BucketState> {
         &self.buckets
     }
 
@@ -160,12 +160,12 @@ impl ManifestState {
     }
 
     /// The numbers of the tables of all buckets.
-    pub(crate) fn tables(&self) -> &BTreeSet<u64> {
+    pub(crate) fn tables(&self) -> &SortedSet<u64> {
         &self.tables
     }
 
     /// The numbers of files that may still be in the directory and are not part of the database.
-    pub(crate) fn obsolete(&self) -> &BTreeSet<u64> {
+    pub(crate) fn obsolete(&self) -> &SortedSet<u64> {
         &self.obsolete
     }
 
@@ -228,8 +228,8 @@ impl ManifestState {
             names: self.names.clone(),
             tables: self.tables.clone(),
             blobs: self.blobs.clone(),
-            unreferenced: BTreeSet::new(),
-            obsolete: BTreeSet::new(),
+            unreferenced: SortedSet::new(),
+            obsolete: SortedSet::new(),
             sessions: self.sessions.clone(),
             counters: Counters {
                 log: None,
@@ -275,7 +275,7 @@ impl ManifestState {
     /// One edit that leads from nothing to this state.
     pub(crate) fn snapshot(&self) -> VersionEdit {
         let mut changes = Vec::new();
-        for (&bucket, state) in &self.buckets {
+        for (&bucket, state) in self.buckets.iter() {
             changes.push(Change::BucketCreated {
                 id: bucket,
                 name: state.name.clone(),
@@ -348,7 +348,8 @@ impl ManifestState {
                 self.use_number(number)?;
                 self.tables.insert(number);
                 self.refer(bucket, &meta);
-                self.bucket(bucket)?.tables.insert(number, (level, meta));
+                let tables = &mut self.bucket(bucket)?.tables;
+                tables.insert(number, Box::new((level, meta)));
                 Ok(Undo::TableAdded(bucket, number))
             }
             Change::TableRemoved {
@@ -356,9 +357,7 @@ impl ManifestState {
                 level,
                 number,
             } => {
-                self.table(bucket, level, number)?;
-                let removed = self.bucket(bucket)?.tables.remove(&number);
-                let (_, meta) = removed.ok_or_else(misplaced)?;
+                let meta = self.take_table(bucket, level, number)?;
                 self.forgo(bucket, &meta);
                 self.tables.remove(&number);
                 self.obsolete.insert(number);
@@ -445,8 +444,8 @@ impl ManifestState {
             Undo::TableAdded(id, number) => {
                 self.tables.remove(&number);
                 let bucket = self.buckets.get_mut(&id);
-                if let Some((_, meta)) = bucket.and_then(|bucket| bucket.tables.remove(&number)) {
-                    self.forgo(id, &meta);
+                if let Some(table) = bucket.and_then(|bucket| bucket.tables.remove(&number)) {
+                    self.forgo(id, &table.1);
                 }
             }
             Undo::TableRemoved(id, level, meta) => {
@@ -455,7 +454,7 @@ impl ManifestState {
                 self.tables.insert(number);
                 self.refer(id, &meta);
                 if let Some(bucket) = self.buckets.get_mut(&id) {
-                    bucket.tables.insert(number, (level, meta));
+                    bucket.tables.insert(number, Box::new((level, meta)));
                 }
             }
             Undo::TableMoved(id, number, from) => {
@@ -509,8 +508,8 @@ impl ManifestState {
         let state = BucketState {
             name,
             options,
-            tables: BTreeMap::new(),
-            blobs: BTreeMap::new(),
+            tables: SortedMap::new(),
+            blobs: SortedMap::new(),
             flushed_through: Sequence::ZERO,
         };
         self.buckets.insert(id, state);
@@ -530,8 +529,15 @@ impl ManifestState {
     ) -> Result<&mut (u8, TableMeta), Fault> {
         let table = self.bucket(id)?.tables.get_mut(&number);
         table
+            .map(Box::as_mut)
             .filter(|(actual, _)| *actual == level)
             .ok_or_else(misplaced)
+    }
+
+    fn take_table(&mut self, id: BucketId, level: u8, number: u64) -> Result<TableMeta, Fault> {
+        self.table(id, level, number)?;
+        let table = self.bucket(id)?.tables.remove(&number);
+        Ok(table.ok_or_else(misplaced)?.1)
     }
 
     /// Fails unless the blob files that a table refers to hold as much.
@@ -578,7 +584,7 @@ impl ManifestState {
 
     /// At the end of an edit: a blob file that no table refers to becomes obsolete, one for each call.
     fn retire_blob(&mut self) -> Option<Undo> {
-        while let Some(number) = self.unreferenced.pop_first() {
+        while let Some(number) = self.unreferenced.pop_last() {
             // `None`: its bucket was dropped.
             if let Some(id) = self.blobs.remove(&number)
                 && let Some(bucket) = self.buckets.get_mut(&id)

@@ -99,7 +99,10 @@ fn a_table_is_in_one_place_at_a_time() {
         to: 2,
     };
     state.apply(&edit(vec![moved, removed(0, 6)])).unwrap();
-    let tables: Vec<(u8, u64)> = state.buckets()[&DEFAULT]
+    let tables: Vec<(u8, u64)> = state
+        .buckets()
+        .get(&DEFAULT)
+        .unwrap()
         .tables()
         .map(|(level, meta)| (level, meta.number))
         .collect();
@@ -221,7 +224,10 @@ fn sequences_never_go_back() {
     assert_refused(&state, flushed(sequence(7)));
     assert_refused(&state, last(sequence(8)));
     assert_eq!(state.last_sequence(), sequence(9));
-    assert_eq!(state.buckets()[&DEFAULT].flushed_through, sequence(8));
+    assert_eq!(
+        state.buckets().get(&DEFAULT).unwrap().flushed_through,
+        sequence(8)
+    );
 }
 
 /// Some state with something of everything.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::event::{EventListener, Listener};
-use crate::operator::{MergeOperator, MergeOperators};
+use crate::operator::{CompactionFilter, CompactionFilters, MergeOperator, MergeOperators};
 use crate::options::{BucketOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
@@ -151,12 +151,17 @@ pub struct DbOptions {
     /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero where blob files are collected.
     pub blob_gc_min_file_bytes: u64,
     /// How much of the log is kept for [`Db::changes`](crate::Db::changes) beyond what is not in tables yet, in bytes of its files, at
-    /// least. Opening reads it. Default 0.
+    /// least. Opening reads it. Unless it is 0, large values go through the log, which else only says where they lie. Default 0.
     pub change_retention_bytes: u64,
+    /// In browsers, the directory of the origin's private file system that the database lies in, components separated by `/`: each has
+    /// its own. Nowhere else does it mean anything. Default `trine-kv`.
+    pub browser_directory: String,
     /// Who hears of maintenance and of trouble. Default nobody.
     pub listener: Option<Listener>,
     /// The operators that buckets name in [`BucketOptions::merge_operator`]. Default none.
     pub merge_operators: MergeOperators,
+    /// What looks at rows while compaction rewrites them, by the names of their buckets. Default nothing.
+    pub compaction_filters: CompactionFilters,
 }
 
 impl DbOptions {
@@ -202,8 +207,10 @@ impl DbOptions {
             blob_gc_discardable_ratio: BlobGcRatio::HALF,
             blob_gc_min_file_bytes: Self::DEFAULT_BLOB_GC_MIN_FILE_BYTES,
             change_retention_bytes: 0,
+            browser_directory: "trine-kv".to_owned(),
             listener: None,
             merge_operators: MergeOperators::new(),
+            compaction_filters: CompactionFilters::new(),
         }
     }
 
@@ -280,6 +287,13 @@ impl DbOptions {
         self
     }
 
+    /// Sets [`DbOptions::browser_directory`].
+    #[must_use]
+    pub fn with_browser_directory(mut self, directory: impl Into<String>) -> Self {
+        self.browser_directory = directory.into();
+        self
+    }
+
     /// Adds to [`DbOptions::merge_operators`]; buckets with this name in their options merge with `operator`.
     #[must_use]
     pub fn with_merge_operator(
@@ -288,6 +302,17 @@ impl DbOptions {
         operator: impl MergeOperator,
     ) -> Self {
         self.merge_operators.insert(name, operator);
+        self
+    }
+
+    /// Adds to [`DbOptions::compaction_filters`]: `filter` looks at the rows of this bucket, `"default"` for the default one.
+    #[must_use]
+    pub fn with_compaction_filter(
+        mut self,
+        bucket: impl Into<String>,
+        filter: impl CompactionFilter,
+    ) -> Self {
+        self.compaction_filters.insert(bucket, filter);
         self
     }
 

@@ -203,6 +203,14 @@ impl<'a> RecordReader<'a> {
         }
     }
 
+    /// What the record at `header_at`, the last that it yielded, refers to never reached the disk. So the file ends at `start`,
+    /// where the record before ended, as if one of the record's sectors were missing.
+    pub(crate) fn give_up(&mut self, start: u64, header_at: u64) -> Result<End, (u64, Fault)> {
+        let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let resume = std::mem::replace(&mut self.offset, place(start));
+        self.torn(Torn::LostSector, place(header_at), resume)
+    }
+
     /// How the file ends if its header is missing: with it all is torn, unless something proves that it had been synced.
     pub(crate) fn without_header(&mut self) -> Result<End, (u64, Fault)> {
         if self.is_blank_from(0) {

@@ -44,10 +44,11 @@ impl Log {
             return Ok(log);
         };
         if source.complete {
-            let trial = replay(storage, *first..=*last, mode, |_, _| Ok(())).await;
+            let trial = replay(storage, *first..=*last, mode, |_, _| Ok(true)).await;
             match trial {
                 Ok(_) => {
-                    let visit = |sequence, batch: &[u8]| log.apply(source, sequence, batch);
+                    let visit =
+                        |sequence, batch: &[u8]| log.apply(source, sequence, batch).map(|()| true);
                     replay(storage, *first..=*last, mode, visit).await?;
                     return Ok(log);
                 }

@@ -5,6 +5,7 @@
 //! that a recovered database says which commit it ends with; everything else must then fit to that number.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use trine_io::Mode;
 use trine_platform::block_on;
@@ -12,7 +13,7 @@ use trine_platform::block_on;
 use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
 use crate::db::Db;
 use crate::error::Result;
-use crate::file_name::FileName;
+use crate::file_name::{FileName, unfinished_name};
 use crate::key::KeyRange;
 use crate::options::DurabilityMode;
 use crate::simulation::bucket;
@@ -25,9 +26,22 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 /// One operation of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Write {
-    Put { key: Vec<u8>, length: usize },
-    Delete { key: Vec<u8> },
-    DeleteRange { start: Vec<u8>, end: Vec<u8> },
+    Put {
+        key: Vec<u8>,
+        length: usize,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
+    /// Appends; of the default bucket only.
+    Merge {
+        key: Vec<u8>,
+        length: usize,
+    },
+    DeleteRange {
+        start: Vec<u8>,
+        end: Vec<u8>,
+    },
 }
 
 /// How sure it is that something happened.
@@ -117,6 +131,10 @@ impl Write {
             Self::Delete { key } => {
                 rows.remove(key);
             }
+            Self::Merge { key, length } => {
+                let row = rows.entry(key.clone()).or_default();
+                row.extend_from_slice(&value(number, *length));
+            }
             Self::DeleteRange { start, end } => {
                 rows.retain(|key, _| !(start <= key && key < end));
             }
@@ -132,6 +150,7 @@ impl Write {
             }
             Self::Delete { key } if is_default => batch.delete(key),
             Self::Delete { key } => return batch.delete_bucket(bucket, key),
+            Self::Merge { key, length } => batch.merge(key, value(number, length)),
             Self::DeleteRange { start, end } if is_default => {
                 batch.delete_range(KeyRange::half_open(start, end));
             }
@@ -503,6 +522,14 @@ pub(super) fn check_no_strays(
     let names = block_on(storage.list(Mode::Blocking)).map_err(|error| error.to_string())?;
     let manifest = block_on(persistent.manifest.take());
     let state = manifest.state();
+    let of_memtables: Vec<_> = db
+        .core()
+        .trees
+        .load()
+        .iter()
+        .flat_map(|tree| tree.pin().buffers().map(Arc::clone).collect::<Vec<_>>())
+        .filter_map(|buffer| buffer.values().map(|file| unfinished_name(file.number())))
+        .collect();
     for name in names {
         let is_named = match FileName::parse(&name) {
             FileName::Current | FileName::Lock => true,
@@ -512,6 +539,7 @@ pub(super) fn check_no_strays(
                 .log_segments()
                 .is_some_and(|segments| segments.contains(&number)),
             FileName::Manifest(number) => manifest.number() == number,
+            FileName::Unfinished => of_memtables.contains(&name),
             _ => false,
         };
         if !is_named {

@@ -29,6 +29,7 @@ use crate::db::Db;
 use crate::db::bucket::Bucket;
 use crate::db::open::on_storage;
 use crate::error::Result;
+use crate::operator::Merged;
 use crate::options::{BlobLevelMergePolicy, BucketOptions, DbOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
@@ -67,11 +68,18 @@ fn options() -> DbOptions {
         blob_gc_min_file_bytes: 1,
         default_bucket_options: BucketOptions {
             blob_threshold_bytes: 200,
-            ..BucketOptions::default()
+            ..BucketOptions::default().with_merge_operator("append")
         },
         durability: DurabilityMode::Buffered,
-        ..DbOptions::new("simulated")
+        ..DbOptions::new("simulated").with_merge_operator("append", append)
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it is an operator")]
+fn append(_: &[u8], existing: Option<&[u8]>, operands: &[&[u8]]) -> Merged {
+    Ok(Some(
+        [existing.unwrap_or_default(), &operands.concat()].concat(),
+    ))
 }
 
 /// A directory for the database, and nothing else.

@@ -242,6 +242,11 @@ fn put(bucket: &str, key: u8, length: usize) -> (String, Write) {
     (bucket.to_owned(), Write::Put { key, length })
 }
 
+fn merge(key: u8, length: usize) -> (String, Write) {
+    let key = vec![b'k', key];
+    ("default".to_owned(), Write::Merge { key, length })
+}
+
 fn delete(bucket: &str, key: u8) -> (String, Write) {
     let key = vec![b'k', key];
     (bucket.to_owned(), Write::Delete { key })
@@ -263,7 +268,7 @@ const ALL_MODES: [DurabilityMode; 4] = [
 macro_rules! test_each_workload {
     ($check:ident) => {
         crate::simulation::workload::test_each_workload!($check:
-            commits buffered buckets flushes compactions blobs collected checkpoint rollover loads);
+            commits buffered buckets flushes compactions blobs collected placed checkpoint rollover loads merges);
     };
     ($check:ident: $($name:ident)*) => {
         $(#[test]
@@ -297,9 +302,11 @@ pub(super) fn workloads() -> Vec<(&'static str, Vec<Act>)> {
         ("compactions", compactions()),
         ("blobs", blobs()),
         ("collected", collected()),
+        ("placed", placed()),
         ("checkpoint", checkpoint()),
         ("rollover", rollover()),
         ("loads", loads()),
+        ("merges", merges()),
     ]
 }
 
@@ -332,6 +339,28 @@ fn commits() -> Vec<Act> {
         }
     }
     acts
+}
+
+/// Large values that go to a file with their commit, synced or not, of one bucket or two at once; that are superseded before their
+/// flush, and after it.
+fn placed() -> Vec<Act> {
+    vec![
+        create(UNMOVED),
+        // A memtable takes a file once it holds something. The first time there is none yet, and the value fills the memtable.
+        one(Buffered, 1, 10),
+        one(Buffered, 2, 210),
+        commit(Buffered, vec![put("default", 1, 10), put(UNMOVED, 1, 10)]),
+        one(SyncData, 2, 220),
+        commit(Buffered, vec![put("default", 2, 230), put(UNMOVED, 2, 240)]),
+        one(SyncAll, 4, 10),
+        one(Buffered, 3, 250),
+        Act::Reopen,
+        one(Buffered, 1, 10),
+        one(Buffered, 2, 260),
+        commit(Buffered, vec![put("default", 3, 5), put(UNMOVED, 2, 5)]),
+        Act::Persist(SyncData),
+        Act::Flush,
+    ]
 }
 
 /// Commits that nothing syncs for a while, and a reopening between.
@@ -415,6 +444,41 @@ fn compactions() -> Vec<Act> {
         Act::Reopen,
         Act::Maintain,
         one(SyncData, 9, 11),
+    ]);
+    acts
+}
+
+/// Operands on values, on large ones, on nothing, and on what their own batch did, put together by compactions.
+fn merges() -> Vec<Act> {
+    let mut acts = vec![commit(
+        Buffered,
+        vec![put("default", 1, 30), put("default", 2, 250)],
+    )];
+    for round in 0..3 {
+        acts.push(commit(
+            Buffered,
+            vec![
+                merge(1, 20),
+                merge(1, 9),
+                merge(2, 20),
+                merge(3 + round, 10),
+            ],
+        ));
+        acts.push(commit(
+            SyncData,
+            vec![merge(1, 20), delete("default", 4), merge(4, 30)],
+        ));
+        acts.push(Act::Flush);
+    }
+    acts.extend([
+        Act::Compact,
+        commit(Buffered, vec![delete_range("default", 1, 3), merge(2, 9)]),
+        Act::Flush,
+        Act::Reopen,
+        commit(SyncData, vec![merge(1, 10), merge(2, 220)]),
+        Act::Maintain,
+        Act::Flush,
+        Act::Compact,
     ]);
     acts
 }
@@ -574,19 +638,24 @@ fn workloads_do_what_they_are_named_for() {
     let done = |name| {
         let simulation = Simulation::new(empty_disk(), 1);
         let mut run = Run::new(simulation);
-        let (mut most, mut collected) = (0, 0);
+        let (mut most, mut collected, mut placed) = (0, 0, false);
         for act in workload(name) {
             run.act(&act)
                 .unwrap_or_else(|error| panic!("{name}: {act:?}: {error}"));
-            let stats = run.db.as_ref().expect("it is open").stats();
+            let db = run.db.as_ref().expect("it is open");
+            let view = db.core().trees.load().iter().next().map(|tree| tree.pin());
+            placed |=
+                view.is_some_and(|view| view.buffers().any(|buffer| buffer.values().is_some()));
+            let stats = db.stats();
             most = stats.compaction_runs.max(most);
             collected = stats.blob_gc_runs.max(collected);
         }
-        (most, collected)
+        (most, collected, placed)
     };
     assert!(done("compactions").0 > 1);
+    assert!(done("placed").2);
     for name in ["blobs", "collected"] {
-        let (_, collected) = done(name);
+        let (_, collected, _) = done(name);
         assert!(collected > 0, "{name} collects no garbage");
     }
 }

@@ -152,8 +152,9 @@ impl fmt::Display for DbStats {
             Bytes(self.compaction_output_bytes),
             Counted(self.compaction_output_tables, "table"),
         )?;
-        if let Some(amplification) = self.write_amplification() {
-            write!(f, "; {amplification:.2} bytes written for each committed")?;
+        if let Some(hundredths) = self.write_amplification_hundredths() {
+            let (whole, rest) = (hundredths / 100, hundredths % 100);
+            write!(f, "; {whole}.{rest:02} bytes written for each committed")?;
         }
         if self.write_stalls != StallStats::default() {
             let stalls = self.write_stalls;

@@ -210,12 +210,20 @@ impl DbStats {
     /// database was opened; the log's own writes are not in it. `None` before the first commit.
     #[must_use]
     pub fn write_amplification(&self) -> Option<f64> {
-        let written: u64 = self
-            .level_traffic
-            .iter()
-            .map(|level| level.written_bytes)
-            .sum();
-        (self.wal_bytes_accepted > 0).then(|| ratio(written, self.wal_bytes_accepted))
+        (self.wal_bytes_accepted > 0)
+            .then(|| ratio(self.table_bytes_written(), self.wal_bytes_accepted))
+    }
+
+    /// The same in hundredths, rounded: to print floating point takes more code than all of this module.
+    fn write_amplification_hundredths(&self) -> Option<u64> {
+        let accepted = self.wal_bytes_accepted;
+        let written = self.table_bytes_written().saturating_mul(100);
+        written.saturating_add(accepted / 2).checked_div(accepted)
+    }
+
+    fn table_bytes_written(&self) -> u64 {
+        let written = self.level_traffic.iter().map(|level| level.written_bytes);
+        written.sum()
     }
 }
 

@@ -1,7 +1,6 @@
 //! Which values a compaction moves: what is stale once it is through is counted before it begins, from the
 //! entries alone, so that no value is kept or moved on a guess.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trine_io::Mode;
@@ -14,6 +13,7 @@ use crate::tree::merge::Drain;
 use crate::tree::picker::StaleFiles;
 use crate::tree::retention::Retention;
 use crate::tree::version::Version;
+use trine_platform::sorted::{SortedMap, SortedSet};
 
 /// What collecting garbage came to, in bytes of values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(crate) struct Collected {
 #[derive(Debug, Default)]
 pub(crate) struct BlobPlan {
     /// Their values go to new files.
-    pub(crate) moved: BTreeSet<u64>,
+    pub(crate) moved: SortedSet<u64>,
     pub(crate) collected: Collected,
 }
 
@@ -69,11 +69,11 @@ pub(crate) async fn plan(
     retention: &Retention,
     mode: Mode,
 ) -> Result<BlobPlan> {
-    let mut used: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut used: SortedMap<u64, u64> = SortedMap::new();
     for (goes, table) in inputs {
         for file in table.meta().blobs.iter() {
             let bytes = if goes { file.value_bytes } else { 0 };
-            *used.entry(file.file).or_default() += bytes;
+            *used.get_or_default(file.file) += bytes;
         }
     }
     if used.is_empty() || policy.moves_nothing() {
@@ -117,15 +117,15 @@ async fn kept_bytes(
     mut all: Drain,
     mut retention: Retention,
     mode: Mode,
-) -> Result<BTreeMap<u64, u64>> {
-    let mut kept: BTreeMap<u64, u64> = BTreeMap::new();
+) -> Result<SortedMap<u64, u64>> {
+    let mut kept: SortedMap<u64, u64> = SortedMap::new();
     loop {
         let Some(entry) = all.next(mode).await? else {
             return Ok(kept);
         };
         if retention.fate(&entry).stays() && entry.kind == Kind::Blob {
             let index = BlobIndex::decode(entry.value).map_err(|fault| fault.at("table", 0))?;
-            *kept.entry(index.file).or_default() += u64::from(index.value_bytes);
+            *kept.get_or_default(index.file) += u64::from(index.value_bytes);
         }
     }
 }

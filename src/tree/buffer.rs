@@ -1,9 +1,10 @@
 //! A memtable with what the tree must know of it to account for it and to flush it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
+use crate::blob::GrowingFile;
 use crate::internal_key::Kind;
 use crate::sequence::Sequence;
 use crate::tree::memtable::{Memtable, MemtableWriter};
@@ -15,6 +16,10 @@ const ENTRY_OVERHEAD_BYTES: usize = 16;
 /// chunk is most of it, are judged by their entries alone.
 const INDEX_ALLOWANCE_BYTES: usize = 64 << 10;
 
+/// The file of a memtable's large values may outgrow the memtable by this: it takes no memory, but what
+/// is in it may have to be read when the database is opened.
+const VALUES_FACTOR: usize = 4;
+
 /// One memtable, active or immutable. Only the commit leader writes, and only while it is active.
 #[derive(Debug)]
 pub(crate) struct WriteBuffer {
@@ -24,6 +29,8 @@ pub(crate) struct WriteBuffer {
     first_segment: AtomicU64,
     /// Its newest commit.
     last_sequence: AtomicU64,
+    /// Where those of its values lie that do not lie here, if there are any.
+    values: OnceLock<Arc<GrowingFile>>,
 }
 
 const NONE: u64 = u64::MAX;
@@ -35,7 +42,18 @@ impl WriteBuffer {
             bytes: AtomicUsize::new(0),
             first_segment: AtomicU64::new(NONE),
             last_sequence: AtomicU64::new(0),
+            values: OnceLock::new(),
         }
+    }
+
+    /// The file of its large values, if it has one.
+    pub(crate) fn values(&self) -> Option<&Arc<GrowingFile>> {
+        self.values.get()
+    }
+
+    /// Gives it a file for large values, unless it has one. Commit leader (or recovery) only.
+    pub(crate) fn set_values(&self, file: Arc<GrowingFile>) {
+        drop(self.values.set(file));
     }
 
     pub(crate) fn memtable(&self) -> &Arc<Memtable> {
@@ -51,6 +69,9 @@ impl WriteBuffer {
     pub(crate) fn is_full(&self, limit: usize) -> bool {
         self.bytes() >= limit
             || self.memtable.bytes() >= limit.saturating_add(INDEX_ALLOWANCE_BYTES)
+            || self
+                .values()
+                .is_some_and(|file| file.bytes() >= limit.saturating_mul(VALUES_FACTOR) as u64)
     }
 
     /// The oldest WAL segment that this memtable still needs.

@@ -103,6 +103,8 @@ pub(crate) struct Built {
     pub(crate) tables: Vec<Arc<Table>>,
     /// The tables' own.
     pub(crate) blobs: Vec<Arc<BlobFile>>,
+    /// The blob file among them that was there before: it stays if they are not installed.
+    pub(crate) growing: Option<u64>,
     pub(crate) collected: Collected,
     /// How much of the inputs a compaction read, in bytes.
     pub(crate) read_bytes: u64,
@@ -151,7 +153,7 @@ pub(crate) async fn build_tables(
                 build.push_fated(entry, fate).await?;
             }
         }
-        folding.end()?;
+        folding.end(context.mode).await?;
         build.push_all(folding.made()).await
     };
     let pushed = pushed.await;
@@ -299,6 +301,7 @@ impl<'a> TableBuild<'a> {
             Ok(()) => Ok(Built {
                 tables: self.built,
                 blobs: self.separator.built,
+                growing: None,
                 collected: Collected::default(),
                 read_bytes: 0,
             }),

@@ -21,6 +21,8 @@ use crate::tree::split::Split;
 /// A table may have this many times its own target in a blob file of its own.
 const BLOB_FACTOR: u64 = 4;
 
+/// At `pinned` somebody reads, or may begin to; up to `newest_pin` somebody does already.
+///
 /// Merges its part of `inputs`, the tables that `compaction` names, in its order, and drops what no pinned sequence
 /// can see. Tables that are deleted as a whole are not read.
 pub(crate) async fn compact(
@@ -29,6 +31,7 @@ pub(crate) async fn compact(
     inputs: &[(usize, Arc<Table>)],
     target_bytes: u64,
     pinned: Vec<Sequence>,
+    newest_pin: Sequence,
     context: BuildContext<'_>,
 ) -> Result<Built> {
     let mut tombstones = Vec::new();
@@ -75,7 +78,7 @@ pub(crate) async fn compact(
     separation.moved = plan.moved;
     let options = tree.table_options();
     let older = Older::beneath(&tree.pin().version, compaction.output_level, inputs);
-    let folding = Folding::new(retention, tree.rules(), Arc::clone(&separation.version));
+    let folding = Folding::new(retention, tree.rules(), &separation).filtering(newest_pin);
     let built = build_tables(
         context,
         &options,

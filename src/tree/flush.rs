@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::direction::Direction;
 use crate::error::Result;
 use crate::sequence::Sequence;
+use crate::table::Table;
 use crate::tree::Tree;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::build::{BuildContext, Built, build_tables};
@@ -14,6 +15,7 @@ use crate::tree::memtable::MemtableCursor;
 use crate::tree::merge::{Drain, Merge, Source};
 use crate::tree::picker::Part;
 use crate::tree::retention::{Beneath, Retention};
+use crate::tree::separation::Separation;
 use crate::tree::split::Split;
 
 /// Writes `buffer` to at most one table, dropping versions that no pinned sequence can see.
@@ -28,10 +30,13 @@ pub(crate) async fn flush(
     let tombstones = memtable.tombstones().as_ref().clone();
     let retention = Retention::new(pinned, Beneath::Anything, tombstones);
     let merge = Merge::new(vec![source], Direction::Forward);
-    // One blob file for the one table.
-    let separation = tree.separation(u64::MAX);
-    let folding = Folding::new(retention, tree.rules(), Arc::clone(&separation.version));
-    build_tables(
+    // One blob file for the one table: the memtable's own, if it has one.
+    let separation = Separation {
+        growing: buffer.values().map(Arc::clone),
+        ..tree.separation(u64::MAX)
+    };
+    let folding = Folding::new(retention, tree.rules(), &separation);
+    let mut built = build_tables(
         context,
         &tree.table_options(),
         Split::never(),
@@ -40,5 +45,16 @@ pub(crate) async fn flush(
         Older::all(&tree.pin().version),
         separation,
     )
-    .await
+    .await?;
+    if let Some(growing) = buffer.values() {
+        let number = growing.number();
+        let uses = |table: &Arc<Table>| table.meta().blobs.iter().any(|used| used.file == number);
+        if built.tables.iter().any(uses) {
+            built.growing = Some(number);
+        } else {
+            // Every value in it was superseded. Readers of the memtable have it open.
+            built.blobs.retain(|file| file.meta().number != number);
+        }
+    }
+    Ok(built)
 }

@@ -1,4 +1,4 @@
-//! Operands that a flush or compaction meets, put together as far as no reader can tell.
+//! What a flush or compaction makes of entries: operands put together as far as no reader can tell, and rows filtered.
 //!
 //! ```text
 //! pinned                      10
@@ -9,18 +9,22 @@
 //! - Only versions of one stripe (see `retention`) are put together, under the sequence of the newest.
 //! - Their value is worked out where what they are merged into is known: a version of the same stripe, or nothing, where
 //!   nothing older is left. Elsewhere their operands become one list, or one operand if the operator can combine them.
+//! - The bucket's filter, if it has one, decides on values that nobody reads who had begun before.
 //! - An operator that fails, or is not there, fails no job: operands are kept, and their readers are told.
 
 use std::sync::Arc;
 
 use trine_io::Mode;
 
+use crate::blob::{BlobIndex, BlobValue, GrowingFile};
 use crate::composite::{Base, Composite, put_base, put_operand};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::{Entry, Kind, VALUE_BYTES_MAX};
+use crate::operator::{BucketFilter, Verdict};
 use crate::sequence::Sequence;
 use crate::tree::retention::{Fate, Retention};
 use crate::tree::rules::Rules;
+use crate::tree::separation::Separation;
 use crate::tree::version::Version;
 
 /// So many open composites of a key are put together before the next is taken, for the memory they take.
@@ -64,6 +68,10 @@ pub(crate) struct Folding {
     rules: Arc<Rules>,
     /// Holds the blob files that the inputs refer to.
     version: Arc<Version>,
+    /// With the newest sequence at which somebody reads already.
+    filter: Option<(BucketFilter, Sequence)>,
+    /// Likewise, the file of the memtable that is flushed.
+    growing: Option<Arc<GrowingFile>>,
     held: Option<Held>,
     made: Vec<Made>,
 }
@@ -118,14 +126,23 @@ impl Held {
 }
 
 impl Folding {
-    pub(crate) fn new(retention: Retention, rules: Arc<Rules>, version: Arc<Version>) -> Self {
+    pub(crate) fn new(retention: Retention, rules: Arc<Rules>, separation: &Separation) -> Self {
         Self {
             retention,
             rules,
-            version,
+            version: Arc::clone(&separation.version),
+            growing: separation.growing.as_ref().map(Arc::clone),
+            filter: None,
             held: None,
             made: Vec::new(),
         }
+    }
+
+    /// Also applies the bucket's filter, above the newest pinned sequence.
+    pub(crate) fn filtering(mut self, newest_pin: Sequence) -> Self {
+        let filter = self.rules.filter.clone();
+        self.filter = filter.map(|filter| (filter, newest_pin));
+        self
     }
 
     pub(crate) fn retention(&self) -> &Retention {
@@ -140,7 +157,7 @@ impl Folding {
     /// Whether the entry is to be taken; else it stays what it is.
     #[inline]
     pub(crate) fn concerns(&self, entry: &Entry<'_>) -> bool {
-        self.held.is_some() || entry.kind == Kind::Composite
+        self.held.is_some() || entry.kind == Kind::Composite || self.filter.is_some()
     }
 
     /// What has come of what was taken, in order.
@@ -157,12 +174,11 @@ impl Folding {
                     .retention
                     .are_in_one_stripe(held.sequence, entry.sequence)
             {
-                self.leave(goes_on)?;
+                self.leave(goes_on, mode).await?;
             }
         }
         if self.held.is_none() && entry.kind != Kind::Composite {
-            self.made.push(Made::of(entry, fate));
-            return Ok(());
+            return self.put(Made::of(entry, fate), mode).await;
         }
         let mut held = self.held.take().unwrap_or_else(|| Held {
             key: entry.key.to_vec(),
@@ -176,7 +192,7 @@ impl Folding {
                 held.layers.push(entry.value.to_vec());
                 let base = Composite::decode(entry.value).map_err(fault)?.base;
                 if base != Base::Older {
-                    return self.resolve(held, base, None);
+                    return self.resolve(held, base, None, mode).await;
                 }
                 if held.layers.len() >= LAYERS_MAX {
                     held.layers = vec![held.composite(&self.rules, Base::Older)?];
@@ -184,22 +200,37 @@ impl Folding {
                 self.held = Some(held);
                 Ok(())
             }
-            Kind::Tombstone => self.resolve(held, Base::Nothing, None),
-            Kind::Value => self.resolve(held, Base::Value(entry.value), beneath()),
+            Kind::Tombstone => self.resolve(held, Base::Nothing, None, mode).await,
+            Kind::Value => {
+                let base = Base::Value(entry.value);
+                self.resolve(held, base, beneath(), mode).await
+            }
             Kind::Blob => {
-                let value = self.version.decode_blob(entry.value)?.read(mode).await?;
-                self.resolve(held, Base::Value(&value), beneath())
+                let value = self.blob(entry.value)?.read(mode).await?;
+                let base = Base::Value(&value);
+                self.resolve(held, base, beneath(), mode).await
             }
         }
     }
 
+    /// The value that an entry refers to.
+    fn blob(&self, encoded: &[u8]) -> Result<BlobValue> {
+        let index = BlobIndex::decode(encoded).map_err(|fault| fault.at("table", 0))?;
+        match &self.growing {
+            Some(growing) if growing.number() == index.file => {
+                Ok(BlobValue::new(Arc::clone(growing.reader()), index))
+            }
+            _ => self.version.blob(index),
+        }
+    }
+
     /// After the last entry.
-    pub(crate) fn end(&mut self) -> Result<()> {
-        self.leave(false)
+    pub(crate) async fn end(&mut self, mode: Mode) -> Result<()> {
+        self.leave(false, mode).await
     }
 
     /// No more versions of the held key come in this stripe; `goes_on`: in older ones they do.
-    fn leave(&mut self, goes_on: bool) -> Result<()> {
+    async fn leave(&mut self, goes_on: bool, mode: Mode) -> Result<()> {
         let Some(held) = self.held.take() else {
             return Ok(());
         };
@@ -208,11 +239,17 @@ impl Folding {
         } else {
             Base::Nothing
         };
-        self.resolve(held, base, None)
+        self.resolve(held, base, None, mode).await
     }
 
     /// Works the value out if `base` is known and the operator does it; `beneath` is the entry that holds it, if not a composite.
-    fn resolve(&mut self, held: Held, base: Base<'_>, beneath: Option<Made>) -> Result<()> {
+    async fn resolve(
+        &mut self,
+        held: Held,
+        base: Base<'_>,
+        beneath: Option<Made>,
+        mode: Mode,
+    ) -> Result<()> {
         let existing = match base {
             Base::Older => None,
             Base::Nothing => Some(None),
@@ -235,14 +272,46 @@ impl Folding {
                 (Kind::Composite, composite, beneath)
             }
         };
-        self.made.push(Made {
+        let made = Made {
             key: held.key,
             sequence: held.sequence,
             kind,
             value,
             fate: held.fate,
-        });
+        };
+        self.put(made, mode).await?;
         self.made.extend(beneath);
         Ok(())
+    }
+
+    /// Makes the entry part of the output, as the filter says.
+    async fn put(&mut self, mut made: Made, mode: Mode) -> Result<()> {
+        match self.verdict(&made, mode).await? {
+            Verdict::Remove if self.retention.is_spent(&made.key, made.sequence) => return Ok(()),
+            Verdict::Remove => (made.kind, made.value) = (Kind::Tombstone, Vec::new()),
+            Verdict::Change(value) if value.len() <= VALUE_BYTES_MAX => {
+                (made.kind, made.value) = (Kind::Value, value);
+            }
+            Verdict::Keep | Verdict::Change(_) => {}
+        }
+        self.made.push(made);
+        Ok(())
+    }
+
+    async fn verdict(&self, made: &Made, mode: Mode) -> Result<Verdict> {
+        let Some((filter, newest_pin)) = &self.filter else {
+            return Ok(Verdict::Keep);
+        };
+        if made.sequence <= *newest_pin || made.fate != Fate::Stays {
+            return Ok(Verdict::Keep);
+        }
+        Ok(match made.kind {
+            Kind::Tombstone | Kind::Composite => Verdict::Keep,
+            Kind::Value => filter.filter(&made.key, &made.value),
+            Kind::Blob => {
+                let value = self.blob(&made.value)?.read(mode).await?;
+                filter.filter(&made.key, &value)
+            }
+        })
     }
 }

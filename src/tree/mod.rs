@@ -39,7 +39,6 @@ pub(crate) mod version;
 pub(crate) mod view;
 pub(crate) mod visibility;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,7 +46,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_epoch::Guard;
 use trine_io::Mode;
 
-use crate::blob::{BlobFile, BlobGc, BlobPolicy};
+use crate::blob::{BlobFile, BlobGc, BlobPolicy, GrowingFile};
 use crate::compression::Codec;
 use crate::error::{Error, Result};
 use crate::hash_map::Set;
@@ -60,8 +59,12 @@ use crate::tree::rules::Rules;
 use crate::tree::separation::Separation;
 use crate::tree::version::{Version, VersionChange};
 use crate::tree::view::{View, ViewCell};
+use trine_platform::sorted::SortedSet;
 
 pub(crate) use registry::{Registry, Trees};
+
+/// Shorter values are not worth a system call each.
+pub(crate) const WRITTEN_ONCE_BYTES: usize = if cfg!(test) { 1 } else { 4 << 10 };
 
 /// One tree.
 #[derive(Debug)]
@@ -187,8 +190,31 @@ impl Tree {
             codec: Codec::of_values(self.options.compression),
             blob_bytes_max,
             version: self.pin().version,
-            moved: BTreeSet::new(),
+            moved: SortedSet::new(),
+            growing: None,
         }
+    }
+
+    /// From which length on values are brought to a blob file as they are committed; `None`: they never are.
+    pub(crate) fn written_once_bytes(&self) -> Option<usize> {
+        let as_they_are = Codec::of_values(self.options.compression) == Codec::None;
+        as_they_are.then(|| self.options.blob_threshold_bytes.max(WRITTEN_ONCE_BYTES))
+    }
+
+    /// The file of the active memtable's large values; without one, `ready`, which is told how much it holds, may have one. Commit
+    /// leader only.
+    pub(crate) fn values_of_active(
+        &self,
+        ready: impl FnOnce(usize) -> Option<Arc<GrowingFile>>,
+    ) -> Option<Arc<GrowingFile>> {
+        let guard = crate::epoch::pin();
+        let active = &self.view.load(&guard).active;
+        if active.values().is_none()
+            && let Some(file) = ready(active.bytes())
+        {
+            active.set_values(file);
+        }
+        active.values().map(Arc::clone)
     }
 
     /// When values move to new blob files.

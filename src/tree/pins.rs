@@ -3,7 +3,6 @@
 //! Registering takes the newest visible sequence under the same lock under which maintenance reads
 //! the list, so there is no moment at which a pinned version can slip through.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use trine_platform::bell::Bell;
 use trine_platform::clock::Instant;
 
 use crate::sequence::Sequence;
+use trine_platform::sorted::SortedMap;
 
 /// All pinned sequences.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(crate) struct Pins {
 
 #[derive(Debug, Default)]
 struct Pinned {
-    held: BTreeMap<Sequence, Held>,
+    held: SortedMap<Sequence, Held>,
     awaited: Option<Sequence>,
 }
 
@@ -91,7 +91,7 @@ impl Pins {
     pub(crate) fn pin(self: &Arc<Self>, newest: impl FnOnce() -> Sequence) -> Pin {
         let mut pinned = self.lock();
         let sequence = newest();
-        pinned.held.entry(sequence).or_default().pins += 1;
+        pinned.held.get_or_default(sequence).pins += 1;
         Pin {
             pins: Arc::clone(self),
             sequence,
@@ -120,6 +120,12 @@ impl Pins {
     /// The oldest pinned sequence.
     pub(crate) fn oldest(&self) -> Option<Sequence> {
         self.lock().oldest()
+    }
+
+    /// The newest pinned sequence; zero if there is none.
+    pub(crate) fn newest(&self) -> Sequence {
+        let pinned = self.lock();
+        pinned.held.keys().next_back().copied().unwrap_or_default()
     }
 
     /// How many pins there are.

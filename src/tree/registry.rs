@@ -1,18 +1,18 @@
 //! The trees of a database, by number and by name.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::hash_map::{Map, Set};
 use crate::manifest::BucketId;
 use crate::open_files::ClosesFiles;
 use crate::tree::Tree;
+use trine_platform::sorted::SortedMap;
 
 /// A set of trees. Immutable: a change makes another set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trees {
     /// In order, so that whoever visits all of them does so in the same order in every run.
-    by_id: BTreeMap<BucketId, Arc<Tree>>,
+    by_id: SortedMap<BucketId, Arc<Tree>>,
     /// Each operation of a batch asks it; nobody visits it.
     by_name: Map<String, Arc<Tree>>,
     /// Above every number that was ever in the set.
@@ -107,11 +107,9 @@ impl ClosesFiles for Registry {
             return;
         }
         let kept = open_max - open_max / 8;
-        let mut closed: BTreeMap<BucketId, (&Arc<Tree>, Set<u64>)> = BTreeMap::new();
+        let mut closed: SortedMap<BucketId, (&Arc<Tree>, Set<u64>)> = SortedMap::new();
         for (tree, number) in idle.into_iter().chain(used).take(open - kept) {
-            let (_, numbers) = closed
-                .entry(tree.id())
-                .or_insert_with(|| (tree, Set::default()));
+            let (_, numbers) = closed.get_or_insert_with(tree.id(), || (tree, Set::default()));
             numbers.insert(number);
         }
         for (tree, numbers) in closed.into_values() {

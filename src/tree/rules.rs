@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::composite::{Base, Composite};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::{Entry, Kind};
-use crate::operator::NamedOperator;
+use crate::operator::{BucketFilter, NamedOperator};
 use crate::options::{BucketOptions, DbOptions};
 
 /// The rules of one bucket.
@@ -13,14 +13,16 @@ use crate::options::{BucketOptions, DbOptions};
 pub(crate) struct Rules {
     /// `None`: nothing can be merged into it.
     pub(crate) operator: Option<NamedOperator>,
+    pub(crate) filter: Option<BucketFilter>,
 }
 
 impl Rules {
-    /// Of a bucket with these options.
-    pub(crate) fn of(db: &DbOptions, bucket: &BucketOptions) -> Self {
-        let name = bucket.merge_operator.as_deref();
+    /// Of the bucket `name`, which has these options.
+    pub(crate) fn of(db: &DbOptions, name: &str, bucket: &BucketOptions) -> Self {
+        let operator = bucket.merge_operator.as_deref();
         Self {
-            operator: name.map(|name| NamedOperator::new(name, &db.merge_operators)),
+            operator: operator.map(|name| NamedOperator::new(name, &db.merge_operators)),
+            filter: db.compaction_filters.of(name),
         }
     }
 

@@ -381,7 +381,7 @@ impl Scan {
         };
         self.composite = kind == Kind::Composite && !self.done;
         if kind == Kind::Blob && !self.done {
-            let value = self.view.version.decode_blob(self.rows.value())?;
+            let value = self.view.decode_blob(self.rows.value())?;
             self.blob = Some(if self.fetches {
                 RowBlob::Wanted(value)
             } else {
@@ -390,7 +390,7 @@ impl Scan {
         } else if self.composite
             && let Some(index) = self.rows.stack().blob()
         {
-            let value = self.view.version.decode_blob(index)?;
+            let value = self.view.decode_blob(index)?;
             self.blob = Some(RowBlob::Wanted(value));
         }
         Ok(())

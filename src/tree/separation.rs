@@ -3,18 +3,18 @@
 //! A blob file is begun for the first value that needs one, and ends with its table, so that a table's
 //! own file of values is wholly its own. It is written like a table: as `unfinished-N`, in large pieces, synced, opened.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use trine_io::File;
 
-use crate::blob::{BlobFile, BlobIndex, BlobWriter};
+use crate::blob::{BlobFile, BlobIndex, BlobWriter, GrowingFile};
 use crate::compression::Codec;
 use crate::error::Result;
 use crate::file_name::unfinished_name;
 use crate::internal_key::{Entry, Kind};
 use crate::tree::build::{BuildContext, PIECE_BYTES};
 use crate::tree::version::Version;
+use trine_platform::sorted::SortedSet;
 
 /// What is to be done with values.
 #[derive(Clone, Debug)]
@@ -27,7 +27,9 @@ pub(crate) struct Separation {
     /// Holds the blob files that the inputs refer to.
     pub(crate) version: Arc<Version>,
     /// Values in these go to new ones.
-    pub(crate) moved: BTreeSet<u64>,
+    pub(crate) moved: SortedSet<u64>,
+    /// What the values of a flushed memtable lie in already: the rest of them joins these.
+    pub(crate) growing: Option<Arc<GrowingFile>>,
 }
 
 /// Values to blob files, one file after the other.
@@ -46,14 +48,26 @@ struct Output {
     number: u64,
     file: File,
     offset: u64,
+    /// What it is while it is not complete.
+    growing: Option<Arc<GrowingFile>>,
 }
 
 impl<'a> Separator<'a> {
     pub(crate) fn new(context: BuildContext<'a>, separation: Separation) -> Self {
+        let output = separation.growing.as_ref().map(|growing| {
+            let (file, writer) = growing.complete();
+            Output {
+                number: growing.number(),
+                offset: writer.taken(),
+                writer,
+                file,
+                growing: Some(Arc::clone(growing)),
+            }
+        });
         Self {
             context,
             separation,
-            output: None,
+            output,
             built: Vec::new(),
             numbers: Vec::new(),
         }
@@ -76,10 +90,11 @@ impl<'a> Separator<'a> {
                 self.output().await?.writer.add(entry.value, codec)
             }
             Kind::Blob => {
-                let value = self.separation.version.decode_blob(entry.value)?;
-                if !self.separation.moved.contains(&value.index().file) {
-                    return Ok(Some(*value.index()));
+                let index = BlobIndex::decode(entry.value).map_err(|fault| fault.at("table", 0))?;
+                if !self.separation.moved.contains(&index.file) {
+                    return Ok(Some(index));
                 }
+                let value = self.separation.version.blob(index)?;
                 let mode = self.context.mode;
                 let output = self.output().await?;
                 value
@@ -107,6 +122,7 @@ impl<'a> Separator<'a> {
                     .create(self.context.mode, &name)
                     .await?,
                 offset: 0,
+                growing: None,
             }
         };
         Ok(self.output.insert(output))
@@ -136,11 +152,19 @@ impl<'a> Separator<'a> {
         let (rest, meta) = output.writer.finish();
         self.context.throttle.pass(rest.len(), mode).await?;
         output.file.write_at(mode, output.offset, rest).await?;
+        if output.growing.is_some() {
+            // A write that failed may have left more behind.
+            output.file.set_len(mode, meta.bytes).await?;
+        }
         output.file.sync_all(mode).await?;
-        let name = unfinished_name(output.number);
-        let file = self.context.storage.open(mode, &name).await?;
-        let opened = BlobFile::open_in(&file, &meta, self.context.files, mode).await?;
-        self.built.push(opened);
+        let built = if let Some(growing) = output.growing {
+            growing.reader().completed(&meta)
+        } else {
+            let name = unfinished_name(output.number);
+            let file = self.context.storage.open(mode, &name).await?;
+            BlobFile::open_in(&file, &meta, self.context.files, mode).await?
+        };
+        self.built.push(built);
         Ok(())
     }
 }

@@ -5,7 +5,6 @@
 //! - A version holds the blob files that its tables refer to: whoever holds it can read all values.
 //! - Everything in a level is older, key by key, than everything in the levels above it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::blob::{BlobFile, BlobIndex, BlobValue};
@@ -14,6 +13,7 @@ use crate::file_name::blob_name;
 use crate::hash_map::Set;
 use crate::open_files::missing_file;
 use crate::table::Table;
+use trine_platform::sorted::{SortedMap, sort_few};
 
 /// The deepest level that exists.
 pub(crate) const LEVELS_MAX: usize = 7;
@@ -61,9 +61,16 @@ impl Version {
         for (level, table) in &change.added {
             next.levels[*level].push(Arc::clone(table));
         }
-        next.levels[0].sort_by_key(|table| std::cmp::Reverse(table.meta().largest_sequence));
+        sort_few(&mut next.levels[0], |left, right| {
+            right
+                .meta()
+                .largest_sequence
+                .cmp(&left.meta().largest_sequence)
+        });
         for tables in &mut next.levels[1..] {
-            tables.sort_by(|left, right| left.meta().smallest.cmp(&right.meta().smallest));
+            sort_few(tables, |left, right| {
+                left.meta().smallest.cmp(&right.meta().smallest)
+            });
             debug_assert!(
                 tables
                     .windows(2)
@@ -79,9 +86,9 @@ impl Version {
 
     /// The blob files, those here and those that `came`, that the tables refer to.
     fn shares(&self, came: &[Arc<BlobFile>]) -> Vec<BlobShare> {
-        let mut live: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut live: SortedMap<u64, u64> = SortedMap::new();
         for used in self.tables().flat_map(|table| table.meta().blobs.iter()) {
-            let bytes = live.entry(used.file).or_default();
+            let bytes = live.get_or_default(used.file);
             *bytes = bytes.saturating_add(used.value_bytes);
         }
         let files = self.blobs.iter().map(|share| &share.file).chain(came);
@@ -92,7 +99,9 @@ impl Version {
                 Some(BlobShare { file, live_bytes })
             })
             .collect();
-        shares.sort_by_key(|share| share.file.meta().number);
+        sort_few(&mut shares, |left, right| {
+            left.file.meta().number.cmp(&right.file.meta().number)
+        });
         shares
     }
 
@@ -125,13 +134,6 @@ impl Version {
         }
     }
 
-    /// As `blob`, of the bytes that the entry holds.
-    pub(crate) fn decode_blob(&self, encoded: &[u8]) -> Result<BlobValue> {
-        // Only a table that was written wrongly gets here: its blocks have checksums.
-        let index = BlobIndex::decode(encoded).map_err(|fault| fault.at("table", 0))?;
-        self.blob(index)
-    }
-
     /// The version that holds what was read from disk; `None` if that breaks a rule of this type.
     pub(crate) fn checked(change: &VersionChange) -> Option<Self> {
         if change.added.iter().any(|(level, _)| *level >= LEVELS_MAX) {
@@ -142,7 +144,10 @@ impl Version {
             .iter()
             .filter(|(level, _)| *level > 0)
             .collect();
-        sorted.sort_by_key(|(level, table)| (*level, &table.meta().smallest));
+        sort_few(&mut sorted, |(left, first), (right, second)| {
+            let keys = first.meta().smallest.cmp(&second.meta().smallest);
+            left.cmp(right).then(keys)
+        });
         let disjoint = sorted.windows(2).all(|pair| {
             pair[0].0 != pair[1].0 || pair[0].1.meta().ends_before(&pair[1].1.meta().smallest)
         });

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crossbeam_epoch::{Atomic, Guard, Owned};
 
+use crate::blob::{BlobIndex, BlobValue};
+use crate::error::Result;
 use crate::sequence::Sequence;
 use crate::tree::buffer::WriteBuffer;
 use crate::tree::rules::Rules;
@@ -36,6 +38,35 @@ impl View {
     /// All memtables, newest first.
     pub(crate) fn buffers(&self) -> impl Iterator<Item = &Arc<WriteBuffer>> {
         std::iter::once(&self.active).chain(self.immutables.iter())
+    }
+
+    /// The value that an entry refers to.
+    pub(crate) fn decode_blob(&self, encoded: &[u8]) -> Result<BlobValue> {
+        // Only what was written wrongly gets here: blocks and records have checksums.
+        let index = BlobIndex::decode(encoded).map_err(|fault| fault.at("table", 0))?;
+        match self.growing(index) {
+            Some(value) => Ok(value),
+            None => self.version.blob(index),
+        }
+    }
+
+    /// As `decode_blob`, of an entry that may be gone: `None` if its value is.
+    pub(crate) fn find_blob(&self, encoded: &[u8]) -> Result<Option<BlobValue>> {
+        let index = BlobIndex::decode(encoded).map_err(|fault| fault.at("log", 0))?;
+        let flushed = || {
+            Some(BlobValue::new(
+                Arc::clone(&self.version.share(index.file)?.file),
+                index,
+            ))
+        };
+        Ok(self.growing(index).or_else(flushed))
+    }
+
+    /// The value, if it lies in the file of a memtable.
+    fn growing(&self, index: BlobIndex) -> Option<BlobValue> {
+        let mut files = self.buffers().filter_map(|buffer| buffer.values());
+        let file = files.find(|file| file.number() == index.file)?;
+        Some(BlobValue::new(Arc::clone(file.reader()), index))
     }
 
     /// Whether it holds a commit above `above`. For the commit leader: others may see one come.

@@ -3,11 +3,15 @@
 //! - Syncs are made one at a time. After one that failed, or was abandoned before its result was known, none succeeds:
 //!   the operating system may tell one caller alone what it lost, and the next sync then succeeds without it
 //!   (Rebello et al., ATC 2020).
+//! - Large values that its commits refer to are synced before it is: what is known to be on disk, its values are, too.
 
 use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_io::{Completion, File, Mode, Operation};
 use trine_platform::baton::Baton;
+
+use crate::blob::GrowingFile;
 
 /// A segment's file, shared by all who may sync it.
 #[derive(Debug)]
@@ -15,6 +19,8 @@ pub(crate) struct SegmentFile {
     file: File,
     /// Held while it is synced; whether that failed once.
     failed: Baton<bool>,
+    /// What its commits refer to, and may not be on disk. Guarded for a push or a take.
+    values: Mutex<Vec<Arc<GrowingFile>>>,
 }
 
 impl SegmentFile {
@@ -22,6 +28,19 @@ impl SegmentFile {
         Self {
             file,
             failed: Baton::new(false),
+            values: Mutex::default(),
+        }
+    }
+
+    fn values(&self) -> MutexGuard<'_, Vec<Arc<GrowingFile>>> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The commits that are written next refer to values in this file, which were handed to the operating system.
+    pub(super) fn note_values(&self, file: &Arc<GrowingFile>) {
+        let mut values = self.values();
+        if !values.iter().any(|noted| Arc::ptr_eq(noted, file)) {
+            values.push(Arc::clone(file));
         }
     }
 
@@ -30,7 +49,7 @@ impl SegmentFile {
     /// # Errors
     /// `Io`, from whoever tried it, and for ever after.
     pub(crate) async fn sync(&self, mode: Mode) -> trine_io::Result<()> {
-        self.alone(|file| file.sync_data(mode)).await
+        self.alone(mode, |file| file.sync_data(mode)).await
     }
 
     /// Makes a sync, or a durable write, while nobody else makes one.
@@ -39,6 +58,7 @@ impl SegmentFile {
     /// As [`sync`](Self::sync).
     pub(super) async fn alone<T: Unpin>(
         &self,
+        mode: Mode,
         sync: impl FnOnce(&File) -> Completion<T>,
     ) -> trine_io::Result<T> {
         let mut failed = self.failed.take().await;
@@ -46,6 +66,11 @@ impl SegmentFile {
             return Err(self.earlier());
         }
         *failed = true;
+        // Taken before they are synced: what is written to them meanwhile is noted again.
+        let values = std::mem::take(&mut *self.values());
+        for values in values {
+            values.sync(mode).await?;
+        }
         let result = sync(&self.file).await;
         *failed = result.is_err();
         result
@@ -99,7 +124,9 @@ mod tests {
         fail_next(&simulation, 1, Failure::Io);
         assert!(block_on(file.sync(MODE)).is_err());
         assert!(block_on(file.sync(MODE)).is_err());
-        assert!(block_on(file.alone(|file| file.write_durably_at(MODE, 0, vec![1]))).is_err());
+        assert!(
+            block_on(file.alone(MODE, |file| file.write_durably_at(MODE, 0, vec![1]))).is_err()
+        );
         assert!(file.check().unwrap().is_err());
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use trine_io::Mode;
 
+use crate::blob::GrowingFile;
 use crate::error::{Error, Result};
 use crate::sequence::Sequence;
 use crate::wal::file::SegmentFile;
@@ -70,6 +71,11 @@ impl LogWriter {
         } else {
             Space::Reserved
         }
+    }
+
+    /// As [`SegmentFile::note_values`], of the commits that are pushed next.
+    pub(crate) fn note_values(&self, values: &Arc<GrowingFile>) {
+        self.current.file().note_values(values);
     }
 
     /// As [`SegmentWriter::push_commit`].

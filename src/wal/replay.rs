@@ -99,7 +99,8 @@ struct Progress {
     dropped: Vec<u64>,
 }
 
-/// Gives every commit of the segments `numbers` to `visitor`, in order.
+/// Gives every commit of the segments `numbers` to `visitor`, in order. The visitor says whether all that the commit refers to
+/// is there; if not, the log ends before it, as before one of which a sector is missing.
 ///
 /// # Errors
 /// `Corruption` naming file and offset: a segment is missing, damaged, not the one its name says,
@@ -109,7 +110,7 @@ pub(crate) async fn replay(
     storage: &Storage,
     numbers: RangeInclusive<u64>,
     mode: Mode,
-    mut visitor: impl FnMut(Sequence, &[u8]) -> Result<()>,
+    mut visitor: impl FnMut(Sequence, &[u8]) -> Result<bool>,
 ) -> Result<Replayed> {
     let mut progress = Progress {
         first_number: *numbers.start(),
@@ -227,7 +228,7 @@ impl Progress {
         number: u64,
         name: &str,
         file: (&[u8], usize),
-        visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<()>,
+        visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<bool>,
     ) -> Result<()> {
         let segment = Segment::read(number, name, file)?;
         if let Some(tail) = self.tail.filter(|tail| tail.torn.is_some()) {
@@ -306,21 +307,26 @@ impl Progress {
     fn records(
         &mut self,
         segment: &Segment<'_>,
-        visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<()>,
+        visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<bool>,
     ) -> Result<()> {
         let number = segment.number;
         let mut reader = segment.reader(proof);
         let mut is_used = false;
         self.proven = 0;
         loop {
-            let next = reader
-                .next()
-                .map_err(|(at, fault)| segment.fail(fault, at))?;
-            match next {
-                Next::Record { offset, payload } => {
-                    self.record(offset, payload, visitor, segment)?;
-                    is_used = true;
+            let start = reader.offset();
+            let next = match reader.next() {
+                Ok(Next::Record { offset, payload }) => {
+                    if self.record(offset, payload, visitor, segment)? {
+                        is_used = true;
+                        continue;
+                    }
+                    reader.give_up(start, offset).map(Next::End)
                 }
+                end => end,
+            };
+            match next.map_err(|(at, fault)| segment.fail(fault, at))? {
+                Next::Record { .. } => {}
                 Next::End(end) => {
                     if is_used {
                         self.used.push(number);
@@ -346,19 +352,22 @@ impl Progress {
         }
     }
 
+    /// Whether the record counts.
     fn record(
         &mut self,
         offset: u64,
         payload: &[u8],
-        visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<()>,
+        visitor: &mut impl FnMut(Sequence, &[u8]) -> Result<bool>,
         segment: &Segment<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         match decode(payload).map_err(|fault| segment.fail(fault, offset))? {
             Payload::Commit(sequence, batch) => {
                 if self.expected != Some(sequence) {
                     return Err(segment.fail(Fault::Order, offset));
                 }
-                visitor(sequence, batch)?;
+                if !visitor(sequence, batch)? {
+                    return Ok(false);
+                }
                 self.commits = self.commits.saturating_add(1);
                 self.expected = sequence.next();
             }
@@ -369,7 +378,7 @@ impl Progress {
                 self.proven = self.proven.max(through);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

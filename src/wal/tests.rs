@@ -60,7 +60,7 @@ pub(super) fn replayed(
     let replayed = block_on(replay(storage, numbers, MODE, |sequence, bytes| {
         assert_eq!(bytes, batch(sequence.get()));
         sequences.push(sequence.get());
-        Ok(())
+        Ok(true)
     }))?;
     Ok((sequences, replayed))
 }

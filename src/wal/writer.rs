@@ -236,7 +236,7 @@ impl SegmentWriter {
         let at = self.written;
         let write = self
             .file
-            .alone(|file| file.write_durably_at(mode, at, staged));
+            .alone(mode, |file| file.write_durably_at(mode, at, staged));
         let result = write.await;
         let buffer = self.poison.settle(result)?;
         self.keep(buffer);

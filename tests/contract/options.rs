@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use trine_kv::{
-    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompressionProfile, Db, DbOptions,
-    DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy, HostStorageBackend,
-    IndexSearchPolicy, MergeOperators, PrefixExtractor, PrefixFilterPolicy, RuntimeOptions,
-    StorageMode, WriteOptions,
+    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompactionFilters, CompressionProfile, Db,
+    DbOptions, DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy,
+    HostStorageBackend, IndexSearchPolicy, MergeOperators, PrefixExtractor, PrefixFilterPolicy,
+    RuntimeOptions, StorageMode, WriteOptions,
 };
 
 use crate::fixture::{Place, invalid_options};
@@ -35,8 +35,10 @@ fn defaults_of_a_database() {
         blob_gc_discardable_ratio: BlobGcRatio::HALF,
         blob_gc_min_file_bytes: 64 << 20,
         change_retention_bytes: 0,
+        browser_directory: "trine-kv".to_owned(),
         listener: None,
         merge_operators: MergeOperators::new(),
+        compaction_filters: CompactionFilters::new(),
     };
     assert_eq!(DbOptions::default(), memory);
     assert_eq!(DbOptions::memory(), memory);

@@ -5,20 +5,23 @@
 //   missing is `Unknown`, never repeated: it may have happened.
 // - A page that is frozen ends its worker at once, so that it never keeps the database from others, and starts anew when it goes on.
 
-const NAME = "trine-kv";
 /** How long a client without a worker waits for a leader. */
 const PATIENCE_MS = 5000;
-const CHANGES = new Set(["put", "delete", "deleteRange", "write", "import", "clear"]);
-/** What belongs to a scan or an export of one leader. */
-const BOUND = new Set(["rows", "exported", "drop"]);
+const CHANGES = new Set(["put", "delete", "deleteRange", "dropBucket", "write", "commit", "import", "clear"]);
+/** What belongs to a scan, a snapshot, a transaction or an export of one leader. */
+const BOUND = new Set(["rows", "exported", "staged", "drop"]);
+/** Whether a request is about something that only its leader has. */
+const isBound = ({ command, args }) => BOUND.has(command) || args[0]?.snapshot !== undefined;
 
 const failure = ({ name, message }) => Object.assign(new Error(message), { name });
 
 export class Client {
   id = crypto.randomUUID();
   #url;
-  #common = new BroadcastChannel(NAME);
-  #own = new BroadcastChannel(`${NAME}/${this.id}`);
+  /** The database's directory, which names its locks and channels, too. */
+  #directory;
+  #common;
+  #own;
   #candidate;
   #leader;
   #link;
@@ -28,14 +31,17 @@ export class Client {
   #closed = false;
   #listeners = new AbortController();
 
-  constructor(url) {
+  constructor(url, directory) {
     this.#url = url;
+    this.#directory = directory;
+    this.#common = new BroadcastChannel(directory);
+    this.#own = new BroadcastChannel(`${directory}/${this.id}`);
     this.#common.onmessage = ({ data }) => {
       if (data.leader) this.#follow(data.leader);
       else if (data.gone) this.#forget(data.gone);
     };
     this.#own.onmessage = ({ data }) => this.#answered(data);
-    navigator.locks.request(`${NAME}/${this.id}`, () => new Promise((gone) => (this.#gone = gone)));
+    navigator.locks.request(`${directory}/${this.id}`, () => new Promise((gone) => (this.#gone = gone)));
     if (globalThis.document) {
       const on = (target, event, act) => target.addEventListener(event, act, { signal: this.#listeners.signal });
       on(document, "freeze", () => this.#stop());
@@ -89,7 +95,7 @@ export class Client {
         this.#candidate = undefined;
         this.#failAll({ name: "Unsupported", message: `no worker: ${event.message ?? "it did not start"}` });
       };
-      worker.postMessage({ begin: id });
+      worker.postMessage({ begin: id, directory: this.#directory });
     } else {
       const message = "no tab leads, and this context cannot start a worker";
       setTimeout(() => this.#leader || this.#failAll({ name: "Unsupported", message }), PATIENCE_MS);
@@ -130,7 +136,7 @@ export class Client {
     this.#leader = leader;
     if (leader) {
       const isOwn = leader === this.#candidate?.id;
-      this.#link = isOwn ? this.#candidate.worker : new BroadcastChannel(`${NAME}/${leader}`);
+      this.#link = isOwn ? this.#candidate.worker : new BroadcastChannel(`${this.#directory}/${leader}`);
     }
     for (const entry of [...this.#requests.values()]) this.#send(entry);
   }
@@ -141,7 +147,7 @@ export class Client {
     if (isLost) entry.sentTo = undefined;
     if (isLost && CHANGES.has(request.command)) {
       this.#fail(entry, { name: "Unknown", message: "whoever led is gone: the change may have happened or not" });
-    } else if (isLost && BOUND.has(request.command)) {
+    } else if (isLost && isBound(request)) {
       this.#fail(entry, { name: "Interrupted", message: "whoever led is gone: begin again" });
     } else if (this.#link && !entry.sentTo) {
       entry.sentTo = this.#leader;

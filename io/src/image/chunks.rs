@@ -4,8 +4,9 @@
 //! - What an owner gave up is *leaving* until the journal that says so is durable, and nobody gets it before:
 //!   else a power loss could bring the owner back, with somebody else's bytes in its chunks.
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+
+use trine_platform::sorted::{SortedMap, sort_few};
 
 /// The unit of space.
 pub(crate) const CHUNK_BYTES: u64 = 64 << 10;
@@ -32,7 +33,7 @@ impl Extent {
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
     /// Start and count; no two touch.
-    free: BTreeMap<u32, u32>,
+    free: SortedMap<u32, u32>,
     leaving: Vec<Extent>,
     /// Behind every chunk that is in use, leaving or free.
     end: u32,
@@ -41,7 +42,7 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// What is left beside `used`; `InvalidData` if a chunk is named twice or cannot be.
     pub(crate) fn beside(mut used: Vec<Extent>) -> io::Result<Self> {
-        used.sort_by_key(|extent| extent.start);
+        sort_few(&mut used, |left, right| left.start.cmp(&right.start));
         let mut chunks = Self::default();
         for extent in used {
             let end = extent.end().filter(|_| extent.start >= chunks.end);
@@ -122,10 +123,15 @@ impl Chunks {
         if count == 0 {
             return;
         }
-        if let Some((before, there)) = self.free.range(..start).next_back()
+        let before = self
+            .free
+            .range(..start)
+            .next_back()
+            .map(|(before, there)| (*before, *there));
+        if let Some((before, there)) = before
             && before + there == start
         {
-            (start, count) = (*before, count + there);
+            (start, count) = (before, count + there);
             self.free.remove(&start);
         }
         if let Some(there) = self.free.remove(&(start + count)) {

@@ -20,11 +20,11 @@ pub(crate) mod journal;
 pub(crate) mod medium;
 pub(crate) mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_platform::LockError;
+use trine_platform::sorted::{SortedMap, SortedSet};
 
 use crate::error::Attempt;
 use crate::file::Backend;
@@ -50,7 +50,7 @@ static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
 pub(crate) struct ImageDirectory {
     /// `None` once it is closed.
     state: Mutex<Option<State>>,
-    locks: Mutex<BTreeSet<String>>,
+    locks: Mutex<SortedSet<String>>,
     pub(crate) metrics: Metrics,
 }
 
@@ -75,9 +75,9 @@ pub(crate) struct ImageLock {
 pub(crate) struct State {
     table: Table,
     /// Files without a name that somebody has open.
-    unnamed: BTreeMap<NodeId, Node>,
+    unnamed: SortedMap<NodeId, Node>,
     /// How often each file is open.
-    opens: BTreeMap<NodeId, usize>,
+    opens: SortedMap<NodeId, usize>,
     next_id: NodeId,
     chunks: Chunks,
     journal: Journal,
@@ -122,8 +122,8 @@ impl State {
             chunks,
             next_id: table.last_id(),
             table,
-            unnamed: BTreeMap::new(),
-            opens: BTreeMap::new(),
+            unnamed: SortedMap::new(),
+            opens: SortedMap::new(),
             journal,
             bytes,
             is_dirty: false,
@@ -162,7 +162,7 @@ impl State {
 
     /// Notes that a file is open once more.
     fn enter(&mut self, id: NodeId) -> NodeId {
-        *self.opens.entry(id).or_insert(0) += 1;
+        *self.opens.get_or_default(id) += 1;
         id
     }
 
@@ -359,7 +359,7 @@ impl ImageDirectory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn locks(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn locks(&self) -> MutexGuard<'_, SortedSet<String>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

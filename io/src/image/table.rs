@@ -3,10 +3,10 @@
 //! A table is what its records say, one after the other. The same [`Table::apply`] serves changes as they are made
 //! and their replay, so the two cannot differ.
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
 use crate::image::chunks::{CHUNK_BYTES, Extent};
+use trine_platform::sorted::SortedMap;
 
 /// A file for as long as it exists, whatever it is called. Never used again within one opening of an image.
 pub(crate) type NodeId = u32;
@@ -71,8 +71,8 @@ impl Node {
 /// The files that have names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table {
-    names: BTreeMap<String, NodeId>,
-    nodes: BTreeMap<NodeId, Node>,
+    names: SortedMap<String, NodeId>,
+    nodes: SortedMap<NodeId, Node>,
 }
 
 /// What a change left behind.
@@ -118,7 +118,7 @@ impl Table {
                 if let Some(before) = self.names.insert(name, id) {
                     left.unnamed = self.nodes.remove(&before).map(|node| (before, node));
                 }
-                self.nodes.entry(id).or_default();
+                self.nodes.get_or_default(id);
             }
             Record::Extent { id, extent } => {
                 extent.end().ok_or(ErrorKind::InvalidData)?;

@@ -197,12 +197,7 @@ impl Import {
 
     async fn open(mut self, mode: Mode) -> Result<Db> {
         self.publish(mode).await?;
-        let (options, storage) = (self.options, self.storage);
-        let there = storage.clone();
-        let opened = storage.offload(mode, move || {
-            block_on(open::on_storage(options, there, Mode::Blocking))
-        });
-        opened.await?.inspect_err(|_| storage.close())
+        open::on_thread(self.options, self.storage, mode).await
     }
 }
 

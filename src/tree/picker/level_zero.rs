@@ -3,6 +3,8 @@
 //! Tables that overlap, directly or through others, make a *group*. Groups share no key, so each is a
 //! job of its own, or several, one for each part; and one that is a single table over empty space only changes its level.
 
+use trine_platform::sorted::sort_few;
+
 use crate::table::TableMeta;
 use crate::tree::picker::{Compaction, Part, Pick, Picker, bytes_of, pays};
 use crate::tree::span::Span;
@@ -130,7 +132,9 @@ impl<'a> Picker<'a> {
     fn groups(&self) -> Vec<Vec<&'a TableMeta>> {
         let mut tables: Vec<(usize, &'a TableMeta)> =
             self.levels[0].iter().copied().enumerate().collect();
-        tables.sort_by(|(_, left), (_, right)| left.smallest.cmp(&right.smallest));
+        sort_few(&mut tables, |(_, left), (_, right)| {
+            left.smallest.cmp(&right.smallest)
+        });
         let mut groups: Vec<(Span, Vec<(usize, &'a TableMeta)>)> = Vec::new();
         for (age, table) in tables {
             let span = Span::of(table);
@@ -143,7 +147,7 @@ impl<'a> Picker<'a> {
             }
         }
         let by_age = |(_, mut group): (Span, Vec<(usize, &'a TableMeta)>)| {
-            group.sort_by_key(|(age, _)| *age);
+            sort_few(&mut group, |(left, _), (right, _)| left.cmp(right));
             group.into_iter().map(|(_, table)| table).collect()
         };
         groups.into_iter().map(by_age).collect()

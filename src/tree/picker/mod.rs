@@ -18,14 +18,13 @@ mod shape;
 pub(crate) use part::{Part, Unfinished};
 pub(crate) use shape::{Shape, Targets};
 
-use std::collections::BTreeSet;
-
 use crate::key::KeyRange;
 use crate::sequence::Sequence;
 use crate::table::TableMeta;
 use crate::tree::claims::Claimed;
 use crate::tree::span::Span;
 use crate::tree::version::{LEVELS_MAX, Version};
+use trine_platform::sorted::{SortedSet, sort_few};
 
 /// What is of no use goes when it is at least this part of what has to be merged for it: so freeing a byte
 /// costs at most so many, and no more than a quarter of a tree at rest is garbage of one kind.
@@ -104,9 +103,9 @@ pub(crate) struct Picker<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StaleFiles {
     /// For a tree in its proper form.
-    pub(crate) shape: BTreeSet<u64>,
+    pub(crate) shape: SortedSet<u64>,
     /// For a range that somebody wants compacted.
-    pub(crate) range: BTreeSet<u64>,
+    pub(crate) range: SortedSet<u64>,
 }
 
 fn bytes_of(tables: &[&TableMeta]) -> u64 {
@@ -198,7 +197,9 @@ impl<'a> Picker<'a> {
             .map(|level| (self.score(level), level))
             .filter(|(score, _)| *score > 1000)
             .collect();
-        due.sort_by_key(|(score, level)| (std::cmp::Reverse(*score), *level));
+        sort_few(&mut due, |left, right| {
+            right.0.cmp(&left.0).then(left.1.cmp(&right.1))
+        });
         let mut kept: Vec<usize> = Vec::new();
         for (_, level) in due {
             let below = if level == 0 {
@@ -356,7 +357,7 @@ impl<'a> Picker<'a> {
     }
 
     /// A table that refers to one of these blob files, rewritten where it is: its values leave the file.
-    fn stale_values(&self, files: &BTreeSet<u64>, wanted: impl Fn(&TableMeta) -> bool) -> Pick {
+    fn stale_values(&self, files: &SortedSet<u64>, wanted: impl Fn(&TableMeta) -> bool) -> Pick {
         if files.is_empty() {
             return Pick::Nothing;
         }
@@ -435,7 +436,9 @@ impl<'a> Picker<'a> {
         let mut tables: Vec<_> = (level + 1..LEVELS_MAX)
             .flat_map(|below| self.overlapping(below, span))
             .collect();
-        tables.sort_by(|left, right| left.smallest.cmp(&right.smallest));
+        sort_few(&mut tables, |left, right| {
+            left.smallest.cmp(&right.smallest)
+        });
         let mut spans: Vec<Span> = Vec::new();
         for table in tables {
             let next = Span::of(table);

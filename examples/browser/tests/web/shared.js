@@ -8,7 +8,7 @@ const refused = ({ name, message }) => ({ name, message });
 let db;
 
 Object.assign(window, {
-  open: async () => void (db = await open()),
+  open: async (options) => void (db = await open(options)),
   tryOpen: () => open().then((opened) => opened.close().then(() => ({ name: "none" })), refused),
   close: () => db.close(),
   put: (number, value = number) => db.put(key(number), String(value)).then(() => ({}), refused),
@@ -56,6 +56,82 @@ Object.assign(window, {
     const found = [];
     for await (const row of db.scan()) found.push(row.map(text));
     return found;
+  },
+  /** Keys and values of a bucket, as text; made of `rows` first. */
+  bucket: async (name, rows = {}) => {
+    const bucket = db.bucket(name);
+    for (const [key, value] of Object.entries(rows)) await bucket.put(key, value);
+    const found = {};
+    for await (const row of bucket.scan()) found[text(row[0])] = text(row[1]);
+    return found;
+  },
+  buckets: () => db.buckets(),
+  dropBucket: (name) => db.dropBucket(name),
+  /** What a snapshot sees of rows that are changed once it is there: itself, then the database. */
+  snapshotOf: async (numbers) => {
+    const snapshot = await db.snapshot();
+    for (const number of numbers) await window.put(number, number + 1000);
+    await db.bucket("other").put("a", "2");
+    await db.flush();
+    const scanned = [];
+    for await (const row of snapshot.scan({ prefix: "row " })) scanned.push(Number(text(row[1])));
+    const then = [scanned, (await snapshot.getMany(numbers.map(key))).map(text), text(await snapshot.bucket("other").get("a"))];
+    await snapshot.close();
+    const refusal = await snapshot.get(key(0)).then(() => ({ name: "none" }), refused);
+    return [then, refusal.name, (await db.getMany(numbers.map(key))).map(text), text(await db.bucket("other").get("a"))];
+  },
+  /** Counts up `times` times, each in a transaction; how often it had to begin again. */
+  countUp: async (times) => {
+    let begun = 0;
+    for (let time = 0; time < times; time++) {
+      await db.transaction(
+        async (transaction) => {
+          begun++;
+          const before = Number(text(await transaction.get("counter")) ?? 0);
+          await transaction.put("counter", String(before + 1));
+          if (Number(text(await transaction.get("counter"))) !== before + 1) throw new Error("own changes are seen");
+          await transaction.put(String(before + 1), "counted", "other");
+        },
+        { attempts: 1000 },
+      );
+    }
+    return begun - times;
+  },
+  failedTransaction: () =>
+    db
+      .transaction(async (transaction) => {
+        await transaction.put("counter", "-1");
+        throw new Error("given up");
+      })
+      .catch(({ message }) => message),
+  value: async (key) => text(await db.get(key)),
+  batchIn: (bucket) => db.write(new Batch().put("a", "1", bucket).delete("b", bucket).put("c", "3")).then(() => ({}), refused),
+  /** Begins to import what takes a while. */
+  importMuch: async () => {
+    const much = db.bucket("much");
+    for (let number = 0; number < 48; number++) {
+      await much.put(key(number), Uint8Array.from({ length: 1 << 20 }, (_, at) => (at * at * 31 + number) >> 3));
+    }
+    const archive = await new Response(db.export()).blob();
+    db.import(archive).catch(() => {});
+  },
+  /** Without the package: names in the database's directory, and moving on an import as far as a crash might have left it. */
+  names: async (path = []) => {
+    let directory = await navigator.storage.getDirectory();
+    for (const part of ["trine-kv", ...path]) directory = await directory.getDirectoryHandle(part);
+    const found = [];
+    for await (const name of directory.keys()) found.push(name);
+    return found.sort();
+  },
+  /** Moves the database of the origin aside, as a complete import of an empty one; of its files, `count` are in their place already. */
+  halfImported: async (count) => {
+    const root = await navigator.storage.getDirectory();
+    const home = await root.getDirectoryHandle("trine-kv");
+    const made = await home.getDirectoryHandle("import", { create: true });
+    await made.getFileHandle("complete", { create: true });
+    const files = [];
+    for await (const file of home.values()) if (file.kind === "file") files.push(file);
+    for (const file of files.sort((a, b) => (a.name < b.name ? -1 : 1)).slice(count)) await file.move(made, file.name);
   },
   beginScan: async () => {
     window.scanning = db.scan({ prefix: "row " });
