@@ -4,7 +4,8 @@
 //! cargo run --release --example warm_reads -- DIRECTORY [COUNT]
 //! ```
 //!
-//! Values of 100 bytes and of 16 KiB in compacted tables, uncompressed, read in no order. Three rounds take all of it in turn.
+//! Values of 100 bytes and of 16 KiB in compacted tables, uncompressed, read in no order. Three rounds take all of it in turn,
+//! through maps of the files and by copies of their blocks (`FileReads`), which the cache has room for.
 //! With `COUNT`, `get_ref` of 100 bytes alone is called so many times on one thread: for counting system calls.
 
 #![expect(
@@ -20,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use trine_kv::{
-    BucketOptions, BucketReader, CompressionProfile, Db, DbOptions, DurabilityMode, KeyRange,
-    Result, WriteBatch, WriteOptions, block_on,
+    BucketOptions, BucketReader, CompressionProfile, Db, DbOptions, DurabilityMode, FileReads,
+    KeyRange, Result, WriteBatch, WriteOptions, block_on,
 };
 
 /// Bytes of a value, rows, reads of a pass by each thread.
@@ -47,16 +48,21 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         }
         for round in 0..3 {
             for threads in [1, 2] {
-                let mut line = format!("round {round}, {bytes:5} bytes, {threads} threads:");
-                for way in WAYS {
-                    let nanos = pass(db, way, threads, *rows, *reads)?;
-                    write!(line, "  {way} {nanos:6.0} ns")?;
-                }
-                println!("{line}");
+                let line = line(db, threads, *rows, *reads)?;
+                println!("round {round}, {bytes:5} bytes, {threads} threads, mapped:{line}");
             }
         }
     }
     drop(loaded);
+    if count.is_none() {
+        for (bytes, rows, reads) in SIZES {
+            let db = open(&place.join(bytes.to_string()), FileReads::Copied)?;
+            for round in 0..3 {
+                let line = line(&db, 1, rows, reads)?;
+                println!("round {round}, {bytes:5} bytes, 1 threads, copied:{line}");
+            }
+        }
+    }
     fs::remove_dir_all(&place)?;
     Ok(())
 }
@@ -67,21 +73,42 @@ fn key(row: u64) -> [u8; 16] {
     key
 }
 
-fn load(
-    place: &Path,
-    bytes: usize,
+/// What each way takes.
+fn line(
+    db: &Db,
+    threads: u64,
     rows: u64,
-) -> std::result::Result<Db, Box<dyn std::error::Error>> {
-    fs::create_dir_all(place)?;
-    let db = Db::open_sync(DbOptions {
+    reads: u64,
+) -> std::result::Result<String, Box<dyn std::error::Error>> {
+    let mut line = String::new();
+    for way in WAYS {
+        let nanos = pass(db, way, threads, rows, reads)?;
+        write!(line, "  {way} {nanos:6.0} ns")?;
+    }
+    Ok(line)
+}
+
+fn open(place: &Path, file_reads: FileReads) -> Result<Db> {
+    Db::open_sync(DbOptions {
         durability: DurabilityMode::Buffered,
+        block_cache_bytes: 128 << 20,
+        file_reads,
         default_bucket_options: BucketOptions {
             compression: CompressionProfile::None,
             blob_threshold_bytes: usize::MAX,
             ..BucketOptions::default()
         },
         ..DbOptions::new(place)
-    })?;
+    })
+}
+
+fn load(
+    place: &Path,
+    bytes: usize,
+    rows: u64,
+) -> std::result::Result<Db, Box<dyn std::error::Error>> {
+    fs::create_dir_all(place)?;
+    let db = open(place, FileReads::Mapped)?;
     for start in (0..rows).step_by(1000) {
         let mut batch = WriteBatch::new();
         for row in start..start + 1000 {

@@ -7,7 +7,10 @@
 //!
 //! - each thread's last commit is the last acknowledged one, or the one after it;
 //! - a batch is there whole or not at all, in both buckets, with its deletes;
-//! - the sequence number is the number of commits: none was lost, none was applied twice;
+//! - beside them are loads, each of all rows of a third bucket: there whole or not at all;
+//! - the sequence number is the number of commits: none was lost, none was applied twice; a load that was cut off may
+//!   have taken one;
+//! - each backup that is listed is whole, and none that was made is gone;
 //! - the lock is free at once, and gone after a close, as is every file that was half made.
 //!
 //! Rounds of one workload share a directory, so crashes pile up on crashes. `TRINE_KILL_ROUNDS` sets how many
@@ -22,8 +25,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use trine_kv::{
-    BlobGcRatio, BlobLevelMergePolicy, Bucket, BucketOptions, Db, DbOptions, DurabilityMode,
-    FileReads, KeyRange, RuntimeOptions, WriteBatch,
+    BackupOptions, Backups, BlobGcRatio, BlobLevelMergePolicy, Bucket, BucketOptions, Db,
+    DbOptions, DurabilityMode, FileReads, KeyRange, RuntimeOptions, WriteBatch,
 };
 
 mod common {
@@ -37,6 +40,9 @@ const WORKLOAD: &str = "TRINE_KILL_WORKLOAD";
 const ROUNDS: u64 = 4;
 /// Batches older than this many commits of the same thread are deleted again.
 const WINDOW: u64 = 12;
+/// The bucket of the loads, and how many rows each has.
+const LOADED: &str = "loaded";
+const LOADED_ROWS: u64 = 40;
 /// A writer whose parent is gone stops by itself.
 const COMMITS_MAX: u64 = 20_000;
 
@@ -57,7 +63,7 @@ struct Workload {
     durability: DurabilityMode,
     write_buffer_bytes: usize,
     workers: usize,
-    /// A thread that flushes and compacts all the time.
+    /// A thread that flushes, compacts, loads and makes backups all the time.
     maintenance: bool,
     caller: Caller,
     runtime: RuntimeOptions,
@@ -146,6 +152,7 @@ impl Workload {
             ..DbOptions::new(directory).with_default_bucket_options(bucket.clone())
         };
         let db = Db::open_sync(options).expect("a killed writer never blocks the next open");
+        db.bucket_sync(LOADED).expect("the bucket of loads");
         let other = db.bucket_with_options_sync("other", bucket);
         (db, other.expect("the second bucket"))
     }
@@ -230,6 +237,42 @@ fn stored_heads(db: &Db, threads: u64) -> Vec<u64> {
         .collect()
 }
 
+/// The loads that have happened: all rows are of the last one.
+fn loads(db: &Db) -> u64 {
+    let bucket = db.bucket_sync(LOADED).expect("the bucket of loads");
+    let rows = bucket.range_sync(&KeyRange::all()).expect("a scan");
+    let stamps: Vec<_> = rows.map(|row| row.expect("a row").value).collect();
+    let Some(first) = stamps.first() else {
+        return 0;
+    };
+    assert!(stamps.iter().all(|stamp| stamp == first), "{stamps:?}");
+    assert_eq!(u64::try_from(stamps.len()), Ok(LOADED_ROWS));
+    u64::from_le_bytes(first[..].try_into().expect("eight bytes"))
+}
+
+/// The backups of a database, beside it.
+fn backups(directory: &Path) -> Backups {
+    Backups::in_directory(directory.with_file_name("backups"))
+}
+
+/// Flushes, compacts, loads and makes backups. Loads are acknowledged like the commits of another thread, and backups of one more.
+fn maintain(db: &Db, directory: &Path, thread: u64, stop: &AtomicBool) {
+    let (mut stamp, backups) = (loads(db), backups(directory));
+    let bucket = db.bucket_sync(LOADED).expect("the bucket of loads");
+    while !stop.load(Ordering::Relaxed) {
+        db.flush_sync().expect("a flush");
+        stamp += 1;
+        let rows = (0..LOADED_ROWS).map(|row| (row.to_be_bytes(), stamp.to_le_bytes()));
+        bucket.bulk_load_sync(rows).expect("a load");
+        acknowledge(thread, stamp);
+        let made = db.backup_sync(&backups, BackupOptions::default());
+        acknowledge(thread + 1, made.expect("a backup").backup.id.get());
+        backups.prune_sync(2).expect("pruned backups");
+        db.compact_range_sync(KeyRange::all())
+            .expect("a compaction");
+    }
+}
+
 /// The writer. Does nothing unless the parent started it.
 #[test]
 fn writer_that_gets_killed() {
@@ -245,12 +288,7 @@ fn writer_that_gets_killed() {
     std::io::stdout().write_all(b"\n").unwrap();
     std::thread::scope(|scope| {
         if workload.maintenance {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    db.flush_sync().unwrap();
-                    db.compact_range_sync(KeyRange::all()).unwrap();
-                }
-            });
+            scope.spawn(|| maintain(&db, Path::new(&directory), workload.threads, &stop));
         }
         workload.caller.run(&db, &heads);
         stop.store(true, Ordering::Relaxed);
@@ -394,9 +432,37 @@ fn run_and_kill(directory: &Path, index: usize, heads: &[u64], lines: u64, spins
     acknowledged
 }
 
-fn check_after_kill(directory: &Path, workload: Workload, acknowledged: &[u64]) -> Vec<u64> {
+/// The newest backup that was made is listed, or a later one, and all that are listed are whole.
+fn check_backups(directory: &Path, acknowledged: u64) -> u64 {
+    let backups = backups(directory);
+    let listed = backups.list_sync().expect("the backups");
+    for (id, info) in &listed {
+        info.as_ref().expect("a backup's own file");
+        backups.verify_sync(*id).expect("a whole backup");
+    }
+    let newest = listed.last().map_or(0, |(id, _)| id.get());
+    assert!(newest >= acknowledged, "backup {acknowledged} is gone");
+    newest
+}
+
+/// Gives back how far each thread was, the loads and the backups behind them. `interrupted` counts the loads that took a
+/// sequence and nothing else.
+fn check_after_kill(
+    directory: &Path,
+    workload: Workload,
+    acknowledged: &[u64],
+    interrupted: &mut u64,
+) -> Vec<u64> {
+    let (acknowledged, beside) = acknowledged.split_at(acknowledged.len() - 2);
     let (db, other) = workload.open(directory);
-    let heads = stored_heads(&db, workload.threads);
+    let mut heads = stored_heads(&db, workload.threads);
+    let loads = loads(&db);
+    assert!(
+        loads == beside[0] || loads == beside[0] + 1,
+        "loads: acknowledged {}, found {loads}",
+        beside[0]
+    );
+    let newest = check_backups(directory, beside[1]);
     for (thread, (&last, &acknowledged)) in heads.iter().zip(acknowledged).enumerate() {
         assert!(
             last == acknowledged || last == acknowledged + 1,
@@ -410,12 +476,13 @@ fn check_after_kill(directory: &Path, workload: Workload, acknowledged: &[u64]) 
         "default",
     );
     assert_same(&found(&other), &expected, "other");
-    let commits: u64 = heads.iter().sum();
-    assert_eq!(
-        db.last_committed_sequence().get(),
-        commits,
-        "one sequence number for each commit"
+    let commits = heads.iter().sum::<u64>() + loads + *interrupted;
+    let sequence = db.last_committed_sequence().get();
+    assert!(
+        sequence == commits || workload.maintenance && sequence == commits + 1,
+        "{commits} commits and one sequence number for each, not {sequence}"
     );
+    *interrupted += sequence - commits;
     // A memtable's large values are in a file that is not finished before its flush.
     let flushed = commits.is_multiple_of(2);
     if flushed {
@@ -434,6 +501,7 @@ fn check_after_kill(directory: &Path, workload: Workload, acknowledged: &[u64]) 
         !flushed || unfinished.is_none(),
         "what was half made is gone: {unfinished:?}"
     );
+    heads.extend([loads, newest]);
     heads
 }
 
@@ -473,7 +541,9 @@ fn rounds_of(index: usize) {
     let mut random = Random(seed ^ u64::try_from(index).expect("a small index"));
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("db");
-    let mut heads = vec![0; usize::try_from(workload.threads).expect("few threads")];
+    // Of the threads, the loads and the backups.
+    let mut heads = vec![0; usize::try_from(workload.threads).expect("few threads") + 2];
+    let mut interrupted = 0;
     let rounds = env::var("TRINE_KILL_ROUNDS").map_or(ROUNDS, |text| {
         text.parse().expect("TRINE_KILL_ROUNDS is a number")
     });
@@ -487,7 +557,7 @@ fn rounds_of(index: usize) {
         let spins = random.next() % if lines == 0 { 3_000_000 } else { 100_000 };
         eprintln!("kill: round {round}, after {lines} acknowledgements and {spins} spins");
         let acknowledged = run_and_kill(&path, index, &heads, lines, spins);
-        heads = check_after_kill(&path, workload, &acknowledged);
+        heads = check_after_kill(&path, workload, &acknowledged, &mut interrupted);
     }
 }
 

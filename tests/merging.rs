@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use trine_kv::explain::{GetAnswer, ValuePlace};
 use trine_kv::{
-    BucketOptions, ChangeOperation, Db, DbOptions, Error, KeyRange, MergeOperator, Merged, Result,
-    Sequence, TransactionOptions, WriteBatch, WriteOptions,
+    BucketOptions, BulkLoadOptions, ChangeOperation, CompressionProfile, Db, DbOptions,
+    DurabilityMode, Error, KeyRange, MergeOperator, Merged, Result, Sequence, TransactionOptions,
+    WriteBatch, WriteOptions,
 };
 
 #[expect(clippy::unnecessary_wraps, reason = "it is an operator")]
@@ -262,6 +263,66 @@ fn transactions_that_merge_into_one_key_do_not_conflict() {
     assert_eq!(text(db.get_sync(b"k")).as_deref(), Some("+3"));
 }
 
+/// A merge of level 0 in several parts shows, until the last is done, what it has merged twice.
+#[test]
+fn a_merge_that_is_done_in_part_counts_no_operand_twice() {
+    let home = tempfile::tempdir().expect("a directory");
+    let options = DbOptions {
+        write_buffer_bytes: 400,
+        target_table_bytes: 400,
+        max_l0_files: 2,
+        default_bucket_options: BucketOptions {
+            block_bytes: 64,
+            compression: CompressionProfile::None,
+            ..appending()
+        },
+        ..options(&home).with_durability(DurabilityMode::Buffered)
+    };
+    let db = Db::open_sync(options.with_merge_operator("append", append)).expect("opened");
+    let options = db.options().default_bucket_options.clone();
+    let bucket = db
+        .bucket_with_options_sync("two", options)
+        .expect("created");
+    db.put_sync("", "old").expect("put");
+    let snapshot = db.snapshot();
+    db.put_sync("", "new").expect("put");
+    bucket.delete_sync("").expect("deleted");
+    bucket.put_sync([98, 0], "").expect("put");
+    db.flush_sync().expect("flushed");
+    db.compact_range_sync(KeyRange::all()).expect("compacted");
+    let keys: [&[u8]; 12] = [
+        &[97],
+        &[0],
+        &[],
+        &[0, 0],
+        &[0, 1],
+        &[1, 0],
+        &[0, 97],
+        &[1, 1],
+        &[1],
+        &[98],
+        &[97, 0],
+        &[0, 98],
+    ];
+    let rows = keys.into_iter().map(|key| Ok((key, "")));
+    let options = BulkLoadOptions::new().with_memory_bytes(0);
+    bucket.try_bulk_load_sync(rows, options).expect("loaded");
+    bucket.put_sync([98, 0], "").expect("put");
+    bucket.merge_sync([0], "1").expect("merged");
+    db.put_sync("", "").expect("put");
+    db.flush_sync().expect("flushed");
+    // Waits until some of level 0 was merged.
+    bucket.merge_sync("", "2").expect("merged");
+    let all = KeyRange::all();
+    for rows in [bucket.range_sync(&all), bucket.range_reverse_sync(&all)] {
+        let rows = rows.expect("a scan").map(|row| row.expect("read"));
+        let values = rows.filter(|row| row.key == [0]).map(|row| row.value);
+        assert_eq!(values.collect::<Vec<_>>(), [b"1"]);
+    }
+    assert_eq!(text(bucket.get_sync(&[0])).as_deref(), Some("1"));
+    drop(snapshot);
+}
+
 #[test]
 fn operands_are_put_together_as_far_as_no_snapshot_can_tell() {
     let home = tempfile::tempdir().expect("a directory");
@@ -332,7 +393,7 @@ fn a_long_list_of_operands_is_combined_before_anybody_reads_it() {
     }
     let home = tempfile::tempdir().expect("a directory");
     let options = options(&home).with_merge_operator("append", Sum);
-    let options = options.with_durability(trine_kv::DurabilityMode::Buffered);
+    let options = options.with_durability(DurabilityMode::Buffered);
     let db = Db::open_sync(options).expect("opened");
     let count = 3000u64;
     for _ in 0..count {

@@ -384,6 +384,11 @@ fn decode<'a>(reader: &mut Reader<'a>) -> std::result::Result<Operation<'a>, Fau
     }
 }
 
+/// Whether the batch is a load, which has nothing else in it.
+pub(crate) fn is_load(batch: &[u8]) -> bool {
+    matches!(operations(batch).next(), Some(Ok(Operation::Loaded { .. })))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -84,7 +84,7 @@ impl Default for BulkLoadOptions {
 
 impl Core {
     /// Loads `rows` into the tree as one commit.
-    async fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pub(crate) async fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         self: &Arc<Self>,
         tree: &Arc<Tree>,
         rows: impl Iterator<Item = Result<(K, V)>>,

@@ -24,7 +24,8 @@ use crate::tree::claims::{ClaimGuard, Claimed};
 use crate::tree::compaction::compact;
 use crate::tree::picker::{Compaction, Goal, Pick, Picker, Shape};
 use crate::tree::throttle::AtClose;
-use crate::tree::version::{Version, VersionChange};
+use crate::tree::version::VersionChange;
+use crate::tree::view::View;
 
 /// A compaction with its tables, which nobody else works on.
 struct Job<'a> {
@@ -172,7 +173,7 @@ impl Core {
             return Pick::Nothing;
         };
         persistent.claims.read(tree.id(), |claimed| {
-            self.picker(tree, &tree.pin().version, claimed).pick(goal)
+            self.picker(tree, &tree.pin(), claimed).pick(goal)
         })
     }
 
@@ -187,10 +188,10 @@ impl Core {
         tree: &Tree,
         goal: &Goal,
     ) -> Result<(Pick, Option<Job<'a>>)> {
-        let mut version = None;
+        let mut view = None;
         let mut awaited = None;
         let (pick, claim) = persistent.claims.claim(tree.id(), |claimed| {
-            let now = version.insert(tree.pin().version);
+            let now = view.insert(tree.pin());
             let picker = self.picker(tree, now, claimed);
             let pick = picker.pick(goal);
             if pick == Pick::Nothing {
@@ -201,13 +202,16 @@ impl Core {
         if let Some(sequence) = awaited {
             self.pins.ring_above(sequence);
         }
-        let (Pick::Job(compaction), Some(claim), Some(version)) = (&pick, claim, version) else {
+        let (Pick::Job(compaction), Some(claim), Some(view)) = (&pick, claim, view) else {
             return Ok((pick, None));
         };
         let inputs: Option<Vec<_>> = compaction
             .inputs
             .iter()
-            .map(|(level, number)| Some((*level, Arc::clone(version.table(*level, *number)?))))
+            .map(|(level, number)| {
+                let table = view.version.table(*level, *number)?;
+                Some((*level, Arc::clone(table)))
+            })
             .collect();
         let job = inputs.map(|inputs| Job {
             compaction: compaction.clone(),
@@ -343,10 +347,17 @@ impl Core {
         }
     }
 
-    fn picker<'a>(&self, tree: &Tree, version: &'a Version, claimed: Claimed<'a>) -> Picker<'a> {
+    fn picker<'a>(&self, tree: &Tree, view: &'a View, claimed: Claimed<'a>) -> Picker<'a> {
+        let version = &view.version;
         let gc = self.persistent.as_ref().and_then(|it| it.blob_gc);
-        Picker::new(version, self.shape(), claimed, self.pins.oldest())
+        let mut shape = self.shape();
+        if tree.rules().change_entries() {
+            // Between its parts a merge shows what it has merged twice, which must say the same.
+            shape.part_bytes = u64::MAX;
+        }
+        Picker::new(version, shape, claimed, self.pins.oldest())
             .with_unfinished(tree.unfinished())
+            .with_first_unflushed(view.first_unflushed())
             .with_stale(stale_files(version, &tree.blob_policy(gc)))
     }
 
@@ -356,8 +367,7 @@ impl Core {
             // Pinned and noted under one lock: else the debt of an older version could be noted last, and
             // writes wait for ever for work that is done.
             persistent.claims.read(tree.id(), |claimed| {
-                let version = tree.pin().version;
-                let pending = self.picker(tree, &version, claimed).debt_bytes();
+                let pending = self.picker(tree, &tree.pin(), claimed).debt_bytes();
                 tree.note_pending_bytes(pending);
             });
         }

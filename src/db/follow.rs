@@ -3,8 +3,8 @@
 //! - What a reader has found it keeps: its tables and blob files are all open, and what is open stays readable when
 //!   it is removed. The log was read into memory. So nothing that a writer does reaches a reader.
 //! - While it looks, a writer may flush, merge, remove files, use segments of the log again, crash and recover. What is seen then fits
-//!   together if no segment was given up before all were read; else it is looked at again. So is damage that is
-//!   not found a second time in the same place: it was a write under way.
+//!   together if no segment was given up before all were read, and no edit was made where the log holds a load that the manifest did
+//!   not know; else it is looked at again. So is damage that is not found a second time in the same place: it was a write under way.
 //! - A later look takes over the files that are still there, and reads the log anew.
 
 use std::io::ErrorKind;
@@ -159,7 +159,7 @@ pub(crate) async fn follow(
     look(options, storage, before, mode).await
 }
 
-/// Looks once. [`Error::RuntimeBusy`] if a writer gave up a part of the log that was being read.
+/// Looks once. [`Error::RuntimeBusy`] if what was found does not fit together, since a writer went on meanwhile.
 async fn look(
     options: &DbOptions,
     storage: &Storage,
@@ -184,8 +184,10 @@ async fn look(
     if found.manifest.log_has_moved_on(mode).await? {
         return Err(Error::runtime_busy(MOVED_ON));
     }
-    // A value that is not there was lost, or its file was flushed and is gone: then the manifest says so.
-    if found.adoption.lost().is_some() && found.manifest.has_moved_on(mode).await? {
+    // A load that the manifest does not know failed, or was installed since. A value that is not there was lost, or its file was
+    // flushed and is gone. The manifest says so.
+    let is_doubtful = found.logs_a_load || found.adoption.lost().is_some();
+    if is_doubtful && found.manifest.has_moved_on(mode).await? {
         return Err(Error::runtime_busy(MOVED_ON));
     }
     found.inserted.await?;
@@ -223,5 +225,63 @@ impl Doubt {
         } else {
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::db::open::on_storage;
+    use crate::options::DbOptions;
+    use crate::runtime::RuntimeOptions;
+    use crate::testing::simulated;
+
+    fn options() -> DbOptions {
+        DbOptions {
+            background_worker_count: 0,
+            runtime: RuntimeOptions::inline(),
+            ..DbOptions::new("here")
+        }
+    }
+
+    /// A refresh during which a load and a commit come after so many operations of the host; `None` if it has fewer.
+    fn refresh_beside_a_load(operations: usize) -> Option<Db> {
+        let (simulation, storage) = simulated();
+        let open = |options| block_on(on_storage(options, storage.clone(), Mode::Blocking));
+        let writer = open(options()).unwrap();
+        writer.put_sync("a", "before").unwrap();
+        let reader = open(options().read_only()).unwrap();
+        simulation.defer();
+        let context = &mut Context::from_waker(Waker::noop());
+        let mut refresh = pin!(reader.core().refresh(Mode::Cooperative));
+        let mut done = 0;
+        loop {
+            if done == operations {
+                writer.bulk_load_sync([("b", "loaded")]).unwrap();
+                writer.put_sync("c", "after").unwrap();
+            }
+            match refresh.as_mut().poll(context) {
+                Poll::Ready(refreshed) => return (done >= operations).then(|| refreshed.unwrap()),
+                Poll::Pending => assert!(simulation.step()),
+            }
+            done += 1;
+        }
+    }
+
+    #[test]
+    fn a_refresh_beside_a_load_shows_no_commit_behind_it_without_its_rows() {
+        let mut seen = Vec::new();
+        for operations in 0.. {
+            let Some(reader) = refresh_beside_a_load(operations) else {
+                break;
+            };
+            let has = |key: &str| reader.get_sync(key.as_bytes()).unwrap().is_some();
+            assert!(has("a") && has("b") == has("c"), "after {operations}");
+            seen.push(has("c"));
+        }
+        assert!(seen.contains(&true) && seen.contains(&false), "{seen:?}");
     }
 }

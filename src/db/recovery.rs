@@ -13,7 +13,7 @@ use trine_io::{Completion, Lock, Mode, Storage};
 use crate::blob::BlobFile;
 use crate::cache::BlockCache;
 use crate::commit::batch::DEFAULT_BUCKET;
-use crate::commit::encoding::{Encoded, Operation, operations};
+use crate::commit::encoding::{Encoded, Operation, is_load, operations};
 use crate::commit::{How, SEGMENTS_KEPT, apply};
 use crate::db::adoption::Adoption;
 use crate::db::report::{RECOVERY_REPORT_FILE_NAME, RecoveryReport};
@@ -136,6 +136,7 @@ pub(crate) async fn recover(
         replayed,
         inserted,
         last,
+        ..
     } = found;
     // Everything was checked: from here on files are changed.
     manifest.adopt(mode).await?;
@@ -180,6 +181,8 @@ pub(super) struct Found {
     /// The files of values that only the log refers to.
     pub(super) adoption: Adoption,
     pub(super) replayed: Option<Replayed>,
+    /// Whether the log holds a load that the manifest does not know: it failed, or its edit came later.
+    pub(super) logs_a_load: bool,
     /// Ready when what was replayed can be read.
     pub(super) inserted: Completion<()>,
     pub(super) last: Sequence,
@@ -216,7 +219,7 @@ pub(super) async fn find(
         }
         opened.push((*id, version));
     }
-    let (trees, adoption, replayed) =
+    let (trees, adoption, (replayed, logs_a_load)) =
         replay_into(db_options, files.storage(), &manifest, &opened, mode).await?;
     let owner: Weak<Registry> = Arc::downgrade(&trees);
     files.set_owner(owner);
@@ -239,6 +242,7 @@ pub(super) async fn find(
         files,
         adoption,
         replayed,
+        logs_a_load,
         inserted,
         last,
     })
@@ -394,7 +398,7 @@ async fn replay_into(
     manifest: &Manifest,
     versions: &[(BucketId, Version)],
     mode: Mode,
-) -> Result<(Arc<Registry>, Adoption, Option<Replayed>)> {
+) -> Result<(Arc<Registry>, Adoption, (Option<Replayed>, bool))> {
     let mut lost = None;
     loop {
         let trees = Arc::new(Registry::default());
@@ -416,17 +420,18 @@ async fn replay_into(
 }
 
 /// Puts what is only in the log into memtables, up to where values of a commit are lost; readers find it once what was staged
-/// there is inserted.
+/// there is inserted. Says whether there was a load that the manifest does not know.
 async fn replay_log(
     storage: &Storage,
     manifest: &Manifest,
     trees: &Registry,
     adoption: &Adoption,
     mode: Mode,
-) -> Result<Option<Replayed>> {
+) -> Result<(Option<Replayed>, bool)> {
     let Some(segments) = manifest.state().log_segments() else {
-        return Ok(None);
+        return Ok((None, false));
     };
+    let mut logs_a_load = false;
     let floor = *segments.start();
     let known = trees.load();
     let buckets = manifest.state().buckets();
@@ -443,6 +448,7 @@ async fn replay_log(
             bytes: batch,
             may_delete_ranges: true,
         };
+        logs_a_load |= sequence > manifest.state().last_sequence() && is_load(batch.bytes);
         let find = |id| known.by_id(id);
         // Before any of it is staged: no batch may be in two memtables, of which one is flushed before the other.
         for operation in operations(batch.bytes) {
@@ -455,7 +461,8 @@ async fn replay_log(
         }
         apply(find, sequence, &batch, floor, How::Staged, wanted).map(|()| true)
     });
-    Ok(Some(replayed.await?))
+    let replayed = replayed.await?;
+    Ok((Some(replayed), logs_a_load))
 }
 
 /// Removes temporary files that the policy allows to be removed, and writes down which.

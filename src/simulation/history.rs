@@ -12,6 +12,7 @@ use trine_platform::block_on;
 
 use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
 use crate::db::Db;
+use crate::db::changes::ChangeOperation;
 use crate::error::Result;
 use crate::file_name::{FileName, unfinished_name};
 use crate::key::KeyRange;
@@ -123,6 +124,33 @@ fn value(number: usize, length: usize) -> Vec<u8> {
 }
 
 impl Write {
+    /// Whether it is left out of batches.
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::DeleteRange { start, end } if start >= end)
+    }
+
+    /// As a feed gives what commit `number` wrote to the default bucket.
+    fn fed(&self, number: usize) -> ChangeOperation {
+        let bucket = DEFAULT_BUCKET.into();
+        match self.clone() {
+            Self::Put { key, length } => ChangeOperation::Put {
+                bucket,
+                key,
+                value: value(number, length),
+            },
+            Self::Delete { key } => ChangeOperation::Delete { bucket, key },
+            Self::Merge { key, length } => ChangeOperation::Merge {
+                bucket,
+                key,
+                operand: value(number, length),
+            },
+            Self::DeleteRange { start, end } => ChangeOperation::DeleteRange {
+                bucket,
+                range: KeyRange::half_open(start, end),
+            },
+        }
+    }
+
     fn apply(&self, number: usize, rows: &mut Rows) {
         match self {
             Self::Put { key, length } => {
@@ -440,6 +468,33 @@ impl History {
             brief(&found),
             brief(&expected)
         ))
+    }
+
+    /// Whether what a feed gives is a commit that was asked for, as far as it wrote to the default bucket. Gives back its number.
+    pub(super) fn check_fed(
+        &self,
+        operations: &[ChangeOperation],
+    ) -> std::result::Result<usize, String> {
+        let mut found = operations
+            .iter()
+            .filter(|operation| operation.bucket() == DEFAULT_BUCKET);
+        let number = match found.next() {
+            Some(ChangeOperation::Put { key, value, .. }) if key == LAST => {
+                String::from_utf8_lossy(value).parse().ok()
+            }
+            _ => None,
+        };
+        let number: usize = number.ok_or_else(|| format!("no commit's number: {operations:?}"))?;
+        let commit = self.commits.get(number.wrapping_sub(1));
+        let commit = commit.ok_or_else(|| format!("commit {number} was not asked for"))?;
+        let asked = commit.writes.iter();
+        let asked = asked.filter(|(bucket, write)| *bucket == usize::MAX && !write.is_nothing());
+        let asked: Vec<_> = asked.map(|(_, write)| write.fed(number)).collect();
+        if found.eq(&asked) {
+            Ok(number)
+        } else {
+            Err(format!("commit {number}: {operations:?}"))
+        }
     }
 
     /// Takes what was found at `moment` for what happened, and forgets what came later. What an opening

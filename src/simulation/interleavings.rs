@@ -1,4 +1,4 @@
-//! Futures of writers, readers and maintenance on one thread: which of them goes on, which operation of the host is done
+//! Futures of writers, a loader, readers, maintenance and backups on one thread: which of them goes on, which operation of the host is done
 //! next, and which future is dropped half-way, is chosen by the seed.
 //!
 //! Every storage operation waits until the scheduler lets it happen, so between any two operations of one call there may
@@ -16,25 +16,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use trine_io::Mode;
 use trine_io::simulation::{Faults, Simulation};
+use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 use trine_platform::random::Random;
 
 use crate::commit::batch::WriteBatch;
+use crate::db::backup::BackupOptions;
+use crate::db::backup::store::Store;
 use crate::db::bucket::{drop_named, open_or_create};
+use crate::db::bulk_load::BulkLoadOptions;
 use crate::db::maintenance::Turn;
+use crate::db::open::on_storage;
 use crate::db::{Db, MaintenanceBudget};
 use crate::epoch::alone;
 use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::options::{DbOptions, DurabilityMode, WriteOptions};
 use crate::simulation::totals::{Found, run_chosen, run_once_failed};
-use crate::simulation::{HERE, bucket, empty_disk, open_with, options};
+use crate::simulation::{BACKUPS, HERE, bucket, empty_disk, open_with, options};
 
 /// How many seeds the default suite runs.
 const SEEDS: u64 = 24;
 const WRITERS: usize = 3;
+/// Who loads in bulk is numbered behind them.
+const LOADER: usize = WRITERS;
+const COUNTERS: usize = WRITERS + 1;
+/// Who maintains, who follows in another process, and the first and last of those who read.
+const KEEPER: usize = COUNTERS;
+const FOLLOWER: usize = COUNTERS + 1;
+const LAST_READER: usize = FOLLOWER + 2;
 /// How many keys a writer fills besides its counter.
 const SLOTS: u64 = 5;
 /// A bucket that is written to together with the default one.
@@ -42,8 +53,8 @@ const OTHER: &str = "other";
 /// A bucket that comes and goes.
 const PASSING: &str = "passing";
 
-/// How far each writer has come.
-type Counts = [u64; WRITERS];
+/// How far each writer has come, and the loader.
+type Counts = [u64; COUNTERS];
 
 /// What is known of the writers.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +96,7 @@ fn decode(value: &[u8]) -> (u64, Counts) {
     let number = counts.next().expect("a number");
     (
         number,
-        [(); WRITERS].map(|()| counts.next().expect("one of each")),
+        [(); COUNTERS].map(|()| counts.next().expect("one of each")),
     )
 }
 
@@ -101,7 +112,8 @@ async fn look(db: &Db) -> Result<std::result::Result<Counts, String>> {
             snapshot.get(&first, &key).await?,
             snapshot.get(&second, &key).await?,
         );
-        if values.0 != values.1 {
+        // A load is of one bucket.
+        if writer != LOADER && values.0 != values.1 {
             return Ok(Err(format!("a batch in part: {values:?}")));
         }
         if let Some(value) = &values.0 {
@@ -142,6 +154,7 @@ struct Shared {
     known: RefCell<Known>,
     random: RefCell<Random>,
     calls: Cell<u64>,
+    follower: RefCell<Option<Db>>,
 }
 
 impl Shared {
@@ -160,15 +173,25 @@ impl Shared {
         }
     }
 
+    /// The next number of a writer, and the value that says so.
+    fn ask(&self, writer: usize) -> (u64, Vec<u8>) {
+        let mut known = self.known.borrow_mut();
+        known.asked[writer] += 1;
+        let number = known.asked[writer];
+        (number, encode(number, &known.visible))
+    }
+
+    fn answer(&self, writer: usize, number: u64, is_durable: bool) {
+        let mut known = self.known.borrow_mut();
+        known.visible[writer] = number;
+        if is_durable {
+            known.durable[writer] = number;
+        }
+    }
+
     /// Commits once; dropped, it may or may not have happened.
     async fn commit(&self, writer: usize) {
-        let before = self.known.borrow().visible;
-        let number = {
-            let mut known = self.known.borrow_mut();
-            known.asked[writer] += 1;
-            known.asked[writer]
-        };
-        let value = encode(number, &before);
+        let (number, value) = self.ask(writer);
         let mut batch = WriteBatch::new();
         batch.put(counter(writer), value.clone());
         batch.put(slot(writer, number), filler(writer, number));
@@ -179,33 +202,95 @@ impl Shared {
         let durability = [DurabilityMode::Buffered, DurabilityMode::SyncData][usize::from(synced)];
         let written = self.db.write(batch, WriteOptions { durability }).await;
         if self.worked("commit", written).is_some() {
-            let mut known = self.known.borrow_mut();
-            known.visible[writer] = number;
-            if synced {
-                known.durable[writer] = number;
-            }
+            self.answer(writer, number, synced);
         }
+    }
+
+    /// Loads once.
+    async fn load(&self) {
+        let (number, value) = self.ask(LOADER);
+        let rows = [
+            (slot(LOADER, number), filler(LOADER, number)),
+            (counter(LOADER), value),
+        ];
+        let core = self.db.core();
+        let tree = core.trees.load().by_name("default").map(Arc::clone);
+        let tree = tree.expect("it is always there");
+        let (rows, options) = (rows.into_iter().map(Ok), BulkLoadOptions::new());
+        let loaded = core
+            .bulk_load(&tree, rows, options, Mode::Cooperative)
+            .await;
+        if self.worked("load", loaded).is_some() {
+            self.answer(LOADER, number, true);
+        }
+    }
+
+    /// What is seen in `db`, after checking it against what was known before.
+    async fn seen(&self, db: &Db, least: &Counts) -> Option<Counts> {
+        let seen = self.worked("read", look(db).await)?;
+        let seen = seen.unwrap_or_else(|found| panic!("{found}"));
+        let known = self.known.borrow();
+        assert!(reaches(&seen, least), "{seen:?} after {least:?}");
+        assert!(reaches(&known.asked, &seen), "{seen:?} of {known:?}");
+        Some(seen)
     }
 
     async fn read(&self) {
         let least = self.known.borrow().visible;
-        let seen = look(&self.db).await;
-        if let Some(seen) = self.worked("read", seen) {
-            let seen = seen.unwrap_or_else(|found| panic!("{found}"));
+        if let Some(seen) = self.seen(&self.db, &least).await {
             let mut known = self.known.borrow_mut();
-            assert!(reaches(&seen, &least), "{seen:?} after {least:?}");
-            assert!(reaches(&known.asked, &seen), "{seen:?} of {known:?}");
             for (visible, seen) in known.visible.iter_mut().zip(seen) {
                 *visible = seen.max(*visible);
             }
         }
     }
 
+    /// A reader beside the writer looks anew. It may see what fails a moment later.
+    async fn follow(&self) {
+        let least = self.known.borrow().visible;
+        let before = self.follower.borrow_mut().take();
+        let looked = if let Some(reader) = before {
+            reader.core().refresh(Mode::Cooperative).await
+        } else {
+            let storage = self.simulation.storage(HERE);
+            on_storage(options().read_only(), storage, Mode::Cooperative).await
+        };
+        if matches!(looked, Err(Error::RuntimeBusy { .. })) {
+            return;
+        }
+        if let Some(reader) = self.worked("refresh", looked) {
+            self.seen(&reader, &least).await;
+            *self.follower.borrow_mut() = Some(reader);
+        }
+    }
+
+    /// Makes a backup, and restores it while nothing happens.
+    async fn back_up(&self) -> Result<()> {
+        let least = self.known.borrow().visible;
+        let store = Store::new(self.simulation.storage(BACKUPS));
+        let (core, mode) = (self.db.core(), Mode::Cooperative);
+        let made = core
+            .backup(&store, BackupOptions::default(), 0, mode)
+            .await?;
+        if self.simulation.has_stopped() {
+            return Ok(());
+        }
+        let (target, mode) = (Storage::memory(), Mode::Blocking);
+        let faults = self.simulation.set_faults(Faults::None);
+        let restored = block_on(store.restore(made.backup.id, &target, mode));
+        self.simulation.set_faults(faults);
+        restored.unwrap_or_else(|error| panic!("restored: {error}"));
+        let db = on_storage(options(), target, mode).await;
+        let db = db.unwrap_or_else(|error| panic!("restored: {error}"));
+        self.seen(&db, &least).await;
+        Ok(())
+    }
+
     async fn maintain(&self) {
         let core = self.db.core();
         let mode = Mode::Cooperative;
         let visible = self.known.borrow().visible;
-        let (result, is_durable) = match self.below(5) {
+        let (result, is_durable) = match self.below(6) {
             0 => (core.flush_all(mode).await, true),
             1 => (core.persist(DurabilityMode::SyncAll, mode).await, true),
             2 => {
@@ -220,6 +305,7 @@ impl Shared {
                     false,
                 )
             }
+            4 => (self.back_up().await, true),
             _ => (self.pass().await, false),
         };
         if self.worked("maintenance", result).is_some() && is_durable {
@@ -281,7 +367,9 @@ fn task(shared: &Rc<Shared>, what: usize, calls: u64, drops_commits: bool) -> Ta
         for _ in 0..calls {
             match what {
                 0..WRITERS => unless(&cancelled, shared.commit(what)).await,
-                WRITERS => Box::pin(unless(&cancelled, shared.maintain())).await,
+                LOADER => Box::pin(unless(&cancelled, shared.load())).await,
+                KEEPER => Box::pin(unless(&cancelled, shared.maintain())).await,
+                FOLLOWER => Box::pin(unless(&cancelled, shared.follow())).await,
                 _ => unless(&cancelled, shared.read()).await,
             }
         }
@@ -290,8 +378,8 @@ fn task(shared: &Rc<Shared>, what: usize, calls: u64, drops_commits: bool) -> Ta
         work: Box::pin(work),
         woken: Arc::new(Woken(AtomicBool::new(true))),
         cancels,
-        // Maintenance belongs to a thread that nobody drops.
-        may_cancel: what > WRITERS || (what < WRITERS && drops_commits),
+        // Loads and maintenance belong to a thread that nobody drops.
+        may_cancel: what > KEEPER || (what < WRITERS && drops_commits),
     }
 }
 
@@ -386,8 +474,9 @@ fn run_seed(seed: u64) -> Found {
                 known: RefCell::new(known),
                 random: RefCell::new(Random::new(random.next_u64())),
                 calls: Cell::new(0),
+                follower: RefCell::default(),
             });
-            let mut tasks: Vec<_> = (0..WRITERS + 3)
+            let mut tasks: Vec<_> = (0..=LAST_READER)
                 .map(|what| task(&shared, what, 1 + random.below(12), drops_commits))
                 .collect();
             schedule(&shared, &mut tasks, cancel_one_in);

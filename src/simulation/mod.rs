@@ -1,6 +1,7 @@
 //! The whole engine on a simulated host (`trine_io::simulation`): power losses, failures and interleavings.
 //!
 //! - `history`: what was asked and answered, and which states may be found after what happened.
+//! - `beside`: backups, feeds of changes and readers of a run.
 //! - `workload`: small runs that visit each thing that changes a directory.
 //! - `crash_points`: every place where a run, or a recovery, may be cut off, and what may be left there.
 //! - `seeds`: random calls under random failures and crashes.
@@ -11,6 +12,7 @@
 //!
 //! One thread, no workers, no clock: what is seen depends on the code and the seed alone.
 
+mod beside;
 mod crash_points;
 mod failures;
 mod foreground;
@@ -33,9 +35,10 @@ use crate::operator::Merged;
 use crate::options::{BlobLevelMergePolicy, BucketOptions, DbOptions, DurabilityMode};
 use crate::runtime::RuntimeOptions;
 
-/// Where the database is on the simulated host, and where its checkpoints are made.
+/// Where the database is on the simulated host, and where its checkpoints and its backups are made.
 const HERE: &str = "database";
 const COPY: &str = "checkpoint";
+const BACKUPS: &str = "backups";
 
 /// A bucket in which no merge moves large values: they stay until their files are collected.
 const UNMOVED: &str = "unmoved";

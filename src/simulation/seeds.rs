@@ -30,6 +30,7 @@ fn random_options(random: &mut Random) -> DbOptions {
         write_buffer_bytes: small(random, 1, 40) * 100,
         max_immutable_memtables: small(random, 1, 3),
         max_l0_files: small(random, 1, 5),
+        change_retention_bytes: random.below(3) * 2000,
         target_table_bytes: small(random, 2, 60) * 100,
         file_reads: [FileReads::Mapped, FileReads::Copied][small(random, 0, 1)],
         ..options()

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::key::KeyRange;
 use crate::options::DurabilityMode::{Buffered, SyncAll, SyncData};
 use crate::options::{DbOptions, DurabilityMode, WriteOptions};
+use crate::simulation::beside::Beside;
 use crate::simulation::history::{History, Moment, Write};
 use crate::simulation::{COPY, HERE, UNMOVED, bucket, empty_disk, open_with, options};
 
@@ -29,6 +30,13 @@ pub(super) enum Act {
     Compact,
     Maintain,
     Checkpoint,
+    BackUp,
+    Restore,
+    Prune,
+    /// Somebody who only reads looks anew.
+    Refresh,
+    /// Takes what came in the feed of changes.
+    Feed,
     /// Keeps what this bucket holds now readable, until the next opening or [`Act::Release`].
     Hold(String),
     Release,
@@ -49,6 +57,7 @@ pub(super) struct Run {
     power_lost: bool,
     /// How many operations had been made to fail when it was opened.
     injected_before: u64,
+    pub(super) beside: Beside,
 }
 
 impl Run {
@@ -62,6 +71,7 @@ impl Run {
             base: 0,
             power_lost: false,
             injected_before: 0,
+            beside: Beside::default(),
         }
     }
 
@@ -83,9 +93,10 @@ impl Run {
         old.stop_after(0);
         self.held = None;
         self.db = None;
+        self.beside.is_alone();
     }
 
-    fn position(&self) -> usize {
+    pub(super) fn position(&self) -> usize {
         self.base + self.simulation.changes()
     }
 
@@ -98,7 +109,7 @@ impl Run {
     }
 
     /// What the caller gets: nothing any more once the process is gone, whatever was stored into a map meanwhile.
-    fn answered<T>(&self, result: Result<T>) -> Result<T> {
+    pub(super) fn answered<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Ok(_) if self.simulation.has_stopped() => Err(gone()),
             result => result,
@@ -182,6 +193,11 @@ impl Run {
                 self.history.answer_checkpoint(self.position());
                 Ok(())
             }
+            Act::BackUp => self.back_up(&db),
+            Act::Restore => self.restore(),
+            Act::Prune => self.prune(),
+            Act::Refresh => self.refresh(),
+            Act::Feed => self.feed(&db),
             Act::Hold(name) if !self.history.is_free(name) => {
                 self.held = Some(bucket(&db, name)?.range_lazy_sync(&KeyRange::all())?);
                 Ok(())
@@ -197,6 +213,7 @@ impl Run {
     /// Closes; everything committed survives power loss then, if closing works.
     pub(super) fn close(&mut self) {
         self.held = None;
+        self.beside.is_closed();
         if let Some(db) = self.db.take()
             && self
                 .answered(block_on(db.core().close(Mode::Blocking)))
@@ -211,19 +228,29 @@ impl Run {
     fn open(&mut self) -> Result<Db> {
         let opened = open_with(self.options.clone(), &self.simulation, HERE);
         let db = self.answered(opened)?;
-        // Nothing happens to the one who looks.
-        let faults = self.simulation.set_faults(Faults::None);
-        let stops_after = self.simulation.stop_after(usize::MAX);
         let now = self.now(self.power_lost);
         self.power_lost = false;
-        let last = self.history.check(&db, now);
-        let last = last.unwrap_or_else(|found| panic!("reopened: {found}"));
+        let last = self.undisturbed(|run| {
+            run.check_backups();
+            let last = run.history.check(&db, now);
+            last.unwrap_or_else(|found| panic!("reopened: {found}"))
+        });
         self.history.resolve(&db, last, now);
-        self.simulation.set_faults(faults);
-        self.simulation.stop_after(stops_after);
         self.injected_before = self.simulation.injected();
         self.db = Some(db.clone());
         Ok(db)
+    }
+
+    /// Nothing happens to the one who looks.
+    pub(super) fn undisturbed<T>(&self, look: impl FnOnce(&Self) -> T) -> T {
+        let faults = self.simulation.set_faults(Faults::None);
+        let stops_after = self.simulation.stop_after(usize::MAX);
+        let capacity = self.simulation.set_capacity(None);
+        let found = look(self);
+        self.simulation.set_faults(faults);
+        self.simulation.stop_after(stops_after);
+        self.simulation.set_capacity(capacity);
+        found
     }
 
     /// Whether since the last opening nothing failed but for want of space.
@@ -592,7 +619,7 @@ pub(super) fn random_workload(random: &mut Random, calls: usize) -> Vec<Act> {
     let byte = |random: &mut Random, below: u64| u8::try_from(random.below(below)).unwrap_or(0);
     let mut acts = Vec::new();
     while acts.len() < calls {
-        let act = match random.below(34) {
+        let act = match random.below(38) {
             0 => Act::Flush,
             1 => Act::Compact,
             2 => Act::Maintain,
@@ -602,7 +629,14 @@ pub(super) fn random_workload(random: &mut Random, calls: usize) -> Vec<Act> {
             7 => Act::Persist(ALL_MODES[pick(random, 4)]),
             8 => Act::Hold(names[1 + pick(random, 3)].to_owned()),
             9 => Act::Release,
-            10 => {
+            10 => Act::Refresh,
+            11 => Act::Feed,
+            12 => match random.below(4) {
+                0 | 1 => Act::BackUp,
+                2 => Act::Restore,
+                _ => Act::Prune,
+            },
+            13 => {
                 let rows = 0..=random.below(8);
                 Act::Load(
                     rows.map(|_| (byte(random, 24), pick(random, 400)))

@@ -27,6 +27,8 @@ pub(crate) struct WriteBuffer {
     bytes: AtomicUsize,
     /// The WAL segment of its first commit; `NONE` while it is empty.
     first_segment: AtomicU64,
+    /// That commit; 0 while it is empty.
+    first_sequence: AtomicU64,
     /// Its newest commit.
     last_sequence: AtomicU64,
     /// Where those of its values lie that do not lie here, if there are any.
@@ -41,6 +43,7 @@ impl WriteBuffer {
             memtable: Arc::new(Memtable::new()),
             bytes: AtomicUsize::new(0),
             first_segment: AtomicU64::new(NONE),
+            first_sequence: AtomicU64::new(0),
             last_sequence: AtomicU64::new(0),
             values: OnceLock::new(),
         }
@@ -79,6 +82,14 @@ impl WriteBuffer {
         Some(self.first_segment.load(Relaxed)).filter(|segment| *segment != NONE)
     }
 
+    /// Its oldest commit.
+    pub(crate) fn first_sequence(&self) -> Option<Sequence> {
+        match self.first_sequence.load(Relaxed) {
+            0 => None,
+            first => Some(Sequence::new(first)),
+        }
+    }
+
     pub(crate) fn last_sequence(&self) -> Sequence {
         Sequence::new(self.last_sequence.load(Relaxed))
     }
@@ -90,7 +101,7 @@ impl WriteBuffer {
             memtable: self.memtable.writer(),
             segment,
             bytes: 0,
-            last_sequence: None,
+            sequence: None,
         }
     }
 
@@ -100,14 +111,14 @@ impl WriteBuffer {
     }
 }
 
-/// Adds entries to one memtable, and accounts for them when it is dropped. The commit leader has one at a time.
+/// Adds entries of one commit to one memtable, and accounts for them when it is dropped. The commit leader has one at a time.
 pub(crate) struct BufferWriter<'b> {
     buffer: &'b WriteBuffer,
     memtable: MemtableWriter<'b>,
     segment: u64,
     /// What was added, and is not accounted for yet.
     bytes: usize,
-    last_sequence: Option<Sequence>,
+    sequence: Option<Sequence>,
 }
 
 impl BufferWriter<'_> {
@@ -132,21 +143,23 @@ impl BufferWriter<'_> {
 
     fn account(&mut self, bytes: usize, sequence: Sequence) {
         self.bytes += bytes + ENTRY_OVERHEAD_BYTES;
-        self.last_sequence = Some(sequence);
+        debug_assert!(self.sequence.is_none_or(|other| other == sequence));
+        self.sequence = Some(sequence);
     }
 }
 
 impl Drop for BufferWriter<'_> {
     // Plain stores suffice: the commit leader is the only writer.
     fn drop(&mut self) {
-        let Some(last_sequence) = self.last_sequence else {
+        let Some(sequence) = self.sequence else {
             return;
         };
         let buffer = self.buffer;
         buffer.bytes.store(buffer.bytes() + self.bytes, Relaxed);
         if buffer.first_segment.load(Relaxed) == NONE {
             buffer.first_segment.store(self.segment, Relaxed);
+            buffer.first_sequence.store(sequence.get(), Relaxed);
         }
-        buffer.last_sequence.store(last_sequence.get(), Relaxed);
+        buffer.last_sequence.store(sequence.get(), Relaxed);
     }
 }

@@ -26,6 +26,11 @@ impl Rules {
         }
     }
 
+    /// Whether compaction makes other entries of those it meets, and does not only leave some out.
+    pub(crate) fn change_entries(&self) -> bool {
+        self.operator.is_some() || self.filter.is_some()
+    }
+
     /// The operator, of which every operand came.
     pub(crate) fn operator(&self) -> Result<&NamedOperator> {
         // No write gets past this, so it concerns bytes on disk.

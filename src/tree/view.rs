@@ -40,6 +40,11 @@ impl View {
         std::iter::once(&self.active).chain(self.immutables.iter())
     }
 
+    /// The oldest commit that is in a memtable.
+    pub(crate) fn first_unflushed(&self) -> Option<Sequence> {
+        self.buffers().filter_map(|it| it.first_sequence()).min()
+    }
+
     /// The value that an entry refers to.
     pub(crate) fn decode_blob(&self, encoded: &[u8]) -> Result<BlobValue> {
         // Only what was written wrongly gets here: blocks and records have checksums.
@@ -156,5 +161,82 @@ impl Drop for ViewCell {
         let current = std::mem::replace(&mut self.current, Atomic::null());
         // SAFETY: not null (1) and no reference is left (3).
         drop(unsafe { current.into_owned() });
+    }
+}
+
+/// Every interleaving, up to a bound on preemptions, with the epochs of `crossbeam` explored too: `ci/loom.sh`.
+#[cfg(all(test, crossbeam_loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+
+    /// View `number` has so many immutable memtables.
+    fn next(view: &View) -> View {
+        let newest = Arc::clone(&view.active);
+        let older = view.immutables.iter().map(Arc::clone);
+        View {
+            active: Arc::new(WriteBuffer::new()),
+            immutables: std::iter::once(newest).chain(older).collect(),
+            version: Arc::default(),
+        }
+    }
+
+    fn explore(model: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.max_branches = 100_000;
+        builder.check(model);
+    }
+
+    fn cell() -> Arc<ViewCell> {
+        Arc::new(ViewCell::new(View {
+            active: Arc::new(WriteBuffer::new()),
+            immutables: Arc::default(),
+            version: Arc::default(),
+        }))
+    }
+
+    #[test]
+    fn loom_view_is_read_whole_and_never_goes_back_while_it_is_replaced() {
+        explore(|| {
+            let cell = cell();
+            let publisher = {
+                let cell = Arc::clone(&cell);
+                thread::spawn(move || {
+                    cell.replace(next);
+                    cell.replace(next);
+                })
+            };
+            let mut seen = 0;
+            for _ in 0..2 {
+                let guard = crate::epoch::pin();
+                let view = cell.load(&guard);
+                assert!(view.immutables.len() >= seen);
+                seen = view.immutables.len();
+                assert!(
+                    view.buffers()
+                        .all(|buffer| buffer.first_segment().is_none())
+                );
+            }
+            publisher.join().unwrap();
+            assert_eq!(cell.pin().immutables.len(), 2);
+        });
+    }
+
+    #[test]
+    fn loom_view_that_is_pinned_outlives_its_replacement() {
+        explore(|| {
+            let cell = cell();
+            let publisher = {
+                let cell = Arc::clone(&cell);
+                thread::spawn(move || drop(cell.replace(next)))
+            };
+            let pinned = cell.pin();
+            let watched = Arc::downgrade(&pinned.version);
+            publisher.join().unwrap();
+            assert!(watched.upgrade().is_some());
+            assert!(pinned.active.first_segment().is_none());
+        });
     }
 }

@@ -295,9 +295,9 @@ impl Simulation {
         self.0.machine().maps_logs = maps_logs;
     }
 
-    /// How many bytes all files may hold together; `None`: any number.
-    pub fn set_capacity(&self, bytes: Option<usize>) {
-        self.0.machine().capacity = bytes;
+    /// How many bytes all files may hold together; `None`: any number. Gives back how many it was until now.
+    pub fn set_capacity(&self, bytes: Option<usize>) -> Option<usize> {
+        std::mem::replace(&mut self.0.machine().capacity, bytes)
     }
 
     /// Changes a stored byte.

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use trine_io::Mode;
-use trine_platform::clock::wall_millis;
 use trine_platform::pace::Pace;
 
 use crate::db::backup::generation::{Generation, Needed, needed};
@@ -26,11 +25,12 @@ use crate::record::log_error;
 use crate::tree::throttle::{AtClose, Throttle};
 
 impl Core {
-    /// Adds a backup to `store`.
+    /// Adds a backup to `store`, made at this time.
     pub(crate) async fn backup(
         &self,
         store: &Store,
         options: BackupOptions,
+        created_ms: u64,
         mode: Mode,
     ) -> Result<BackupReport> {
         self.check_writable()?;
@@ -66,7 +66,7 @@ impl Core {
         }
         drop(pinned);
         let generation = Generation {
-            created_ms: wall_millis(),
+            created_ms,
             state,
             files,
         };

@@ -21,7 +21,7 @@ mod names;
 mod objects;
 mod prune;
 mod restore;
-mod store;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +31,7 @@ use std::time::{Duration, SystemTime};
 
 use trine_io::{Mode, Storage};
 use trine_platform::block_on;
+use trine_platform::clock::wall_millis;
 
 use crate::db::Db;
 use crate::db::backup::generation::Generation;
@@ -355,7 +356,10 @@ impl Db {
     pub async fn backup(&self, backups: &Backups, options: BackupOptions) -> Result<BackupReport> {
         let store = backups.store.clone();
         self.core()
-            .offload(move |core| async move { core.backup(&store, options, Mode::Blocking).await })
+            .offload(move |core| async move {
+                core.backup(&store, options, wall_millis(), Mode::Blocking)
+                    .await
+            })
             .await
     }
 
@@ -364,6 +368,9 @@ impl Db {
     /// # Errors
     /// As [`backup`](Self::backup).
     pub fn backup_sync(&self, backups: &Backups, options: BackupOptions) -> Result<BackupReport> {
-        block_on(self.core().backup(&backups.store, options, Mode::Blocking))
+        block_on(
+            self.core()
+                .backup(&backups.store, options, wall_millis(), Mode::Blocking),
+        )
     }
 }

@@ -1,7 +1,7 @@
 //! Removing backups.
 //!
 //! ```text
-//! 1  the backups that stay are read: if one cannot be, nothing happens
+//! 1  the backups that stay are read, and the directory is synced: if that fails, nothing happens
 //! 2  the files of those that go are removed, and the directory is synced    crash: fewer backups, each whole
 //! 3  data files that none of those that stay names are removed              crash: some are left for the next time
 //! ```
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 impl Store {
     /// Removes all backups but the newest `keep`.
-    pub(super) async fn prune(&self, keep: usize, mode: Mode) -> Result<PruneReport> {
+    pub(crate) async fn prune(&self, keep: usize, mode: Mode) -> Result<PruneReport> {
         if keep == 0 {
             return Err(Error::invalid_options("pruning keeps one backup or more"));
         }
@@ -52,6 +52,8 @@ impl Store {
         for id in &stay {
             needed.extend(self.read(*id, mode).await?.names());
         }
+        // One whose making was cut short may be listed and not on disk.
+        self.settle(mode).await?;
         let mut report = PruneReport::default();
         for id in contents.backups.iter().filter(|id| !stay.contains(id)) {
             self.remove(&backup_name(*id), mode).await?;

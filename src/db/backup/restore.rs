@@ -24,7 +24,7 @@ impl Store {
     }
 
     /// Fails unless every byte of the backup is there.
-    pub(super) async fn verify(&self, id: BackupId, mode: Mode) -> Result<BackupInfo> {
+    pub(crate) async fn verify(&self, id: BackupId, mode: Mode) -> Result<BackupInfo> {
         let generation = self.read(id, mode).await?;
         for (needed, crc) in &generation.files {
             self.check(needed, *crc, None, mode).await?;

@@ -29,7 +29,7 @@ pub(super) fn open(storage: &Storage) -> Result<Db> {
 }
 
 pub(super) fn back_up(db: &Db, store: &Store) -> Result<BackupReport> {
-    block_on(db.core().backup(store, BackupOptions::default(), MODE))
+    block_on(db.core().backup(store, BackupOptions::default(), 0, MODE))
 }
 
 pub(super) fn rows(db: &Db) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -253,10 +253,10 @@ fn a_backup_that_looks_closely_repairs_what_it_shares() {
         check_shared: true,
         ..BackupOptions::default()
     };
-    let report = block_on(db.core().backup(&store, options, MODE)).unwrap();
+    let report = block_on(db.core().backup(&store, options, 0, MODE)).unwrap();
     assert_eq!(report.copied_files, 1);
     block_on(store.verify(id, MODE)).unwrap();
-    let report = block_on(db.core().backup(&store, options, MODE)).unwrap();
+    let report = block_on(db.core().backup(&store, options, 0, MODE)).unwrap();
     assert_eq!(report.copied_files, 0);
 }
 

@@ -109,9 +109,16 @@ impl<'a> Picker<'a> {
     /// While what is older is on its way down: the newest tables of level 0 to one, so that reads ask
     /// fewer. Each next older one is taken only if it is not larger than all before it together, so no
     /// entry is rewritten more often than the logarithm of the tables.
+    ///
+    /// What a load brought above commits in memtables is left out: these come to lie beneath it, by their sequences, when they are
+    /// flushed, and older data must not have been merged into it.
     pub(super) fn merge_within_level_zero(&self) -> Pick {
         let mut run: Vec<&TableMeta> = Vec::new();
-        for table in &self.levels[0] {
+        let is_above = |table: &TableMeta| {
+            let first = self.first_unflushed;
+            first.is_some_and(|first| first <= table.largest_sequence)
+        };
+        for table in self.levels[0].iter().skip_while(|table| is_above(table)) {
             if !self.is_free(table) || (run.len() >= 2 && table.bytes > bytes_of(&run)) {
                 break;
             }
@@ -160,5 +167,38 @@ impl Compaction {
         self.inputs.extend(other.inputs);
         self.span = self.span.join(other.span);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sequence::Sequence;
+    use crate::tree::claims::Claims;
+    use crate::tree::picker::tests::{BUCKET, SHAPE, table};
+    use crate::tree::picker::{Compaction, Pick, Picker};
+
+    fn within(first_unflushed: Option<u64>) -> Compaction {
+        // Tables 9 and 8 were loaded; so their sequences are.
+        let tables: Vec<_> = (2..10).rev().map(|it| table(it, [1, 9], 8)).collect();
+        let levels = std::array::from_fn(|level| match level {
+            0 => tables.iter().collect(),
+            _ => Vec::new(),
+        });
+        Claims::default().read(BUCKET, |claimed| {
+            let picker = Picker::of(levels, SHAPE, claimed, None)
+                .with_first_unflushed(first_unflushed.map(Sequence::new));
+            match picker.merge_within_level_zero() {
+                Pick::Job(compaction) => compaction,
+                other => panic!("{other:?}"),
+            }
+        })
+    }
+
+    #[test]
+    fn what_was_loaded_above_commits_in_memtables_is_not_merged_with_what_is_older() {
+        let newest = |compaction: Compaction| compaction.inputs[0].1;
+        assert_eq!(newest(within(None)), 9);
+        assert_eq!(newest(within(Some(10))), 9);
+        assert_eq!(newest(within(Some(8))), 7);
     }
 }

@@ -97,6 +97,8 @@ pub(crate) struct Picker<'a> {
     oldest_pin: Option<Sequence>,
     stale: StaleFiles,
     unfinished: Unfinished,
+    /// The oldest commit that is not in a table.
+    first_unflushed: Option<Sequence>,
 }
 
 /// The blob files that hold too much garbage, by number.
@@ -154,6 +156,15 @@ impl<'a> Picker<'a> {
             oldest_pin,
             stale: StaleFiles::default(),
             unfinished: Unfinished::default(),
+            first_unflushed: None,
+        }
+    }
+
+    /// The same, while memtables hold commits from this one on.
+    pub(crate) fn with_first_unflushed(self, first_unflushed: Option<Sequence>) -> Self {
+        Self {
+            first_unflushed,
+            ..self
         }
     }
 

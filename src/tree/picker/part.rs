@@ -2,7 +2,8 @@
 //!
 //! Each part merges a range of keys, whole tables of the output level, and is installed by itself. The
 //! tables of level 0 stay until the last part: until then what they hold of the finished ranges is
-//! there twice, once above and once below, and every read finds the same in both.
+//! there twice, once above and once below, and every read finds the same in both. A bucket whose entries compaction
+//! changes is therefore merged as a whole: operands would count twice.
 //!
 //! How far it came is known in memory only. Whoever has forgotten it begins again: what is there twice is
 //! merged into one. So is a job that was given up, or one whose tables another job took.

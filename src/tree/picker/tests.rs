@@ -11,9 +11,9 @@ use crate::manifest::BucketId;
 use crate::table::Freeable;
 use crate::tree::claims::{ClaimGuard, Claims};
 
-const BUCKET: BucketId = BucketId(0);
+pub(super) const BUCKET: BucketId = BucketId(0);
 
-const SHAPE: Shape = Shape {
+pub(super) const SHAPE: Shape = Shape {
     l0_tables_max: 2,
     multiplier: 4,
     base_bytes_max: 40,
