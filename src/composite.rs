@@ -1,10 +1,11 @@
-//! An entry from which the value of its key has to be worked out: operands, and what they are merged into.
+//! An entry from which the value of its key has to be worked out: operands, and what they are merged into, which may expire.
 //!
 //! ```text
 //! composite := base operand*     operands from the oldest to the newest
 //! base      := 0                 what older entries say
 //!            | 1                 nothing
 //!            | 2 value:bytes     this value
+//!            | 3 at:u64 value:bytes     this value until that time, in milliseconds since 1970-01-01 UTC, then nothing
 //! operand   := length:varint byte*
 //! ```
 //!
@@ -19,6 +20,7 @@ use crate::error::Fault;
 const OLDER: u8 = 0;
 const NOTHING: u8 = 1;
 const VALUE: u8 = 2;
+const EXPIRING: u8 = 3;
 
 /// What operands are merged into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) enum Base<'a> {
     Older,
     Nothing,
     Value(&'a [u8]),
+    /// This value until then, in milliseconds since 1970-01-01 UTC, and then nothing.
+    Expiring(u64, &'a [u8]),
 }
 
 /// A decoded composite.
@@ -43,6 +47,7 @@ impl<'a> Composite<'a> {
             OLDER => Base::Older,
             NOTHING => Base::Nothing,
             VALUE => Base::Value(reader.bytes()?),
+            EXPIRING => Base::Expiring(reader.u64()?, reader.bytes()?),
             tag => return Err(Fault::Tag(tag)),
         };
         let operands = reader.rest();
@@ -80,6 +85,11 @@ pub(crate) fn put_base(out: &mut Vec<u8>, base: Base<'_>) {
             out.push(VALUE);
             put_bytes(out, value);
         }
+        Base::Expiring(at, value) => {
+            out.push(EXPIRING);
+            out.extend_from_slice(&at.to_le_bytes());
+            put_bytes(out, value);
+        }
     }
 }
 
@@ -107,6 +117,18 @@ mod tests {
         let composite = Composite::decode(&bytes).unwrap();
         assert_eq!(composite.base, Base::Value(b"v"));
         assert_eq!(operands(&composite), [&b"+1"[..], b""]);
+        assert!(!Composite::is_open(&bytes));
+    }
+
+    /// Likewise.
+    #[test]
+    fn a_value_that_expires_needs_no_operands() {
+        let mut bytes = Vec::new();
+        put_base(&mut bytes, Base::Expiring(1_000, b"v"));
+        assert_eq!(bytes, [3, 0xe8, 3, 0, 0, 0, 0, 0, 0, 1, b'v']);
+        let composite = Composite::decode(&bytes).unwrap();
+        assert_eq!(composite.base, Base::Expiring(1_000, b"v"));
+        assert!(operands(&composite).is_empty());
         assert!(!Composite::is_open(&bytes));
     }
 

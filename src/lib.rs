@@ -37,6 +37,7 @@ mod blob;
 mod block;
 mod cache;
 mod checksum;
+mod clock;
 mod coding;
 mod commit;
 mod composite;
@@ -133,6 +134,7 @@ pub mod write_batch {
 }
 
 pub use bucket::{Bucket, BucketName, BucketReader};
+pub use clock::Clock;
 pub use db::bulk_load::BulkLoadOptions;
 pub use db::changes::{ChangeOperation, Changes, CommittedBatch};
 pub use db::reader::{PointValue, ValueRef};

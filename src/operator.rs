@@ -88,7 +88,7 @@ where
 }
 
 /// An application's code, shared.
-pub(crate) struct Shared<T: ?Sized>(Arc<T>);
+pub(crate) struct Shared<T: ?Sized>(pub(crate) Arc<T>);
 
 // Its panics end where it is called, so whoever leads to it is as sound after one as before.
 impl<T: ?Sized> UnwindSafe for Shared<T> {}
@@ -217,7 +217,7 @@ pub enum Verdict {
 /// sequence: no transaction conflicts with it, and [`Db::changes`](crate::Db::changes) does not tell of it.
 ///
 /// It sees the newest version of a key among the tables that are merged, newer ones may be elsewhere; of a key that was
-/// [merged](crate::Db::merge) into, the value once it is worked out. It does not see what somebody reads who began before the compaction
+/// [merged](crate::Db::merge) into, the value once it is worked out. It does not see rows that expire, nor what somebody reads who began before the compaction
 /// did: snapshots, iterators and transactions keep what they see. A snapshot that is taken while a compaction runs may see a row before and miss it after.
 ///
 /// Where it panics the row stays. Closures are filters.

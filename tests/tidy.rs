@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 10] = [
         "key",
         "internal_key",
         "cursor",
+        "clock",
         "coding",
         "composite",
         "checksum",

@@ -1,8 +1,9 @@
 //! A batch of writes, as a caller stages it: encoded as it comes, so that most batches go to the log as they are.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use crate::coding::{Reader, put_bytes};
+use crate::coding::{Reader, put_bytes, put_varint};
 use crate::commit::encoding::{
     BATCH_BYTES_MAX, DELETE, DELETE_RANGE, EncodedBatch, HEADER_BYTES_MAX, KEY_BYTES_MAX, MERGE,
     PUT, VALUE_BYTES_MAX, put_start, spare, start,
@@ -14,6 +15,9 @@ use crate::types::Value;
 
 /// The name that default-bucket operations carry.
 pub(crate) const DEFAULT_BUCKET: &str = "default";
+
+/// A put of a value that expires, while it is staged: the log has a composite.
+const PUT_FOR: u8 = u8::MAX;
 
 /// And their number.
 const DEFAULT: BucketId = BucketId(0);
@@ -90,7 +94,7 @@ pub struct WriteBatch {
     longest_key: usize,
     longest_value: usize,
     has_empty_key: bool,
-    has_merges: bool,
+    has_composites: bool,
     /// The same as a list, from when somebody first asks for it on.
     listed: OnceLock<Vec<BatchOperation>>,
 }
@@ -124,7 +128,7 @@ impl WriteBatch {
             longest_key: 0,
             longest_value: 0,
             has_empty_key: false,
-            has_merges: false,
+            has_composites: false,
             listed: OnceLock::new(),
         }
     }
@@ -132,6 +136,17 @@ impl WriteBatch {
     /// Stages a put in the default bucket.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Value>) {
         self.stage_put(DEFAULT, key.into(), value.into());
+    }
+
+    /// Stages a put in the default bucket of a value that expires so long after the commit began; see
+    /// [`Db::put_with_ttl`](crate::Db::put_with_ttl).
+    pub fn put_with_ttl(
+        &mut self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Value>,
+        ttl: Duration,
+    ) {
+        self.stage_put_for(DEFAULT, key.into(), value.into(), ttl);
     }
 
     /// Stages an operand for a key of the default bucket; see [`Db::merge`](crate::Db::merge).
@@ -161,6 +176,23 @@ impl WriteBatch {
     ) -> Result<()> {
         let bucket = self.number(bucket.into())?;
         self.stage_put(bucket, key.into(), value.into());
+        Ok(())
+    }
+
+    /// Stages a put in a named bucket of a value that expires; see [`put_with_ttl`](Self::put_with_ttl). Whether it exists is checked at
+    /// commit.
+    ///
+    /// # Errors
+    /// As [`put_bucket`](Self::put_bucket).
+    pub fn put_with_ttl_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Value>,
+        ttl: Duration,
+    ) -> Result<()> {
+        let bucket = self.number(bucket.into())?;
+        self.stage_put_for(bucket, key.into(), value.into(), ttl);
         Ok(())
     }
 
@@ -220,7 +252,7 @@ impl WriteBatch {
         self.len
     }
 
-    /// The staged operations, in call order. What is merged is not among them.
+    /// The staged operations, in call order. What is merged is not among them; a put says nothing of its expiry.
     ///
     /// # Cost
     /// The first call makes the list, which is then kept beside what is staged.
@@ -229,7 +261,7 @@ impl WriteBatch {
         self.listed.get_or_init(|| self.list())
     }
 
-    /// The staged operations, in call order. What is merged is not among them.
+    /// The staged operations, in call order. What is merged is not among them; a put says nothing of its expiry.
     #[must_use]
     pub fn into_operations(mut self) -> Vec<BatchOperation> {
         self.listed.take().unwrap_or_else(|| self.list())
@@ -276,11 +308,20 @@ impl WriteBatch {
         self.also_list(bucket, |bucket| BatchOperation::Delete { bucket, key });
     }
 
+    fn stage_put_for(&mut self, bucket: BucketId, key: Vec<u8>, value: Value, ttl: Duration) {
+        put_start(&mut self.staged, PUT_FOR, bucket);
+        put_bytes(&mut self.staged, &key);
+        put_bytes(&mut self.staged, &value);
+        put_varint(&mut self.staged, millis(ttl));
+        self.has_composites = true;
+        self.also_list(bucket, |bucket| BatchOperation::Put { bucket, key, value });
+    }
+
     fn stage_merge(&mut self, bucket: BucketId, key: &[u8], operand: &[u8]) {
         put_start(&mut self.staged, MERGE, bucket);
         put_bytes(&mut self.staged, key);
         put_bytes(&mut self.staged, operand);
-        self.has_merges = true;
+        self.has_composites = true;
         self.len += 1;
     }
 
@@ -312,7 +353,7 @@ impl WriteBatch {
             let bucket = name.to_owned();
             listed.push(match operation {
                 Staged::Merge(..) => return Ok(()),
-                Staged::Put(key, value) => BatchOperation::Put {
+                Staged::Put(key, value) | Staged::PutFor(key, value, _) => BatchOperation::Put {
                     bucket,
                     key: key.to_vec(),
                     value: value.to_vec(),
@@ -348,6 +389,11 @@ impl WriteBatch {
                     Staged::Put(key, reader.bytes().map_err(fault)?)
                 }
                 DELETE => Staged::Delete(reader.bytes().map_err(fault)?),
+                PUT_FOR => {
+                    let key = reader.bytes().map_err(fault)?;
+                    let value = reader.bytes().map_err(fault)?;
+                    Staged::PutFor(key, value, reader.varint().map_err(fault)?)
+                }
                 MERGE => {
                     let key = reader.bytes().map_err(fault)?;
                     Staged::Merge(key, reader.bytes().map_err(fault)?)
@@ -362,18 +408,18 @@ impl WriteBatch {
         Ok(())
     }
 
-    /// Whether operands are staged.
-    pub(crate) fn has_merges(&self) -> bool {
-        self.has_merges
+    /// Whether operands, or values that expire, are staged.
+    pub(crate) fn has_composites(&self) -> bool {
+        self.has_composites
     }
 
     /// The batch as the log takes it, if that is what is staged: keys of the default bucket only, none of which is
-    /// empty, nothing too long, no range deletes and no merges.
+    /// empty, nothing too long, no range deletes, no merges, and nothing that expires.
     pub(crate) fn take_encoded(&mut self) -> Option<EncodedBatch> {
         let plain = self.buckets.is_empty()
             && self.ranges.is_empty()
             && !self.has_empty_key
-            && !self.has_merges
+            && !self.has_composites
             && self.longest_key <= KEY_BYTES_MAX
             && self.longest_value <= VALUE_BYTES_MAX
             && self.staged.len() <= BATCH_BYTES_MAX - HEADER_BYTES_MAX;
@@ -391,9 +437,16 @@ impl WriteBatch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Staged<'b> {
     Put(&'b [u8], &'b [u8]),
+    /// Key, value, and for how many milliseconds.
+    PutFor(&'b [u8], &'b [u8], u64),
     Delete(&'b [u8]),
     Merge(&'b [u8], &'b [u8]),
     DeleteRange(&'b KeyRange),
+}
+
+/// So many milliseconds, at most as many as there can be.
+pub(crate) fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn named(bucket: String) -> Result<String> {

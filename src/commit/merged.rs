@@ -1,4 +1,4 @@
-//! A batch with merges, as the log takes it: one operation for each key that it merges into.
+//! A batch with merges and values that expire, as the log takes it: one operation for each key.
 //!
 //! All that a batch does has one sequence, and entries of one key must differ in theirs. So what it does to a key, from
 //! its last put or delete on, becomes one composite.
@@ -22,8 +22,9 @@ enum Operation<'b> {
 }
 
 /// The operations so far.
-#[derive(Default)]
 pub(crate) struct MergedBatch<'b> {
+    /// Milliseconds since 1970-01-01 UTC.
+    now: u64,
     buckets: SortedMap<BucketId, Writes<'b>>,
 }
 
@@ -36,11 +37,24 @@ struct Writes<'b> {
 }
 
 impl<'b> MergedBatch<'b> {
+    pub(crate) fn new(now: u64) -> Self {
+        Self {
+            now,
+            buckets: SortedMap::new(),
+        }
+    }
+
     /// Takes the next operation.
     pub(crate) fn add(&mut self, bucket: BucketId, staged: Staged<'b>) {
         let writes = self.buckets.get_or_default(bucket);
         match staged {
             Staged::Put(key, value) => drop(writes.keys.insert(key, Operation::Put(value))),
+            Staged::PutFor(key, value, millis) => {
+                let mut composite = Vec::new();
+                let at = self.now.saturating_add(millis);
+                put_base(&mut composite, Base::Expiring(at, value));
+                writes.keys.insert(key, Operation::Composite(composite));
+            }
             Staged::Delete(key) => drop(writes.keys.insert(key, Operation::Delete)),
             Staged::Merge(key, operand) => writes.merge(key, operand),
             Staged::DeleteRange(range) => writes.delete_range(range),

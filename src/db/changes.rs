@@ -38,6 +38,17 @@ pub enum ChangeOperation {
         /// The key.
         key: Vec<u8>,
     },
+    /// A key got a value that expires.
+    PutUntil {
+        /// The bucket's name.
+        bucket: String,
+        /// The key.
+        key: Vec<u8>,
+        /// Its new value.
+        value: Value,
+        /// When it expires, in milliseconds since 1970-01-01 UTC.
+        expires_millis: u64,
+    },
     /// An operand was merged into a key.
     Merge {
         /// The bucket's name.
@@ -73,6 +84,7 @@ impl ChangeOperation {
         match self {
             Self::Put { bucket, .. }
             | Self::Delete { bucket, .. }
+            | Self::PutUntil { bucket, .. }
             | Self::Merge { bucket, .. }
             | Self::DeleteRange { bucket, .. }
             | Self::BulkLoad { bucket, .. } => bucket,
@@ -383,6 +395,12 @@ fn name_merge(
         Base::Nothing => named.push(ChangeOperation::Delete {
             bucket: bucket(),
             key: key(),
+        }),
+        Base::Expiring(expires_millis, value) => named.push(ChangeOperation::PutUntil {
+            bucket: bucket(),
+            key: key(),
+            value: value.to_vec(),
+            expires_millis,
         }),
         Base::Value(value) => named.push(ChangeOperation::Put {
             bucket: bucket(),

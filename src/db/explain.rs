@@ -89,7 +89,8 @@ pub enum GetAnswer {
     Nothing,
     /// That it has a value since this commit.
     Value(Sequence),
-    /// That this commit merged into it: older ones are asked too, but not shown.
+    /// That since this commit its value has to be worked out: it was merged into, and older ones are asked too, but not shown; or the
+    /// value expires.
     Merged(Sequence),
     /// That it was deleted by this commit, by itself or with a range.
     Deleted(Sequence),
@@ -105,10 +106,10 @@ pub enum ValuePlace {
         /// How long it is.
         bytes: u64,
     },
-    /// It has to be worked out from operands, the newest of which lie beside the key, and what they are merged into.
+    /// It has to be worked out from what lies beside the key: a value that expires, or the newest operands, and what they are merged into.
     #[non_exhaustive]
     Merged {
-        /// How long the newest of them are.
+        /// How long what lies there is.
         bytes: u64,
     },
     /// In a blob file, which a read then reads.

@@ -22,6 +22,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod compaction;
 pub(crate) mod copy;
 pub(crate) mod counters;
+mod expiry;
 pub(crate) mod explain;
 pub(crate) mod follow;
 pub(crate) mod inspect;

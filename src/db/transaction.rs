@@ -1,6 +1,7 @@
 //! Optimistic transactions: reads at one pinned sequence, writes staged, both checked at commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use trine_io::Mode;
 use trine_platform::block_on;
@@ -190,7 +191,7 @@ impl Transaction {
     ///
     /// # Cost
     /// A search among the staged writes, then a read if they do not decide. The staged keys are copied
-    /// into an index, each once, at the next call of this method. Once something was merged, each call looks through all staged writes.
+    /// into an index, each once, at the next call of this method. Once something was merged or put to expire, each call looks through all staged writes.
     ///
     /// # Examples
     /// ```
@@ -253,7 +254,7 @@ impl Transaction {
         mode: Mode,
     ) -> Result<Option<Value>> {
         let tree = self.handle.tree_named(bucket)?;
-        if self.batch.has_merges() {
+        if self.batch.has_composites() {
             return self.get_merged(&tree, key, mode).await;
         }
         match self.staged.find(self.batch.operations(), bucket, key) {
@@ -280,7 +281,11 @@ impl Transaction {
                     operands.push(operand);
                     return Ok(());
                 }
-                StagedWrite::Put(other, value) if other == key => Some(value),
+                StagedWrite::Put(other, value) | StagedWrite::PutFor(other, value, _)
+                    if other == key =>
+                {
+                    Some(value)
+                }
                 StagedWrite::Delete(other) if other == key => None,
                 StagedWrite::DeleteRange(range) if range.contains(key) => None,
                 _ => return Ok(()),
@@ -377,6 +382,33 @@ impl Transaction {
     /// Stages a put in the default bucket.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Value>) {
         self.batch.put(key, value);
+    }
+
+    /// Stages a put in the default bucket of a value that expires so long after the commit began; see [`Db::put_with_ttl`].
+    pub fn put_with_ttl(
+        &mut self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Value>,
+        ttl: Duration,
+    ) {
+        self.batch.put_with_ttl(key, value, ttl);
+    }
+
+    /// Stages a put in a named bucket of a value that expires. Whether it exists is checked at commit.
+    ///
+    /// # Errors
+    /// As [`put_bucket`](Self::put_bucket).
+    ///
+    /// # Cost
+    /// Keeps the operation in memory until the commit.
+    pub fn put_with_ttl_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Value>,
+        ttl: Duration,
+    ) -> Result<()> {
+        self.batch.put_with_ttl_bucket(bucket, key, value, ttl)
     }
 
     /// Stages an operand for a key of the default bucket; see [`Db::merge`]. It reads nothing: others may merge into the key

@@ -71,7 +71,11 @@ impl Core {
             return self.prepared(encoded, trees, reads, options);
         }
         let mut encoded = EncodedBatch::default();
-        let mut merged = MergedBatch::default();
+        let mut merged = MergedBatch::new(if batch.has_composites() {
+            self.options.clock.now()
+        } else {
+            0
+        });
         let mut trees: Vec<Arc<Tree>> = Vec::new();
         batch.each(|name, operation| {
             let tree = find(name)?;
@@ -79,14 +83,16 @@ impl Core {
                 trees.push(Arc::clone(tree));
             }
             match operation {
-                Staged::Put(key, _) | Staged::Delete(key) => check_key(tree, key)?,
+                Staged::Put(key, _) | Staged::PutFor(key, ..) | Staged::Delete(key) => {
+                    check_key(tree, key)?;
+                }
                 Staged::Merge(key, _) => {
                     check_key(tree, key)?;
                     check_operator(tree)?;
                 }
                 Staged::DeleteRange(_) => {}
             }
-            if batch.has_merges() {
+            if batch.has_composites() {
                 merged.add(tree.id(), operation);
                 return Ok(());
             }
@@ -94,10 +100,10 @@ impl Core {
                 Staged::Put(key, value) => encoded.put(tree.id(), key, value),
                 Staged::Delete(key) => encoded.delete(tree.id(), key),
                 Staged::DeleteRange(range) => encoded.delete_range(tree.id(), range),
-                Staged::Merge(..) => Ok(()),
+                Staged::PutFor(..) | Staged::Merge(..) => Ok(()),
             }
         })?;
-        if batch.has_merges() {
+        if batch.has_composites() {
             encoded = merged.encode()?;
         }
         self.prepared(encoded, Touched::Many(trees), reads, options)

@@ -147,6 +147,10 @@ pub(super) fn composite(bytes: &[u8]) -> Vec<(&'static str, Field)> {
         Base::Older => {}
         Base::Nothing => fields.push(("onto", "nothing".into())),
         Base::Value(value) => fields.push(("value", value.into())),
+        Base::Expiring(at, value) => {
+            fields.push(("value", value.into()));
+            fields.push(("expires, ms since 1970", at.into()));
+        }
     }
     let operands = composite.operands().flatten();
     fields.extend(operands.map(|operand| ("operand", operand.into())));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{EventListener, Listener};
 use crate::operator::{CompactionFilter, CompactionFilters, MergeOperator, MergeOperators};
@@ -162,6 +163,8 @@ pub struct DbOptions {
     pub merge_operators: MergeOperators,
     /// What looks at rows while compaction rewrites them, by the names of their buckets. Default nothing.
     pub compaction_filters: CompactionFilters,
+    /// What rows [expire](crate::Db::put_with_ttl) by. Default the host's wall clock.
+    pub clock: Clock,
 }
 
 impl DbOptions {
@@ -211,6 +214,7 @@ impl DbOptions {
             listener: None,
             merge_operators: MergeOperators::new(),
             compaction_filters: CompactionFilters::new(),
+            clock: Clock::host(),
         }
     }
 
@@ -313,6 +317,13 @@ impl DbOptions {
         filter: impl CompactionFilter,
     ) -> Self {
         self.compaction_filters.insert(bucket, filter);
+        self
+    }
+
+    /// Sets [`DbOptions::clock`].
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 

@@ -22,9 +22,9 @@ use trine_io::{Mode, Storage};
 use trine_platform::block_on;
 
 use crate::commit::batch::{DEFAULT_BUCKET, WriteBatch};
-use crate::composite::{Base, Composite};
+use crate::composite::{Base, Composite, put_base, put_operand};
 use crate::db::Db;
-use crate::db::bucket::open_or_create;
+use crate::db::bucket::{Bucket, open_or_create};
 use crate::error::{Error, Result};
 use crate::internal_key::Kind;
 use crate::manifest::BucketId;
@@ -175,7 +175,7 @@ async fn salvage(
                 },
             };
             if !merging.layers.is_empty() {
-                far.rows += merging.write(&mut writer, value, &mut losses)?;
+                far.rows += merging.write(&mut writer, value.as_deref(), &mut losses)?;
             } else if let Some(value) = value {
                 writer.put(&entry.key, value)?;
                 far.rows += 1;
@@ -213,7 +213,7 @@ impl Merging {
     fn write(
         &mut self,
         writer: &mut Writer<'_>,
-        beneath: Option<Vec<u8>>,
+        beneath: Option<&[u8]>,
         losses: &mut Vec<Loss>,
     ) -> Result<u64> {
         let (key, layers) = (
@@ -228,11 +228,7 @@ impl Merging {
             keys: Some((key.clone(), key.clone())),
             ..loss("", (0, None), "operands", fault, true)
         };
-        if !writer.can_merge {
-            losses.push(lost("nothing tells which operator they are for".to_owned()));
-            return Ok(0);
-        }
-        let mut base = beneath;
+        let mut base = beneath.map_or(Base::Older, Base::Value);
         let mut operands = Vec::new();
         for layer in layers.iter().rev() {
             let parts = Composite::decode(layer).and_then(|composite| {
@@ -243,8 +239,8 @@ impl Merging {
             });
             match parts {
                 Ok((found, more)) => {
-                    if let Base::Value(value) = found {
-                        base = Some(value.to_vec());
+                    if found != Base::Older {
+                        base = found;
                     }
                     operands.extend(more);
                 }
@@ -254,7 +250,16 @@ impl Merging {
                 }
             }
         }
-        writer.merge(&key, base, &operands)?;
+        if !operands.is_empty() && writer.target.options().merge_operator.is_none() {
+            losses.push(lost("nothing tells which operator they are for".to_owned()));
+            return Ok(0);
+        }
+        let mut composite = Vec::new();
+        put_base(&mut composite, base);
+        for operand in operands {
+            put_operand(&mut composite, operand);
+        }
+        writer.put_composite(&key, &composite)?;
         Ok(1)
     }
 }
@@ -314,8 +319,7 @@ struct Writer<'d> {
     batch: WriteBatch,
     bytes: usize,
     rows: u64,
-    /// The bucket has a merge operator.
-    can_merge: bool,
+    target: Bucket,
 }
 
 impl<'d> Writer<'d> {
@@ -333,7 +337,7 @@ impl<'d> Writer<'d> {
             batch: WriteBatch::new(),
             bytes: 0,
             rows: 0,
-            can_merge: target.options().merge_operator.is_some(),
+            target,
         })
     }
 
@@ -344,30 +348,20 @@ impl<'d> Writer<'d> {
             None => self.batch.put(key, value),
             Some(bucket) => self.batch.put_bucket(bucket.clone(), key, value)?,
         }
-        self.commit_if_full()
-    }
-
-    /// A row that is what `operands` make of `base`.
-    fn merge(&mut self, key: &[u8], base: Option<Vec<u8>>, operands: &[&[u8]]) -> Result<()> {
-        match base {
-            Some(base) => self.put(key, base)?,
-            None => self.rows += 1,
-        }
-        for operand in operands {
-            self.bytes += key.len() + operand.len();
-            match &self.bucket {
-                None => self.batch.merge(key, *operand),
-                Some(bucket) => self.batch.merge_bucket(bucket.clone(), key, *operand)?,
-            }
-        }
-        self.commit_if_full()
-    }
-
-    fn commit_if_full(&mut self) -> Result<()> {
         if self.bytes >= BATCH_BYTES {
             self.commit()?;
         }
         Ok(())
+    }
+
+    /// A row that has to be worked out, in a commit of its own.
+    fn put_composite(&mut self, key: &[u8], composite: &[u8]) -> Result<()> {
+        self.rows += 1;
+        let (core, tree) = (self.target.core(), self.target.tree());
+        let prepared = core.prepare_one(tree, WriteOptions::buffered(), |batch| {
+            batch.merge(tree.id(), key, composite)
+        })?;
+        core.commit_blocking(prepared).map(drop)
     }
 
     fn commit(&mut self) -> Result<()> {

@@ -9,6 +9,7 @@
 //! - Only versions of one stripe (see `retention`) are put together, under the sequence of the newest.
 //! - Their value is worked out where what they are merged into is known: a version of the same stripe, or nothing, where
 //!   nothing older is left. Elsewhere their operands become one list, or one operand if the operator can combine them.
+//! - A value that has expired is a tombstone from then on, for every reader.
 //! - The bucket's filter, if it has one, decides on values that nobody reads who had begun before.
 //! - An operator that fails, or is not there, fails no job: operands are kept, and their readers are told.
 
@@ -250,15 +251,17 @@ impl Folding {
         beneath: Option<Made>,
         mode: Mode,
     ) -> Result<()> {
+        let base = self.rules.now(base);
         let existing = match base {
-            Base::Older => None,
+            // What has not expired yet will be something else then.
+            Base::Older | Base::Expiring(..) => None,
             Base::Nothing => Some(None),
             Base::Value(value) => Some(Some(value)),
         };
+        let operands = held.operands()?;
         let value = match (existing, &self.rules.operator) {
-            (Some(existing), Some(operator)) => {
-                operator.merge(&held.key, existing, &held.operands()?).ok()
-            }
+            (Some(existing), _) if operands.is_empty() => Some(existing.map(<[u8]>::to_vec)),
+            (Some(existing), Some(operator)) => operator.merge(&held.key, existing, &operands).ok(),
             _ => None,
         };
         let fits = |value: &Vec<u8>| value.len() <= VALUE_BYTES_MAX;

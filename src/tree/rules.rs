@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::clock::Clock;
 use crate::composite::{Base, Composite};
 use crate::error::{Error, Fault, Result};
 use crate::internal_key::{Entry, Kind};
@@ -14,6 +15,7 @@ pub(crate) struct Rules {
     /// `None`: nothing can be merged into it.
     pub(crate) operator: Option<NamedOperator>,
     pub(crate) filter: Option<BucketFilter>,
+    pub(crate) clock: Clock,
 }
 
 impl Rules {
@@ -23,6 +25,15 @@ impl Rules {
         Self {
             operator: operator.map(|name| NamedOperator::new(name, &db.merge_operators)),
             filter: db.compaction_filters.of(name),
+            clock: db.clock.clone(),
+        }
+    }
+
+    /// The base as it is now: what has expired is nothing.
+    pub(crate) fn now<'b>(&self, base: Base<'b>) -> Base<'b> {
+        match base {
+            Base::Expiring(at, _) if at <= self.clock.now() => Base::Nothing,
+            base => base,
         }
     }
 
@@ -104,10 +115,10 @@ impl Stack {
         let mut operands = Vec::new();
         for layer in self.layers.iter().rev() {
             let layer = Composite::decode(layer).map_err(fault)?;
-            match layer.base {
+            match rules.now(layer.base) {
                 Base::Older => {}
                 Base::Nothing => base = None,
-                Base::Value(value) => base = Some(value),
+                Base::Value(value) | Base::Expiring(_, value) => base = Some(value),
             }
             for operand in layer.operands() {
                 operands.push(operand.map_err(fault)?);

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use trine_kv::{
-    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, CompactionFilters, CompressionProfile, Db,
-    DbOptions, DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy,
+    BlobGcRatio, BlobLevelMergePolicy, BucketOptions, Clock, CompactionFilters, CompressionProfile,
+    Db, DbOptions, DurabilityMode, Error, FailOnCorruptionPolicy, FileReads, FilterPolicy,
     HostStorageBackend, IndexSearchPolicy, MergeOperators, PrefixExtractor, PrefixFilterPolicy,
     RuntimeOptions, StorageMode, WriteOptions,
 };
@@ -39,6 +39,7 @@ fn defaults_of_a_database() {
         listener: None,
         merge_operators: MergeOperators::new(),
         compaction_filters: CompactionFilters::new(),
+        clock: Clock::host(),
     };
     assert_eq!(DbOptions::default(), memory);
     assert_eq!(DbOptions::memory(), memory);
