@@ -16,6 +16,12 @@ fn took(name: &'static str, database: &str, took: Duration) {
 #[cfg(feature = "hdrhistogram")]
 pub(crate) struct CallHistogram(metrics::Histogram);
 
+/// What a recorder of the application may leave after a panic is its own business.
+#[cfg(feature = "hdrhistogram")]
+impl std::panic::UnwindSafe for CallHistogram {}
+#[cfg(feature = "hdrhistogram")]
+impl std::panic::RefUnwindSafe for CallHistogram {}
+
 #[cfg(feature = "hdrhistogram")]
 impl CallHistogram {
     pub(super) fn new(database: &str, call: &'static str) -> Self {

@@ -8,6 +8,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use object_store::path::Path;
@@ -31,6 +32,10 @@ pub(crate) struct Objects {
     prefix: Path,
     host: Arc<Host>,
 }
+
+/// A call that panics leaves a client usable: each is a request of its own.
+impl UnwindSafe for Objects {}
+impl RefUnwindSafe for Objects {}
 
 /// Who runs what the store's client does.
 #[derive(Debug)]
