@@ -90,8 +90,9 @@ fn take_number() -> usize {
     number
 }
 
+/// The number of this thread while it lives, or one that several share.
 #[inline]
-fn number() -> usize {
+pub(crate) fn number() -> usize {
     match NUMBER.get() {
         UNKNOWN => take_number(),
         number => number,

@@ -28,7 +28,8 @@ pub(crate) mod follow;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod iter;
-pub(crate) mod loads;
+pub(crate) mod latency;
+mod loads;
 pub(crate) mod maintenance;
 mod merge;
 pub(crate) mod open;
@@ -73,6 +74,7 @@ use crate::commit::backpressure::Backpressure;
 use crate::db::bucket::{Bucket, BucketName};
 use crate::db::counters::Counters;
 use crate::db::install::Obsolete;
+use crate::db::latency::Latencies;
 use crate::db::loads::Loads;
 use crate::db::rota::Rota;
 use crate::db::snapshot::Snapshot;
@@ -108,6 +110,7 @@ pub(crate) struct Core {
     pub(crate) flushed: Rota,
     pub(crate) compacted: Rota,
     pub(crate) counters: Counters,
+    pub(crate) latencies: Latencies,
     pub(crate) observer: Observer,
     /// `None` in memory.
     pub(crate) persistent: Option<Persistent>,

@@ -16,6 +16,7 @@ use crate::commit::{CommitPath, GroupContext, LogSupply, Writer};
 use crate::db::bucket::Bucket;
 use crate::db::counters::Counters;
 use crate::db::follow::{self, Before};
+use crate::db::latency::Latencies;
 use crate::db::loads::Loads;
 use crate::db::recovery::{self, Recovered};
 use crate::db::rota::Rota;
@@ -325,6 +326,7 @@ impl Core {
             flushed: Rota::default(),
             compacted: Rota::default(),
             counters: Counters::default(),
+            latencies: Latencies::default(),
             persistent,
             closed: std::sync::atomic::AtomicBool::new(false),
             closing: Baton::new(false),

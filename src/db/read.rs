@@ -15,6 +15,7 @@ use crate::cursor::Halt;
 use crate::db::Core;
 use crate::db::attempt::Attempt;
 use crate::db::bucket::Bucket;
+use crate::db::latency::Call;
 use crate::db::snapshot::Snapshot;
 use crate::direction::Direction;
 use crate::error::Result;
@@ -70,11 +71,15 @@ impl Core {
         mut read: impl FnMut(&[u8]) -> R,
     ) -> Attempt<Result<Option<R>>, impl Future<Output = Result<Option<R>>>> {
         let mut read = move |value: Readable<'_, '_>| Ok(read(value.bytes()));
+        let begun = self.latencies.begin();
         let now = self.in_newest_view(tree, at, |view, sequence, guard| {
             get_now(view, key, sequence, mode, guard, &mut read)
         });
         let later = match now {
-            Ok(Now::Through(value)) => return Attempt::Through(Ok(value)),
+            Ok(Now::Through(value)) => {
+                self.latencies.end(Call::Get, begun);
+                return Attempt::Through(Ok(value));
+            }
             Err(error) => return Attempt::Through(Err(error)),
             Ok(Now::Later(later)) => later,
         };
@@ -82,7 +87,9 @@ impl Core {
             // The view is taken before the sequence, as above.
             let view = tree.pin();
             let sequence = at.unwrap_or_else(|| self.commits.visible());
-            get_later(&view, key, sequence, later, mode, read).await
+            let value = get_later(&view, key, sequence, later, mode, read).await;
+            self.latencies.end(Call::Get, begun);
+            value
         })
     }
 
@@ -152,11 +159,14 @@ impl Bucket {
         mode: Mode,
     ) -> Result<Vec<Option<Value>>> {
         self.core().check_open()?;
+        let begun = self.core().latencies.begin();
         let at = at.map(Snapshot::read_sequence);
         let pin = self.core().pin_at(at);
         let view = self.tree().pin();
         let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
-        get_all_in_view(&view, &keys, pin.sequence(), mode).await
+        let values = get_all_in_view(&view, &keys, pin.sequence(), mode).await;
+        self.core().latencies.end(Call::MultiGet, begun);
+        values
     }
 
     pub(crate) fn value(

@@ -27,6 +27,33 @@ impl Db {
     }
 }
 
+#[cfg(feature = "hdrhistogram")]
+impl Db {
+    /// Times public calls from now on, or no more of them: reads of keys and commits, of the whole database. What they took
+    /// is in [`DbStats::call_latencies`] and, with the feature `metrics`, in `trine_call_seconds`.
+    ///
+    /// # Cost
+    /// The first time, 2 MiB of memory. While it is on, each call asks the clock twice and counts under a lock that few
+    /// threads share.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> trine_kv::Result<()> {
+    /// use trine_kv::{Db, DbOptions};
+    /// let db = Db::open_sync(DbOptions::memory())?;
+    /// db.record_latencies(true);
+    /// db.put_sync("key", "value")?;
+    /// let stats = db.stats();
+    /// assert_eq!((stats.call_latencies[0].call, stats.call_latencies[0].count), ("commit", 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn record_latencies(&self, on: bool) {
+        let core = self.core();
+        core.latencies.switch(on, &core.observer);
+    }
+}
+
 impl Bucket {
     /// What the bucket holds. May be called at any time, also after the database was closed.
     ///
@@ -115,6 +142,7 @@ impl Core {
             blob_gc_output_bytes: self.counters.blob_gc_output_bytes.load(Relaxed),
             blob_gc_discarded_bytes: self.counters.blob_gc_discarded_bytes.load(Relaxed),
             maintenance_budget_exhaustions: self.counters.budget_exhaustions.load(Relaxed),
+            call_latencies: self.latencies.stats(),
             ..DbStats::default()
         };
         let mut levels: SortedMap<u32, LevelStats> = SortedMap::new();

@@ -13,6 +13,7 @@ use crate::commit::encoding::EncodedBatch;
 use crate::commit::merged::MergedBatch;
 use crate::commit::{Commit, Touched, Work};
 use crate::db::Core;
+use crate::db::latency::Call;
 use crate::error::{Error, Result};
 use crate::options::{DurabilityMode, WriteOptions};
 use crate::sequence::Sequence;
@@ -142,6 +143,13 @@ impl Core {
 
     /// Commits on this thread, which may block: without a future where nothing waits, as nearly always.
     pub(crate) fn commit_blocking(&self, prepared: Prepared) -> Result<CommitInfo> {
+        let begun = self.latencies.begin();
+        let committed = self.commit_without_future(prepared);
+        self.latencies.end(Call::Commit, begun);
+        committed
+    }
+
+    fn commit_without_future(&self, prepared: Prepared) -> Result<CommitInfo> {
         let pressure = self.pressure_on(&prepared.0.trees);
         let wants_segment = self
             .commits
@@ -177,6 +185,13 @@ impl Core {
     /// Commits on the log thread, where the runtime has threads. The first poll hands the write over
     /// and is always pending; from then on the commit happens whether the future is kept or not.
     pub(crate) async fn commit_async(self: &Arc<Self>, prepared: Prepared) -> Result<CommitInfo> {
+        let begun = self.latencies.begin();
+        let committed = self.commit_elsewhere(prepared).await;
+        self.latencies.end(Call::Commit, begun);
+        committed
+    }
+
+    async fn commit_elsewhere(self: &Arc<Self>, prepared: Prepared) -> Result<CommitInfo> {
         if !self.options.runtime.capabilities().background_threads() {
             return self.commit_here(prepared, Mode::Cooperative).await;
         }

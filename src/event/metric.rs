@@ -12,6 +12,36 @@ fn took(name: &'static str, database: &str, took: Duration) {
     histogram!(name, "database" => database.to_owned()).record(took.as_secs_f64());
 }
 
+/// The times of one kind of call. It is found once, not at each call.
+#[cfg(feature = "hdrhistogram")]
+pub(crate) struct CallHistogram(metrics::Histogram);
+
+/// What a recorder of the application may leave after a panic is its own business.
+#[cfg(feature = "hdrhistogram")]
+impl std::panic::UnwindSafe for CallHistogram {}
+#[cfg(feature = "hdrhistogram")]
+impl std::panic::RefUnwindSafe for CallHistogram {}
+
+#[cfg(feature = "hdrhistogram")]
+impl CallHistogram {
+    pub(super) fn new(database: &str, call: &'static str) -> Self {
+        let histogram =
+            histogram!("trine_call_seconds", "database" => database.to_owned(), "call" => call);
+        Self(histogram)
+    }
+
+    pub(crate) fn record(&self, took: Duration) {
+        self.0.record(took.as_secs_f64());
+    }
+}
+
+#[cfg(feature = "hdrhistogram")]
+impl std::fmt::Debug for CallHistogram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CallHistogram")
+    }
+}
+
 /// Counts `event`.
 pub(super) fn tell(database: &str, event: &Event<'_>) {
     let of = || database.to_owned();

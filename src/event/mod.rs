@@ -10,6 +10,9 @@ mod metric;
 #[cfg(feature = "tracing")]
 mod trace;
 
+#[cfg(all(feature = "metrics", feature = "hdrhistogram"))]
+pub(crate) use metric::CallHistogram;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -171,6 +174,12 @@ impl Observer {
         if let Some(Listener(listener)) = &self.listener {
             drop(catch_unwind(AssertUnwindSafe(|| listener.on_event(event))));
         }
+    }
+
+    /// Where the times of one kind of call go.
+    #[cfg(all(feature = "metrics", feature = "hdrhistogram"))]
+    pub(crate) fn call_histogram(&self, call: &'static str) -> CallHistogram {
+        CallHistogram::new(&self.database, call)
     }
 
     /// `work`, in a span of `tracing` where there is that.

@@ -1,6 +1,7 @@
 //! Statistics for people: a short table. Its form may change with any release; programs read fields.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::stats::{BucketStats, DbStats, LevelStats, StallStats};
 
@@ -169,6 +170,7 @@ impl fmt::Display for DbStats {
             )?;
         }
         self.write_blobs(f)?;
+        self.write_latencies(f)?;
         for level in &self.level_traffic {
             write!(
                 f,
@@ -184,6 +186,23 @@ impl fmt::Display for DbStats {
 }
 
 impl DbStats {
+    /// How long calls took, as far as that was recorded.
+    fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for latency in &self.call_latencies {
+            write!(
+                f,
+                "\n{:<12}{}, p50 {:?}, p99 {:?}, p99.9 {:?}, the longest {:?}",
+                latency.call,
+                Counted(latency.count, "call"),
+                Duration::from_nanos(latency.p50_nanos),
+                Duration::from_nanos(latency.p99_nanos),
+                Duration::from_nanos(latency.p999_nanos),
+                Duration::from_nanos(latency.longest_nanos),
+            )?;
+        }
+        Ok(())
+    }
+
     /// What blob files hold and what collecting them did, if there ever were any.
     fn write_blobs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.live_blob_files + self.obsolete_blob_files > 0 {

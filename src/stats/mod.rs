@@ -31,6 +31,8 @@ pub struct DbStats {
     pub level_traffic: Vec<LevelTraffic>,
     /// Writes that were slowed or stopped because maintenance was behind.
     pub write_stalls: StallStats,
+    /// How long calls took, by kind; empty unless `Db::record_latencies` of the feature `hdrhistogram` said so.
+    pub call_latencies: Vec<CallLatency>,
     /// Bytes of all live table files; of files that only older readers still need, none.
     pub table_bytes: u64,
     /// WAL bytes accepted and not yet synced: what a power loss may take now.
@@ -231,6 +233,28 @@ impl DbStats {
 )]
 fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
+}
+
+/// How long one kind of public call took, since recording began. Nanoseconds, to two digits; what took over an hour counts as an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallLatency {
+    /// `get` for reads of one key, `multi_get`, or `commit` for whatever writes.
+    pub call: &'static str,
+    /// How many there were.
+    pub count: u64,
+    /// What they took on average.
+    pub mean_nanos: u64,
+    /// Half of them took at most this.
+    pub p50_nanos: u64,
+    /// Nine of ten.
+    pub p90_nanos: u64,
+    /// All but one in a hundred.
+    pub p99_nanos: u64,
+    /// All but one in a thousand.
+    pub p999_nanos: u64,
+    /// The longest.
+    pub longest_nanos: u64,
 }
 
 /// What one bucket holds at one moment.

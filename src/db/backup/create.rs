@@ -18,7 +18,6 @@ use crate::db::backup::generation::{Generation, Needed, needed};
 use crate::db::backup::names::Source;
 use crate::db::backup::store::Store;
 use crate::db::backup::{BackupId, BackupInfo, BackupOptions, BackupReport};
-use crate::db::copy::copy;
 use crate::db::{Core, Persistent};
 use crate::error::{Error, Result};
 use crate::file_name::CURRENT;
@@ -115,14 +114,17 @@ impl Job<'_> {
     /// Whether what is there is the file, as far as that is to be looked into.
     async fn is_intact(&self, needed: &Needed, crc: u32, mode: Mode) -> Result<bool> {
         let name = needed.source.stored_name(crc);
-        let file = match self.store.open(&name, needed.bytes, mode).await {
-            Err(Error::Corruption { .. }) => return Ok(false),
-            opened => opened?,
+        let checked = if self.check_shared {
+            let throttle = Some(&self.throttle);
+            let found = self.store.fetch(&name, needed.bytes, None, throttle, mode);
+            found.await.map(|found| found == crc)
+        } else {
+            let length = self.store.check_length(&name, needed.bytes, mode);
+            length.await.map(|()| true)
         };
-        if !self.check_shared {
-            return Ok(true);
+        match checked {
+            Err(Error::Corruption { .. }) => Ok(false),
+            checked => checked,
         }
-        let found = copy(&file, None, needed.bytes, Some(&self.throttle), mode).await?;
-        Ok(found == crc)
     }
 }

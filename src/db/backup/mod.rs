@@ -14,8 +14,11 @@
 #[cfg(test)]
 mod crash_tests;
 mod create;
+mod directory;
 mod generation;
 mod names;
+#[cfg(feature = "object-store")]
+mod objects;
 mod prune;
 mod restore;
 pub(crate) mod store;
@@ -124,7 +127,7 @@ pub struct PruneReport {
     pub files: usize,
 }
 
-/// A directory of backups, of one database or of several. Clones share it.
+/// A place for backups, of one database or of several: a directory, or a prefix in a store of objects. Clones share it.
 ///
 /// Backups share the files that they have in common, so one after a small change takes little time and room. Each
 /// can be restored by itself, and holds all buckets and their options.
@@ -159,6 +162,46 @@ impl Backups {
         Self {
             store: Store::new(Storage::portable(path.as_ref())),
         }
+    }
+
+    /// Backups below `prefix` in a store of objects: of a cloud, of a directory, in memory. Nothing is touched yet.
+    ///
+    /// The store has to keep two callers from creating the same object (`PutMode::Create`), as those of clouds do. Whoever
+    /// changes backups has an object `LOCK` there meanwhile; if that process dies, somebody has to remove it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOptions`](crate::Error::InvalidOptions) for a prefix that is none;
+    /// [`Error::Io`](crate::Error::Io) if the thread that runs the store's client cannot be started.
+    ///
+    /// # Cost
+    /// A thread with a runtime of `tokio`, as long as the value and its clones live. A new file is read twice: its name, with the
+    /// checksum in it, is known before it is sent, in parts of 8 MiB.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> trine_kv::Result<()> {
+    /// # let home = tempfile::tempdir()?;
+    /// # let db = trine_kv::Db::open_sync(home.path().join("data"))?;
+    /// use std::sync::Arc;
+    ///
+    /// use object_store::memory::InMemory;
+    /// use trine_kv::{BackupOptions, Backups};
+    ///
+    /// let backups = Backups::in_object_store(Arc::new(InMemory::new()), "nightly/accounts")?;
+    /// db.put_sync("key", "value")?;
+    /// let made = db.backup_sync(&backups, BackupOptions::default())?;
+    /// backups.restore_sync(made.backup.id, home.path().join("restored"))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "object-store")]
+    pub fn in_object_store(
+        store: std::sync::Arc<dyn object_store::ObjectStore>,
+        prefix: impl AsRef<str>,
+    ) -> Result<Self> {
+        objects::Objects::new(store, prefix.as_ref()).map(|objects| Self {
+            store: Store::Objects(objects),
+        })
     }
 
     /// All backups by number, each with what it is, or why that cannot be read.
@@ -287,10 +330,7 @@ impl Backups {
         F: Future<Output = Result<T>>,
     {
         let store = self.store.clone();
-        self.store
-            .storage()
-            .offload(Mode::Cooperative, move || block_on(job(store)))
-            .await?
+        self.store.offload(move || block_on(job(store))).await
     }
 }
 

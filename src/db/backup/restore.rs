@@ -7,7 +7,6 @@ use trine_io::{File, Mode, Storage};
 use crate::db::backup::generation::{Generation, Needed};
 use crate::db::backup::store::Store;
 use crate::db::backup::{BackupId, BackupInfo};
-use crate::db::copy::copy;
 use crate::error::{Error, Fault, Result};
 use crate::file_name::FileNumbers;
 use crate::manifest::Manifest;
@@ -69,8 +68,7 @@ impl Store {
         mode: Mode,
     ) -> Result<()> {
         let name = needed.source.stored_name(stored);
-        let file = self.open(&name, needed.bytes, mode).await?;
-        let computed = copy(&file, target, needed.bytes, None, mode).await?;
+        let computed = self.fetch(&name, needed.bytes, target, None, mode).await?;
         if computed == stored {
             return Ok(());
         }
