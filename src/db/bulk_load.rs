@@ -101,7 +101,7 @@ impl Core {
         let context = persistent.build_context(&self.closed, AtClose::GiveUp, mode);
         let table_bytes = self.shape().table_bytes;
         let mut loader = BulkLoader::new(context, tree, table_bytes, options.memory_bytes);
-        let built = match self.gather(tree, rows, options, &mut loader) {
+        let built = match self.gather(tree, rows, options, &mut loader, mode).await {
             Ok(()) => loader.finish().await,
             Err(error) => Err(error),
         };
@@ -118,61 +118,69 @@ impl Core {
         self.commit_load(persistent, tree, built, mode).await
     }
 
-    /// Hands `rows` to the loader, piece by piece; where there may be threads, it works on one piece while the next comes.
-    fn gather<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    /// Hands `rows` to the loader, piece by piece; where it may block, and there may be threads, it works on one piece while
+    /// the next comes.
+    async fn gather<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,
         tree: &Tree,
         rows: impl Iterator<Item = Result<(K, V)>>,
         options: BulkLoadOptions,
         loader: &mut BulkLoader<'_>,
+        mode: Mode,
     ) -> Result<()> {
         let share = u32::try_from(options.memory_bytes / PIECES_MIN).unwrap_or(u32::MAX);
-        let piece_bytes = PIECE_BYTES.min(share);
-        // A load blocks: see `bulk_load_methods`.
-        let mut load = |piece| block_on(loader.add(piece));
-        let threads = self.options.background_worker_count > 0
+        let mut pieces = self.pieces(tree, rows, PIECE_BYTES.min(share));
+        let threads = mode == Mode::Blocking
+            && self.options.background_worker_count > 0
             && self.options.runtime.capabilities().background_threads();
         if !threads {
-            return self.in_pieces(tree, rows, piece_bytes, load);
+            for piece in pieces {
+                loader.add(piece?).await?;
+            }
+            return Ok(());
         }
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let (loaded, gathered) = trine_platform::thread::both(
             "trine-load",
-            || receiver.into_iter().try_for_each(&mut load),
             || {
-                self.in_pieces(tree, rows, piece_bytes, move |piece| {
-                    // The loader failed, and says why.
-                    sender.send(piece).map_err(|_| Error::Closed)
-                })
+                let mut pieces = receiver.into_iter();
+                pieces.try_for_each(|piece| block_on(loader.add(piece)))
             },
+            // If it cannot be sent, the loader failed, and says why.
+            move || pieces.try_for_each(|piece| sender.send(piece?).map_err(|_| Error::Closed)),
         )?;
         loaded.and(gathered)
     }
 
-    fn in_pieces<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    /// The rows, checked, in pieces of so many bytes at the most, or of one row.
+    fn pieces<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,
         tree: &Tree,
-        rows: impl Iterator<Item = Result<(K, V)>>,
+        mut rows: impl Iterator<Item = Result<(K, V)>>,
         piece_bytes: u32,
-        mut take: impl FnMut(Rows) -> Result<()>,
-    ) -> Result<()> {
-        let mut piece = Rows::with_capacity(piece_bytes as usize);
-        for row in rows {
-            let (key, value) = row?;
-            let (key, value) = (key.as_ref(), value.as_ref());
-            self.check_open()?;
-            check_key(tree, key)?;
-            check_row(key, value)?;
-            while !piece.add(key, value, piece_bytes) {
-                let full = std::mem::replace(&mut piece, Rows::with_capacity(piece_bytes as usize));
-                take(full)?;
+    ) -> impl Iterator<Item = Result<Rows>> {
+        // What the piece before had no room for.
+        let mut first = None;
+        let mut fill = move |piece: &mut Rows| {
+            while let Some(row) = first.take().map(Ok).or_else(|| rows.next()) {
+                let (key, value) = row?;
+                self.check_open()?;
+                check_key(tree, key.as_ref())?;
+                check_row(key.as_ref(), value.as_ref())?;
+                if !piece.add(key.as_ref(), value.as_ref(), piece_bytes) {
+                    first = Some((key, value));
+                    break;
+                }
             }
-        }
-        if piece.is_empty() {
             Ok(())
-        } else {
-            take(piece)
-        }
+        };
+        std::iter::from_fn(move || {
+            let mut piece = Rows::with_capacity(piece_bytes as usize);
+            match fill(&mut piece) {
+                Err(error) => Some(Err(error)),
+                Ok(()) => (!piece.is_empty()).then_some(Ok(piece)),
+            }
+        })
     }
 
     /// One batch, as large as batches may be.
