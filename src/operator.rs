@@ -235,10 +235,13 @@ pub enum Verdict {
 ///     _ => Verdict::Keep,
 /// };
 /// let db = Db::open_sync(DbOptions::new(path).with_compaction_filter("default", filter))?;
-/// db.put_sync("a", "spent")?;
-/// db.put_sync("b", "secret")?;
-/// db.put_sync("c", "of use")?;
-/// db.flush_sync()?;
+/// // Two tables over the same keys: one alone would be moved as it is.
+/// for value in ["new", "spent"] {
+///     db.put_sync("a", value)?;
+///     db.put_sync("b", "secret")?;
+///     db.put_sync("c", "of use")?;
+///     db.flush_sync()?;
+/// }
 /// db.compact_range_sync(KeyRange::all())?;
 /// assert_eq!(db.get_sync(b"a")?, None);
 /// assert_eq!(db.get_sync(b"b")?.as_deref(), Some(&b"withheld"[..]));

@@ -531,3 +531,5 @@ impl Pick {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod value_tests;

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::blob::{BlobIndex, BlobUses};
-use crate::block::frame::BlockHandle;
+use crate::blob::BlobUses;
 use crate::manifest::BucketId;
 use crate::table::Freeable;
 use crate::tree::claims::{ClaimGuard, Claims};
@@ -62,7 +61,7 @@ fn deletions(number: u64, keys: [u8; 2], covered: u64) -> TableMeta {
     }
 }
 
-type Layout = Vec<Vec<TableMeta>>;
+pub(super) type Layout = Vec<Vec<TableMeta>>;
 
 fn pick(layout: &Layout, goal: &Goal, oldest_pin: Option<u64>, claims: &Claims) -> Pick {
     claims.read(BUCKET, |claimed| {
@@ -80,7 +79,7 @@ fn picker<'a>(
 }
 
 /// Level and number of each input, the output level, and whether they only move.
-type Chosen = (Vec<(usize, u64)>, usize, bool);
+pub(super) type Chosen = (Vec<(usize, u64)>, usize, bool);
 
 fn chosen_with(layout: &Layout, goal: &Goal, oldest_pin: Option<u64>) -> Option<Chosen> {
     match pick(layout, goal, oldest_pin, &Claims::default()) {
@@ -90,7 +89,7 @@ fn chosen_with(layout: &Layout, goal: &Goal, oldest_pin: Option<u64>) -> Option<
     }
 }
 
-fn chosen(layout: &Layout, goal: &Goal) -> Option<Chosen> {
+pub(super) fn chosen(layout: &Layout, goal: &Goal) -> Option<Chosen> {
     chosen_with(layout, goal, None)
 }
 
@@ -102,38 +101,6 @@ fn all_old() -> Goal {
 fn level_zero_is_left_alone_up_to_its_limit() {
     let layout = vec![vec![table(2, [1, 9], 8), table(1, [1, 9], 8)]];
     assert_eq!(chosen(&layout, &Goal::Shape), None);
-}
-
-/// A table that refers to so many mebibytes of values in a blob file of the same number.
-fn referring(number: u64, keys: [u8; 2], mebibytes: u32) -> TableMeta {
-    let mut blobs = BlobUses::default();
-    blobs.count(&BlobIndex {
-        file: number,
-        ordinal: 0,
-        record: BlockHandle::default(),
-        value_bytes: mebibytes << 20,
-    });
-    TableMeta {
-        blobs,
-        ..table(number, keys, 8)
-    }
-}
-
-#[test]
-fn level_zero_is_merged_if_it_may_supersede_much_of_the_values_in_blob_files() {
-    let below = |mebibytes| vec![referring(1, [0, 9], mebibytes)];
-    let due = |level_0: Vec<TableMeta>, mebibytes| {
-        chosen(&vec![level_0, below(mebibytes)], &Goal::Shape).map(|chosen| chosen.0)
-    };
-    let all = vec![(0, 2), (1, 1)];
-    assert_eq!(due(vec![referring(2, [1, 5], 25)], 100), Some(all));
-    assert_eq!(due(vec![referring(2, [1, 5], 24)], 100), None);
-    assert_eq!(due(vec![referring(2, [1, 5], 15)], 1), None, "few");
-    let long = TableMeta {
-        bytes: 4 << 20,
-        ..referring(2, [1, 5], 25)
-    };
-    assert_eq!(due(vec![long], 100), None, "much work for few values");
 }
 
 #[test]
