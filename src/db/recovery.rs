@@ -557,7 +557,13 @@ async fn start_log(
     remove_if_there(storage, &wal_name(number), mode).await?;
     let prepared = Prepared::create(storage, number, 0, Space::Reserved, mode).await?;
     // File numbers that were given out and lost may be given out again, in this session.
-    let sessions = manifest.state().sessions_with(storage.fresh_id());
+    let growing = trees.iter().flat_map(|tree| {
+        let view = tree.pin();
+        let files = view.buffers().filter_map(|buffer| buffer.values());
+        files.map(|file| file.number()).collect::<Vec<_>>()
+    });
+    let growing = growing.collect();
+    let sessions = manifest.state().sessions_with(storage.fresh_id(), &growing);
     let mut changes = vec![
         Change::LogStarted { segment: number },
         Change::Sessions { sessions },

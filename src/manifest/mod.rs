@@ -191,15 +191,16 @@ impl ManifestState {
         from.next().map(|session| session.id)
     }
 
-    /// The sessions of the files that are there, and a new one for all that come. Whose files were never told apart
+    /// The sessions of the files that are there, `growing` ones among them, and a new one for all that come. Whose files were never told apart
     /// are the new one's: copies of such a directory have nothing in common then.
-    pub(crate) fn sessions_with(&self, id: u64) -> Vec<Session> {
+    pub(crate) fn sessions_with(&self, id: u64, growing: &SortedSet<u64>) -> Vec<Session> {
         let mut sessions = Vec::new();
         let mut end = self.next_file();
         for session in self.sessions.iter().rev() {
             let files = session.first_file..end;
             if self.tables.range(files.clone()).next().is_some()
-                || self.blobs.range(files).next().is_some()
+                || self.blobs.range(files.clone()).next().is_some()
+                || growing.range(files).next().is_some()
             {
                 sessions.push(*session);
             }
