@@ -98,8 +98,7 @@ impl Core {
         };
         let _running = persistent.loads.begin();
         persistent.manifest.take().await.check()?;
-        // Gathering blocks whoever calls; the mode is for what comes after.
-        let context = persistent.build_context(&self.closed, AtClose::GiveUp, Mode::Blocking);
+        let context = persistent.build_context(&self.closed, AtClose::GiveUp, mode);
         let table_bytes = self.shape().table_bytes;
         let mut loader = BulkLoader::new(context, tree, table_bytes, options.memory_bytes);
         let built = match self.gather(tree, rows, options, &mut loader, mode).await {
