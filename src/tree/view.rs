@@ -179,6 +179,7 @@ mod loom_tests {
             active: Arc::new(WriteBuffer::new()),
             immutables: std::iter::once(newest).chain(older).collect(),
             version: Arc::default(),
+            rules: Arc::clone(&view.rules),
         }
     }
 
@@ -194,6 +195,7 @@ mod loom_tests {
             active: Arc::new(WriteBuffer::new()),
             immutables: Arc::default(),
             version: Arc::default(),
+            rules: Arc::default(),
         }))
     }
 
