@@ -23,7 +23,7 @@ mod run;
 use common::place;
 use common::way::Way;
 use history::{Operation, histories};
-use run::{Run, Setting};
+use run::{Append, Run, Setting};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
@@ -35,11 +35,11 @@ fn setting(name: &'static str, write_buffer_bytes: usize) -> Setting {
         options: DbOptions {
             write_buffer_bytes,
             durability: DurabilityMode::Buffered,
-            ..DbOptions::browser_persistent()
+            ..DbOptions::browser_persistent().with_merge_operator(Append::NAME, Append)
         },
         bucket_options: BucketOptions {
             block_bytes: 64,
-            ..BucketOptions::default()
+            ..BucketOptions::default().with_merge_operator(Append::NAME)
         },
         persistent: true,
     }
