@@ -8,14 +8,16 @@ ci/targets/setup-wasm.sh
 export TRINE_MODEL_CASES=${TRINE_MODEL_CASES:-3} WASI_ENV=TRINE_MODEL_CASES
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 
-# Tests of the library that start threads, ask for files of the host or catch a panic, and one whose 96 MiB Node does not survive.
+# Tests of the library that start threads, that have operations wait (nothing waits where there are no threads), ask for files of the host or catch a panic, and one whose 96 MiB Node does not survive.
 threads=(--skip threads --skip thread --skip pressure_tests --skip stress_tests --skip no_count_is_lost_whoever_adds
     --skip the_first_asynchronous_commit_may_come_while_a_blocking_one_leads
     --skip a_failed_append_poisons_the_manifest --skip a_failed_write_poisons_the_writer
     --skip a_key_above_the_limit_is_refused_and_stages_nothing --skip table::missing --skip fuzzing
     --skip whoever_leads_commits_makes_names_and_removes_no_file --skip stores_into_a_map_leave_what_calls_leave
     --skip a_segment_whose_space_is_only_reserved_holds_what_a_filled_one_holds
-    --skip a_directory_that_is_missing_has_no_backups --skip a_listener_that_panics_harms_nobody)
+    --skip a_directory_that_is_missing_has_no_backups --skip a_listener_that_panics_harms_nobody
+    --skip a_refresh_beside_a_load_shows --skip close_waits_for_jobs_and_none_begins_after_it
+    --skip a_commit_waits_for_nothing_that_a_flush --skip a_sync_waits_for_the_one_under_way)
 
 data=$(mktemp -d)
 trap 'rm -rf "$data"' EXIT
