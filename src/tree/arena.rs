@@ -164,6 +164,28 @@ mod tests {
     }
 
     #[test]
+    fn what_outgrows_the_chunks_keeps_its_bytes_wherever_it_lies() {
+        let mut arena = Arena::new();
+        let layout = Layout::from_size_align(1000, 8).unwrap();
+        // More than one region.
+        let placed: Vec<_> = (0..7_000_u32)
+            .map(|number| {
+                let start = arena.allocate(layout);
+                // SAFETY: point 1 of the contract.
+                unsafe { start.write_bytes(number.to_le_bytes()[0], layout.size()) };
+                start
+            })
+            .collect();
+        for (number, start) in (0_u32..).zip(placed) {
+            // SAFETY: points 1 and 2; initialised above.
+            let slice = unsafe { std::slice::from_raw_parts(start.as_ptr(), layout.size()) };
+            assert!(slice.iter().all(|byte| *byte == number.to_le_bytes()[0]));
+        }
+        // Where the host has large pages.
+        assert!(arena.regions.len() >= 2 || arena.regions.is_empty());
+    }
+
+    #[test]
     fn an_empty_arena_holds_no_memory() {
         assert!(Arena::new().chunks.is_empty());
     }

@@ -108,11 +108,12 @@ impl<'a> Picker<'a> {
             |table: &&TableMeta| -> u64 { table.blobs.iter().map(|used| used.value_bytes).sum() };
         let free = self.levels[0].iter().filter(|table| self.is_free(table));
         let above: u64 = free.map(values).sum();
+        if above < VALUES_BYTES_MIN {
+            return false;
+        }
         let below: u64 = self.levels[1..].iter().flatten().map(values).sum();
         let tables: u64 = self.levels.iter().map(|tables| bytes_of(tables)).sum();
-        above >= VALUES_BYTES_MIN
-            && above >= below.saturating_add(above) / VALUES_DIVISOR
-            && tables <= above / VALUES_FACTOR
+        above >= below.saturating_add(above) / VALUES_DIVISOR && tables <= above / VALUES_FACTOR
     }
 
     /// For rest: level 0, if it is a burden beside what is below and holds something that overlaps.
