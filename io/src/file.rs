@@ -23,8 +23,10 @@ pub struct File(pub(crate) Backend);
 pub enum Warmth {
     /// In memory already.
     Resident,
-    /// On the disk, as far as anybody can tell.
+    /// On the disk, in part at least.
     Fetched,
+    /// In memory or on the disk: this host does not say.
+    Unknown,
 }
 
 #[derive(Clone, Debug)]

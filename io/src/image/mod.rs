@@ -505,7 +505,7 @@ impl ImageFile {
     pub(crate) fn warm(&self, offset: u64, length: usize) -> Completion<Warmth> {
         self.run(Operation::Read, Some(offset), |state, id| {
             state.read(id, offset, length)?;
-            Ok(Warmth::Fetched)
+            Ok(Warmth::Unknown)
         })
     }
 
