@@ -187,6 +187,9 @@ impl File {
 
     /// Writes what lies from `start` to `end` to its place again, so that the next sync makes it durable. A sync alone would prove nothing
     /// where an earlier one failed: the host shows bytes that are not on disk, and takes them for written.
+    ///
+    /// # Errors
+    /// Of a read or a write; what came before is written.
     pub async fn write_again(&self, mode: Mode, start: u64, end: u64) -> crate::Result<()> {
         let mut at = start;
         while at < end {
