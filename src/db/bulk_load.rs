@@ -37,7 +37,6 @@ use crate::tree::span::Span;
 use crate::tree::throttle::AtClose;
 use crate::tree::version::VersionChange;
 use crate::types::CommitInfo;
-use trine_platform::sorted::SortedSet;
 
 /// Rows are handed on in pieces of this, which stays in a processor's cache on the way.
 const PIECE_BYTES: u32 = 256 << 10;
@@ -358,7 +357,7 @@ impl Install {
                 span,
                 beneath: Vec::new(),
                 neighbours: Vec::new(),
-                collects: SortedSet::new(),
+                collects: Arc::default(),
             };
             if level == 0 || claimed.meets(&place) {
                 Pick::Nothing

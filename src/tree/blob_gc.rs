@@ -51,7 +51,11 @@ pub(crate) fn stale_files(version: &Version, policy: &BlobPolicy) -> StaleFiles 
     shape.extend(due.iter().copied());
     let mut range = policy.untidy(&files);
     range.extend(shape.iter().copied());
-    StaleFiles { busy, shape, range }
+    StaleFiles {
+        busy: Arc::new(busy),
+        shape: Arc::new(shape),
+        range: Arc::new(range),
+    }
 }
 
 /// The files, unless more would have to be written of the tables that refer to them than is garbage in them.

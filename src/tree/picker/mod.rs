@@ -19,6 +19,8 @@ mod shape;
 pub(crate) use part::{Part, Unfinished};
 pub(crate) use shape::{Shape, Targets};
 
+use std::sync::Arc;
+
 use crate::key::KeyRange;
 use crate::sequence::Sequence;
 use crate::table::TableMeta;
@@ -51,7 +53,7 @@ pub(crate) struct Compaction {
     /// The tables of the level below the output that the inputs overlap, ascending.
     pub(crate) neighbours: Vec<Neighbour>,
     /// Values of the inputs that lie in these blob files go to new ones.
-    pub(crate) collects: SortedSet<u64>,
+    pub(crate) collects: Arc<SortedSet<u64>>,
 }
 
 impl Compaction {
@@ -111,11 +113,11 @@ pub(crate) struct Picker<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StaleFiles {
     /// For a tree to which others write.
-    pub(crate) busy: SortedSet<u64>,
+    pub(crate) busy: Arc<SortedSet<u64>>,
     /// For a tree in its proper form.
-    pub(crate) shape: SortedSet<u64>,
+    pub(crate) shape: Arc<SortedSet<u64>>,
     /// For a range that somebody wants compacted.
-    pub(crate) range: SortedSet<u64>,
+    pub(crate) range: Arc<SortedSet<u64>>,
 }
 
 fn bytes_of(tables: &[&TableMeta]) -> u64 {
@@ -200,7 +202,7 @@ impl<'a> Picker<'a> {
         // Whatever it is for: what it was picked for is what it does.
         match pick {
             Pick::Job(compaction) => Pick::Job(Compaction {
-                collects: stale.clone(),
+                collects: Arc::clone(stale),
                 ..compaction
             }),
             other => other,
@@ -463,7 +465,7 @@ impl<'a> Picker<'a> {
             part,
             beneath: self.beneath(output_level, &span),
             neighbours: neighbours.collect(),
-            collects: SortedSet::new(),
+            collects: Arc::default(),
             span,
         }
     }
