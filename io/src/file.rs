@@ -26,8 +26,10 @@ pub struct File(pub(crate) Backend);
 pub enum Warmth {
     /// In memory already.
     Resident,
-    /// On the disk, as far as anybody can tell.
+    /// On the disk, in part at least.
     Fetched,
+    /// In memory or on the disk: this host does not say.
+    Unknown,
 }
 
 #[derive(Clone, Debug)]
@@ -212,13 +214,14 @@ impl File {
     }
 
     /// Makes an empty file `length` long, with space for all of it, which reads as zeros; says whether it did. Where the
-    /// host cannot, or where writing the space for the first time could still fail for want of it, nothing happens.
+    /// host cannot, or where writing the space for the first time could still fail for want of it, nothing happens. In
+    /// browsers it is room within the quota.
     pub fn reserve(&self, mode: Mode, length: u64) -> Completion<bool> {
         match &self.0 {
             Backend::Portable(file) => file.reserve(mode, length),
             Backend::Memory(_) => Completion::ready(Ok(false)),
             #[cfg(image)]
-            Backend::Image(_) => Completion::ready(Ok(false)),
+            Backend::Image(file) => file.reserve(length),
             #[cfg(feature = "simulation")]
             Backend::Simulated(_) => Completion::ready(Ok(false)),
         }
