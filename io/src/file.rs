@@ -14,6 +14,9 @@ use crate::portable::PortableFile;
 use crate::simulation::SimulatedFile;
 use crate::{Bytes, Completion, Mode, Operation, WritableMap};
 
+/// How much is written again at a time: not so much that the memory for it would come from the host anew.
+const PIECE_BYTES: usize = 1 << 20;
+
 /// An open file of a [`crate::Storage`].
 #[derive(Clone, Debug)]
 pub struct File(pub(crate) Backend);
@@ -182,6 +185,23 @@ impl File {
             #[cfg(feature = "simulation")]
             Backend::Simulated(file) => file.write_durably_at(mode, offset, bytes),
         }
+    }
+
+    /// Writes what lies from `start` to `end` to its place again, so that the next sync makes it durable. A sync alone would prove nothing
+    /// where an earlier one failed: the host shows bytes that are not on disk, and takes them for written.
+    ///
+    /// # Errors
+    /// Of a read or a write; what came before is written.
+    pub async fn write_again(&self, mode: Mode, start: u64, end: u64) -> crate::Result<()> {
+        let mut at = start;
+        while at < end {
+            let piece = usize::try_from(end - at).map_or(PIECE_BYTES, |rest| rest.min(PIECE_BYTES));
+            let bytes = self.read_at(mode, at, piece).await?;
+            self.write_at(mode, at, bytes).await?;
+            self.start_writeback(at, piece as u64);
+            at += piece as u64;
+        }
+        Ok(())
     }
 
     /// How much of the file there is to read: behind that, up to its length, nothing was ever written, and it reads as
