@@ -40,7 +40,7 @@ for command in $(trine help | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 }
 done
 
 step "a broken pipe is quiet"
-for command in "scan db" "export db - --format jsonl" "scan db --json --reverse" help man; do
+for command in "scan db" "export db - --format jsonl" "scan db --json --reverse" "top db --json --interval 0.1" help man; do
     { trine $command 2>errors.txt || echo "code $?" >>errors.txt; } | head -n 1 >/dev/null
     [ ! -s errors.txt ] || fail "$command: $(cat errors.txt)"
 done
@@ -131,6 +131,10 @@ check(int(count.stdout) == 400_000 + kept, f"{count.stdout} rows are left")
 
 code, shown = run(["shell", "fresh"], [(rb"trine> ", b"put k 'two words'\r"), (rb"words'.*trine> ", b"get k\r"), (rb"\r\ntwo words", b"\x04")])
 check(code == 0 and "two words" in shown, "the shell", shown)
+
+# What is watched is painted again and again, until the interrupt key.
+code, shown = run(["top", "fresh", "--interval", "0.1"], [(rb"commits a second", b"\x03")])
+check(code == 0 and "nobody writes" in shown and shown.count("sequence") > 1 and "\x1b[" in shown, "top", shown)
 
 # Somebody writes: readers say so, writers are refused.
 writer = subprocess.Popen(["trine", "import", "fresh", "-", "--format", "tsv"], stdin=subprocess.PIPE)

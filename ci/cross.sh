@@ -13,6 +13,6 @@ for target in x86_64-pc-windows-gnu aarch64-apple-darwin wasm32-wasip1 wasm32-un
 done
 
 printf '== %s\n' "unit tests under Wine"
-# The simulated host is the same everywhere, and takes most of the time. Two tests of `table::missing` fail there: docs/roadmap.md.
+# The simulated host is the same everywhere, and takes most of the time.
 ci/targets/cargo-target test -p trine-platform -p trine-io -p trine-kv@0.2.0 --lib --no-default-features --no-fail-fast \
-    --target x86_64-pc-windows-gnu -- --skip simulation --skip table::missing
+    --target x86_64-pc-windows-gnu -- --skip simulation

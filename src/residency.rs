@@ -6,7 +6,8 @@
 //!   faults, nothing else.
 //! - Beliefs age. For each block that comes from the disk another one has left memory if that is full, so the hand of a
 //!   [`Clock`] over the blocks of all open tables goes on by as many places and forgets what it finds. A block
-//!   that was forgotten in vain is found in memory, and verified, again.
+//!   that was forgotten in vain is found in memory, and verified, again. Where a host does not say whether a block came
+//!   from the disk, nothing is forgotten: it could be all of it in vain.
 //! - Where a block is verified its trailer is kept here too, so that a lookup need not go to the block's end.
 
 #![cfg_attr(
@@ -85,7 +86,7 @@ impl Residency {
         }
     }
 
-    /// `blocks` are in memory now.
+    /// `blocks` are in memory now, as they were before for all that is known.
     pub(crate) fn mark(&self, blocks: &Range<u32>) {
         let range = blocks.start as usize..blocks.end as usize;
         for place in self.places.get(range).unwrap_or_default() {
@@ -96,9 +97,11 @@ impl Residency {
         }
     }
 
-    /// As many blocks came from the disk.
-    pub(crate) fn fetched(&self, blocks: u32) {
-        self.clock.advance(blocks);
+    /// `blocks` came from the disk.
+    pub(crate) fn fetched(&self, blocks: &Range<u32>) {
+        // Of the others: what has just come is the last to have left.
+        self.clock.advance(blocks.end.saturating_sub(blocks.start));
+        self.mark(blocks);
     }
 }
 
@@ -191,13 +194,22 @@ mod tests {
             table.verified(0, TRAILER);
         }
         assert_eq!(known(), 6);
-        tables[0].fetched(2);
-        assert_eq!(known(), 4);
-        tables[0].fetched(100);
-        assert_eq!(known(), 0);
-        tables[1].mark(&(0..5));
-        tables[1].fetched(3 + 5 + 3);
-        assert_eq!(known(), 0);
+        // The hand forgets the first two of the first table.
+        tables[1].fetched(&(3..5));
+        assert_eq!(known(), 6);
+        tables[1].fetched(&(0..5));
+        assert_eq!(known(), 5);
+        assert!((0..3).all(|n| !tables[0].has(n)));
+    }
+
+    #[test]
+    fn what_has_just_come_from_the_disk_is_not_what_is_forgotten() {
+        let clock = Arc::default();
+        let table = Residency::new(3, &clock);
+        for number in [0, 1, 2, 0, 2, 1] {
+            table.fetched(&(number..number + 1));
+            assert!(table.has(number), "{number}");
+        }
     }
 
     #[test]
@@ -208,7 +220,7 @@ mod tests {
         assert!(places.upgrade().is_none());
         assert_eq!(clock.hand().tables.len(), 1);
         kept.mark(&(0..2));
-        kept.fetched(10);
+        (0..5).for_each(|_| kept.fetched(&(1..2)));
         assert!(!kept.has(0));
     }
 }

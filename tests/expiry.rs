@@ -184,3 +184,53 @@ fn batches_and_transactions_put_rows_that_expire_and_the_feed_tells_when() {
     assert!(matches!(&operations[1], ChangeOperation::Merge { operand, .. } if operand == b"b"));
     assert_eq!(operations[2], until("sessions", "s", "Ada", 6_000));
 }
+
+#[test]
+fn a_cursor_says_when_its_row_expires_and_another_database_can_be_told() {
+    let home = tempfile::tempdir().expect("a directory");
+    let time = Arc::new(AtomicU64::new(1_000));
+    let db = open(&home, &time);
+    db.bucket_sync("sessions").expect("created");
+    let mut batch = WriteBatch::new();
+    batch.put("a", "stays");
+    batch.put_until("b", "goes", 11_000);
+    batch.put_until("c", "merged", 12_000);
+    batch.merge("c", "!");
+    batch
+        .put_until_bucket("sessions", "s", "Ada", 0)
+        .expect("staged");
+    assert_eq!((batch.len(), batch.operations().len()), (5, 4));
+    db.write_sync(batch, WriteOptions::default())
+        .expect("written");
+    db.merge_sync("c", "?").expect("merged");
+    let expiries = |direction| {
+        let mut rows = db.cursor(&KeyRange::all(), direction).expect("a cursor");
+        let mut found = vec![rows.expires_millis()];
+        while rows.advance_sync().expect("read") {
+            found.push(rows.expires_millis());
+        }
+        found.push(rows.expires_millis());
+        found
+    };
+    for _ in 0..2 {
+        time.store(1_000, Relaxed);
+        let expected = [None, None, Some(11_000), Some(12_000), None];
+        assert_eq!(expiries(Direction::Forward), expected);
+        assert_eq!(
+            expiries(Direction::Reverse),
+            expected.iter().rev().copied().collect::<Vec<_>>()
+        );
+        time.store(11_999, Relaxed);
+        assert_eq!(
+            expiries(Direction::Forward),
+            [None, None, Some(12_000), None]
+        );
+        time.store(12_000, Relaxed);
+        assert_eq!(expiries(Direction::Forward), [None, None, None, None]);
+        assert_eq!(text(&db, "c").as_deref(), Some("!?"));
+        time.store(1_000, Relaxed);
+        db.flush_sync().expect("flushed");
+    }
+    let sessions = db.existing_bucket("sessions").expect("the bucket");
+    assert_eq!(sessions.get_sync(b"s").expect("read"), None);
+}

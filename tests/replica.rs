@@ -28,14 +28,22 @@ fn open(home: &Path) -> (Db, Db) {
         ..options
     };
     let primary = Db::open_sync(small(replica::primary_options(&home.join("primary")))).unwrap();
-    let replica = Db::open_sync(small(DbOptions::new(home.join("replica")))).unwrap();
+    let replica = Db::open_sync(small(replica::options(&home.join("replica")))).unwrap();
     primary.bucket_sync("other").unwrap();
+    primary
+        .bucket_with_options_sync("counters", replica::counters())
+        .unwrap();
     (primary, replica)
 }
 
 /// Commit `stamp`, whose sequence is the stamp, too.
 fn commit(primary: &Db, stamp: u64) -> Result<()> {
     let mut random = Random(stamp);
+    if stamp.is_multiple_of(70) && !stamp.is_multiple_of(50) {
+        let rows = (0..20).map(|row| (format!("key {row:03}"), stamp.to_le_bytes()));
+        let counters = primary.existing_bucket("counters")?;
+        return counters.bulk_load_sync(rows).map(drop);
+    }
     if stamp.is_multiple_of(50) {
         let rows = (0..40).map(|row| (format!("key {row:03}"), stamp.to_le_bytes()));
         let head = (
@@ -48,10 +56,14 @@ fn commit(primary: &Db, stamp: u64) -> Result<()> {
     batch.put(HEAD, stamp.to_le_bytes());
     for _ in 0..=random.next() % 4 {
         let key = format!("key {:03}", random.next() % 200);
-        match random.next() % 6 {
+        match random.next() % 10 {
             0 => batch.delete(key),
             1 => batch.delete_range(KeyRange::prefix(&key[..6])),
             2 => batch.put_bucket("other", key, vec![b'o'; 300])?,
+            // In a hundred years, and long ago.
+            3 => batch.put_until(key, stamp.to_le_bytes(), 5_000_000_000_000),
+            4 => batch.put_until_bucket("other", key, "gone", 1)?,
+            5 | 6 => batch.merge_bucket("counters", key, stamp.to_le_bytes())?,
             _ => batch.put(key, stamp.to_le_bytes()),
         }
     }
@@ -63,7 +75,7 @@ fn commit(primary: &Db, stamp: u64) -> Result<()> {
 fn rows(db: &Db, name: &str) -> Vec<trine_kv::KeyValue> {
     let bucket = match name {
         "default" => db.default_bucket_sync(),
-        name => db.bucket_sync(name),
+        name => db.existing_bucket(name),
     };
     let rows = bucket.unwrap().range_sync(&KeyRange::all()).unwrap();
     rows.map(Result::unwrap).collect()
@@ -132,7 +144,7 @@ fn a_replica_survives_kills_of_both_and_loses_nothing() {
             assert!(head + 1 >= at.get(), "round {round}: {head} at {at:?}");
         }
         replica::follow(&primary, &replica, |at| at >= last).unwrap();
-        for name in ["default", "other"] {
+        for name in ["default", "other", "counters"] {
             assert_eq!(
                 rows(&primary, name),
                 rows(&replica, name),

@@ -90,16 +90,18 @@ rust_base() {
   echo "$version" >"$home/version"
 }
 
-# build_std [-c] [-n NAME] [-f RUSTFLAGS] TARGET...: std for targets that have none yet.
+# build_std [-c] [-n NAME] [-f RUSTFLAGS] [-F FEATURES] TARGET...: std for targets that have none yet.
 #   -c  only what `cargo check` needs (no code: about half the time)
-#   -n  name of the toolchain folder's variant, for std with other RUSTFLAGS
+#   -n  name of the toolchain folder's variant, for std with other RUSTFLAGS or features
+#   -F  std's features instead of its default ones
 build_std() {
-  local command=build name= flags= option OPTIND=1
-  while getopts cn:f: option; do
+  local command=build name= flags= features=() option OPTIND=1
+  while getopts cn:f:F: option; do
     case $option in
       c) command=check ;;
       n) name=$OPTARG ;;
       f) flags=$OPTARG ;;
+      F) features=(--no-default-features --features "$OPTARG") ;;
       *) return 2 ;;
     esac
   done
@@ -119,7 +121,7 @@ build_std() {
   quietly "std-$command-${name:-${todo[1]}}" env "${environment[@]}" RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc \
     __CARGO_DEFAULT_LIB_METADATA="targets$name" CARGO_INCREMENTAL=0 \
     CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_OPT_LEVEL="${STD_OPT_LEVEL:-2}" \
-    /usr/bin/cargo "$command" --locked --release "${todo[@]}" \
+    /usr/bin/cargo "$command" --locked --release "${todo[@]}" "${features[@]}" \
     --config 'profile.release.package.compiler_builtins.codegen-units=16' \
     --manifest-path "$home/src/library/sysroot/Cargo.toml" --target-dir "$out"
   for target in "${todo[@]}"; do

@@ -14,6 +14,9 @@ use crate::portable::PortableFile;
 use crate::simulation::SimulatedFile;
 use crate::{Bytes, Completion, Mode, Operation, WritableMap};
 
+/// How much is written again at a time: not so much that the memory for it would come from the host anew.
+const PIECE_BYTES: usize = 1 << 20;
+
 /// An open file of a [`crate::Storage`].
 #[derive(Clone, Debug)]
 pub struct File(pub(crate) Backend);
@@ -23,8 +26,10 @@ pub struct File(pub(crate) Backend);
 pub enum Warmth {
     /// In memory already.
     Resident,
-    /// On the disk, as far as anybody can tell.
+    /// On the disk, in part at least.
     Fetched,
+    /// In memory or on the disk: this host does not say.
+    Unknown,
 }
 
 #[derive(Clone, Debug)]
@@ -182,6 +187,23 @@ impl File {
         }
     }
 
+    /// Writes what lies from `start` to `end` to its place again, so that the next sync makes it durable. A sync alone would prove nothing
+    /// where an earlier one failed: the host shows bytes that are not on disk, and takes them for written.
+    ///
+    /// # Errors
+    /// Of a read or a write; what came before is written.
+    pub async fn write_again(&self, mode: Mode, start: u64, end: u64) -> crate::Result<()> {
+        let mut at = start;
+        while at < end {
+            let piece = usize::try_from(end - at).map_or(PIECE_BYTES, |rest| rest.min(PIECE_BYTES));
+            let bytes = self.read_at(mode, at, piece).await?;
+            self.write_at(mode, at, bytes).await?;
+            self.start_writeback(at, piece as u64);
+            at += piece as u64;
+        }
+        Ok(())
+    }
+
     /// How much of the file there is to read: behind that, up to its length, nothing was ever written, and it reads as
     /// zeros. The whole length where the host does not know better.
     pub fn written_len(&self, mode: Mode) -> Completion<u64> {
@@ -192,13 +214,14 @@ impl File {
     }
 
     /// Makes an empty file `length` long, with space for all of it, which reads as zeros; says whether it did. Where the
-    /// host cannot, or where writing the space for the first time could still fail for want of it, nothing happens.
+    /// host cannot, or where writing the space for the first time could still fail for want of it, nothing happens. In
+    /// browsers it is room within the quota.
     pub fn reserve(&self, mode: Mode, length: u64) -> Completion<bool> {
         match &self.0 {
             Backend::Portable(file) => file.reserve(mode, length),
             Backend::Memory(_) => Completion::ready(Ok(false)),
             #[cfg(image)]
-            Backend::Image(_) => Completion::ready(Ok(false)),
+            Backend::Image(file) => file.reserve(length),
             #[cfg(feature = "simulation")]
             Backend::Simulated(_) => Completion::ready(Ok(false)),
         }

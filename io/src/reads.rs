@@ -28,6 +28,13 @@ const PROBE_BYTES_MAX: usize = 256 << 10;
 /// The most that a thread keeps for bytes that are read to be in memory, not to be looked at.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
+/// What is known of bytes that were not seen in memory before they were read.
+const NOT_SEEN: Warmth = if page_cache::TELLS {
+    Warmth::Fetched
+} else {
+    Warmth::Unknown
+};
+
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -105,9 +112,7 @@ impl PortableFile {
         if self.probes(mode, length) {
             return match with_scratch(length, |scratch| self.probe(scratch, offset)) {
                 Ok(cached) if cached == length => Completion::ready(Ok(Warmth::Resident)),
-                Ok(cached) => {
-                    self.read_elsewhere(offset, vec![0; length], cached, |_| Warmth::Fetched)
-                }
+                Ok(cached) => self.read_elsewhere(offset, vec![0; length], cached, |_| NOT_SEEN),
                 Err(error) => Completion::ready(Err(self.attempt(offset).failed(error))),
             };
         }
@@ -118,7 +123,7 @@ impl PortableFile {
                     return Ok(Warmth::Resident);
                 }
                 target::read_exact_at(&file.file, scratch, offset)?;
-                Ok(Warmth::Fetched)
+                Ok(NOT_SEEN)
             })
         })
     }

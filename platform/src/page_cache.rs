@@ -12,6 +12,9 @@
 use std::fs::File;
 use std::io;
 
+/// Whether this host says what is in memory.
+pub const TELLS: bool = cfg!(target_os = "linux");
+
 /// Fills the front of `bytes` with what is in memory from `offset` on, without waiting for the disk.
 ///
 /// Returns how many bytes that was: fewer than asked if the next one is not in memory, or if the file

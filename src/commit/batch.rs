@@ -16,8 +16,9 @@ use crate::types::Value;
 /// The name that default-bucket operations carry.
 pub(crate) const DEFAULT_BUCKET: &str = "default";
 
-/// A put of a value that expires, while it is staged: the log has a composite.
+/// Puts of values that expire, after a time or at one, while they are staged: the log has composites.
 const PUT_FOR: u8 = u8::MAX;
+const PUT_UNTIL: u8 = u8::MAX - 1;
 
 /// And their number.
 const DEFAULT: BucketId = BucketId(0);
@@ -146,7 +147,21 @@ impl WriteBatch {
         value: impl Into<Value>,
         ttl: Duration,
     ) {
-        self.stage_put_for(DEFAULT, key.into(), value.into(), ttl);
+        let expiry = Expiry::After(millis(ttl));
+        self.stage_expiring(DEFAULT, key.into(), value.into(), expiry);
+    }
+
+    /// Stages a put in the default bucket of a value that expires at this time, in milliseconds since 1970-01-01 UTC: what
+    /// [`RowCursor::expires_millis`](crate::RowCursor::expires_millis) and
+    /// [`ChangeOperation::PutUntil`](crate::ChangeOperation::PutUntil) say of a row that goes to another database.
+    pub fn put_until(
+        &mut self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Value>,
+        expires_millis: u64,
+    ) {
+        let expiry = Expiry::At(expires_millis);
+        self.stage_expiring(DEFAULT, key.into(), value.into(), expiry);
     }
 
     /// Stages an operand for a key of the default bucket; see [`Db::merge`](crate::Db::merge).
@@ -192,7 +207,26 @@ impl WriteBatch {
         ttl: Duration,
     ) -> Result<()> {
         let bucket = self.number(bucket.into())?;
-        self.stage_put_for(bucket, key.into(), value.into(), ttl);
+        let expiry = Expiry::After(millis(ttl));
+        self.stage_expiring(bucket, key.into(), value.into(), expiry);
+        Ok(())
+    }
+
+    /// Stages a put in a named bucket of a value that expires at a time; see [`put_until`](Self::put_until). Whether the bucket exists is
+    /// checked at commit.
+    ///
+    /// # Errors
+    /// As [`put_bucket`](Self::put_bucket).
+    pub fn put_until_bucket(
+        &mut self,
+        bucket: impl Into<String>,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Value>,
+        expires_millis: u64,
+    ) -> Result<()> {
+        let bucket = self.number(bucket.into())?;
+        let expiry = Expiry::At(expires_millis);
+        self.stage_expiring(bucket, key.into(), value.into(), expiry);
         Ok(())
     }
 
@@ -308,11 +342,15 @@ impl WriteBatch {
         self.also_list(bucket, |bucket| BatchOperation::Delete { bucket, key });
     }
 
-    fn stage_put_for(&mut self, bucket: BucketId, key: Vec<u8>, value: Value, ttl: Duration) {
-        put_start(&mut self.staged, PUT_FOR, bucket);
+    fn stage_expiring(&mut self, bucket: BucketId, key: Vec<u8>, value: Value, expiry: Expiry) {
+        let (tag, millis) = match expiry {
+            Expiry::After(millis) => (PUT_FOR, millis),
+            Expiry::At(millis) => (PUT_UNTIL, millis),
+        };
+        put_start(&mut self.staged, tag, bucket);
         put_bytes(&mut self.staged, &key);
         put_bytes(&mut self.staged, &value);
-        put_varint(&mut self.staged, millis(ttl));
+        put_varint(&mut self.staged, millis);
         self.has_composites = true;
         self.also_list(bucket, |bucket| BatchOperation::Put { bucket, key, value });
     }
@@ -353,11 +391,13 @@ impl WriteBatch {
             let bucket = name.to_owned();
             listed.push(match operation {
                 Staged::Merge(..) => return Ok(()),
-                Staged::Put(key, value) | Staged::PutFor(key, value, _) => BatchOperation::Put {
-                    bucket,
-                    key: key.to_vec(),
-                    value: value.to_vec(),
-                },
+                Staged::Put(key, value) | Staged::PutExpiring(key, value, _) => {
+                    BatchOperation::Put {
+                        bucket,
+                        key: key.to_vec(),
+                        value: value.to_vec(),
+                    }
+                }
                 Staged::Delete(key) => BatchOperation::Delete {
                     bucket,
                     key: key.to_vec(),
@@ -389,10 +429,16 @@ impl WriteBatch {
                     Staged::Put(key, reader.bytes().map_err(fault)?)
                 }
                 DELETE => Staged::Delete(reader.bytes().map_err(fault)?),
-                PUT_FOR => {
+                PUT_FOR | PUT_UNTIL => {
                     let key = reader.bytes().map_err(fault)?;
                     let value = reader.bytes().map_err(fault)?;
-                    Staged::PutFor(key, value, reader.varint().map_err(fault)?)
+                    let millis = reader.varint().map_err(fault)?;
+                    let expiry = if tag == PUT_FOR {
+                        Expiry::After(millis)
+                    } else {
+                        Expiry::At(millis)
+                    };
+                    Staged::PutExpiring(key, value, expiry)
                 }
                 MERGE => {
                     let key = reader.bytes().map_err(fault)?;
@@ -437,11 +483,29 @@ impl WriteBatch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Staged<'b> {
     Put(&'b [u8], &'b [u8]),
-    /// Key, value, and for how many milliseconds.
-    PutFor(&'b [u8], &'b [u8], u64),
+    PutExpiring(&'b [u8], &'b [u8], Expiry),
     Delete(&'b [u8]),
     Merge(&'b [u8], &'b [u8]),
     DeleteRange(&'b KeyRange),
+}
+
+/// When a value expires, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expiry {
+    /// So long after its commit began.
+    After(u64),
+    /// At this time since 1970-01-01 UTC.
+    At(u64),
+}
+
+impl Expiry {
+    /// At which time, in a commit that began at `now`.
+    pub(crate) fn at(self, now: u64) -> u64 {
+        match self {
+            Self::After(millis) => now.saturating_add(millis),
+            Self::At(millis) => millis,
+        }
+    }
 }
 
 /// So many milliseconds, at most as many as there can be.

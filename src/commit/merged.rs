@@ -49,10 +49,9 @@ impl<'b> MergedBatch<'b> {
         let writes = self.buckets.get_or_default(bucket);
         match staged {
             Staged::Put(key, value) => drop(writes.keys.insert(key, Operation::Put(value))),
-            Staged::PutFor(key, value, millis) => {
+            Staged::PutExpiring(key, value, expiry) => {
                 let mut composite = Vec::new();
-                let at = self.now.saturating_add(millis);
-                put_base(&mut composite, Base::Expiring(at, value));
+                put_base(&mut composite, Base::Expiring(expiry.at(self.now), value));
                 writes.keys.insert(key, Operation::Composite(composite));
             }
             Staged::Delete(key) => drop(writes.keys.insert(key, Operation::Delete)),

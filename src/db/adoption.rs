@@ -185,15 +185,7 @@ impl Adoption {
             numbers.skip(number);
             let meta = referred.meta(number);
             let file = storage.open_write(mode, &unfinished_name(number)).await?;
-            let mut at = 0;
-            while at < meta.bytes {
-                let piece = (meta.bytes - at).min(PIECE_BYTES);
-                let bytes = file
-                    .read_at(mode, at, usize::try_from(piece).unwrap_or_default())
-                    .await?;
-                file.write_at(mode, at, bytes).await?;
-                at += piece;
-            }
+            file.write_again(mode, 0, meta.bytes).await?;
             file.set_len(mode, meta.bytes).await?;
             file.sync_all(mode).await?;
             let values = GrowingFile::left(storage, files, file, meta);
@@ -202,9 +194,6 @@ impl Adoption {
         Ok(())
     }
 }
-
-/// How much is written again at a time.
-const PIECE_BYTES: u64 = 1 << 20;
 
 impl Referred {
     /// The file, as far as anything refers to it.

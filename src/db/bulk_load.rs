@@ -357,6 +357,7 @@ impl Install {
                 span,
                 beneath: Vec::new(),
                 neighbours: Vec::new(),
+                collects: Arc::default(),
             };
             if level == 0 || claimed.meets(&place) {
                 Pick::Nothing

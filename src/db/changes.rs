@@ -66,7 +66,8 @@ pub enum ChangeOperation {
         range: KeyRange,
     },
     /// Rows of this range were loaded in bulk. The feed does not have them: read the range, which shows it as it is now, with what
-    /// later commits made of it. They come next, and change nothing that was read of them already.
+    /// later commits made of it. They come next, and change nothing that was read of them already; but operands that later commits merged
+    /// into these rows would be merged twice: who follows a bucket with a merge operator goes on behind a snapshot of it instead.
     BulkLoad {
         /// The bucket's name.
         bucket: String,

@@ -236,13 +236,18 @@ impl Core {
             return Ok(());
         }
         let merged: u64 = job.tables().map(|table| table.meta().bytes).sum();
+        let values = job.tables().flat_map(|table| table.meta().blobs.iter());
+        let moved = values.filter(|used| job.compaction.collects.contains(&used.file));
+        let moved: u64 = moved.map(|used| used.value_bytes).sum();
         let trees = self.trees.load();
         let unflushed = |tree: &Arc<Tree>| -> usize {
             let view = tree.pin();
             view.buffers().map(|buffer| buffer.bytes()).sum()
         };
         let unflushed: usize = trees.iter().map(unflushed).sum();
-        let needed = merged.saturating_add(unflushed as u64);
+        let needed = merged
+            .saturating_add(moved)
+            .saturating_add(unflushed as u64);
         if free >= needed {
             return Ok(());
         }

@@ -86,7 +86,7 @@ impl Core {
                 self.flush_immutables(tree, mode).await?;
             }
             if self.pressure(tree) == Pressure::Stop {
-                self.compact_once(tree, &Goal::Shape, Turn::Wait, mode)
+                self.compact_once(tree, &Goal::Busy, Turn::Wait, mode)
                     .await?;
             }
         }

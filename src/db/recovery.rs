@@ -138,17 +138,25 @@ pub(crate) async fn recover(
         last,
         ..
     } = found;
-    // Everything was checked: from here on files are changed.
+    // Everything was checked: from here on files are changed. With the new segment's entry in the directory, all that
+    // was found there is on disk.
+    let segment = new_segment(storage, &manifest, mode).await?;
     manifest.adopt(mode).await?;
-    if let Some(replayed) = &replayed {
+    let needed = first_needed(&trees.load());
+    let retained = options.change_retention_bytes;
+    if let Some(replayed) = &replayed
+        && (needed.is_some() || retained > 0)
+    {
         cut_tail(storage, replayed, mode).await?;
     }
     repair(storage, temporaries, mode).await?;
     finish_renames(storage, &names, &manifest, mode).await?;
-    let adopted = adoption.names();
+    let mut ours = adoption.names();
+    // An opening that failed may have left a file of this name, too.
+    ours.push(wal_name(segment.number()));
     let swept: Vec<_> = names
         .into_iter()
-        .filter(|name| !adopted.contains(name))
+        .filter(|name| !ours.contains(name))
         .collect();
     sweep(storage, &swept, Some(&manifest), mode).await?;
     let numbers = Arc::clone(manifest.numbers());
@@ -162,8 +170,16 @@ pub(crate) async fn recover(
             .unwrap_or(0),
         settled: true,
     };
-    let retained = options.change_retention_bytes;
-    let log = start_log(storage, &mut manifest, &trees.load(), start, retained, mode).await?;
+    let log = start_log(
+        storage,
+        &mut manifest,
+        &trees.load(),
+        segment,
+        start,
+        retained,
+        mode,
+    )
+    .await?;
     Ok(Recovered {
         trees,
         manifest,
@@ -543,19 +559,31 @@ async fn forget_obsolete(storage: &Storage, manifest: &mut Manifest, mode: Mode)
     manifest.append(&VersionEdit { changes }, mode).await
 }
 
-/// Starts a new segment: the old tail is never written to again.
+/// The file of a new segment, which nothing names yet, and its entry in the directory: the old tail is never written to again.
+async fn new_segment(storage: &Storage, manifest: &Manifest, mode: Mode) -> Result<Prepared> {
+    let old = manifest.state().log_segments();
+    let number = old.map_or(1, |segments| segments.end() + 1);
+    remove_if_there(storage, &wal_name(number), mode).await?;
+    Prepared::create(storage, number, 0, Space::Reserved, mode).await
+}
+
+/// The first segment that active memtables need; what was frozen while it was read is older than what is in them.
+fn first_needed(trees: &Trees) -> Option<u64> {
+    trees.iter().filter_map(|tree| tree.first_segment()).min()
+}
+
+/// Goes on in a new segment.
 async fn start_log(
     storage: &Storage,
     manifest: &mut Manifest,
     trees: &Trees,
+    prepared: Prepared,
     start: Start,
     retention: u64,
     mode: Mode,
 ) -> Result<LogWriter> {
     let old = manifest.state().log_segments();
-    let number = old.as_ref().map_or(1, |segments| segments.end() + 1);
-    remove_if_there(storage, &wal_name(number), mode).await?;
-    let prepared = Prepared::create(storage, number, 0, Space::Reserved, mode).await?;
+    let number = prepared.number();
     // File numbers that were given out and lost may be given out again, in this session.
     let growing = trees.iter().flat_map(|tree| {
         let view = tree.pin();
@@ -568,7 +596,7 @@ async fn start_log(
         Change::LogStarted { segment: number },
         Change::Sessions { sessions },
     ];
-    let needed = trees.iter().filter_map(|tree| tree.first_segment()).min();
+    let needed = first_needed(trees);
     let floor = old.as_ref().map_or(number, |segments| *segments.start());
     // Without any, every segment so far holds only what is in tables.
     let kept = match needed {

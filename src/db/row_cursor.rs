@@ -99,6 +99,13 @@ impl RowCursor {
     pub fn value(&self) -> &[u8] {
         self.row().map_or(&[], |(_, value)| value)
     }
+
+    /// When the row that it stands on expires, in milliseconds since 1970-01-01 UTC; `None` if it does not. A row that was merged
+    /// into what expires is what its operands make of nothing from then on.
+    #[must_use]
+    pub fn expires_millis(&self) -> Option<u64> {
+        self.scan.expires_millis()
+    }
 }
 
 impl Bucket {

@@ -281,7 +281,7 @@ impl Transaction {
                     operands.push(operand);
                     return Ok(());
                 }
-                StagedWrite::Put(other, value) | StagedWrite::PutFor(other, value, _)
+                StagedWrite::Put(other, value) | StagedWrite::PutExpiring(other, value, _)
                     if other == key =>
                 {
                     Some(value)

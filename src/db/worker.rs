@@ -135,7 +135,7 @@ impl Worker {
         let mut heard = 0;
         let mut at_rest = false;
         while !self.is_stopping() {
-            let goal = if at_rest { Goal::Rest } else { Goal::Shape };
+            let goal = if at_rest { Goal::Rest } else { Goal::Busy };
             let stop = || self.is_stopping();
             match self.run(async |core| core.compact_due(&goal, &stop, Mode::Blocking).await) {
                 Ran::Failed => {

@@ -83,7 +83,7 @@ impl Core {
                 trees.push(Arc::clone(tree));
             }
             match operation {
-                Staged::Put(key, _) | Staged::PutFor(key, ..) | Staged::Delete(key) => {
+                Staged::Put(key, _) | Staged::PutExpiring(key, ..) | Staged::Delete(key) => {
                     check_key(tree, key)?;
                 }
                 Staged::Merge(key, _) => {
@@ -100,7 +100,7 @@ impl Core {
                 Staged::Put(key, value) => encoded.put(tree.id(), key, value),
                 Staged::Delete(key) => encoded.delete(tree.id(), key),
                 Staged::DeleteRange(range) => encoded.delete_range(tree.id(), range),
-                Staged::PutFor(..) | Staged::Merge(..) => Ok(()),
+                Staged::PutExpiring(..) | Staged::Merge(..) => Ok(()),
             }
         })?;
         if batch.has_composites() {

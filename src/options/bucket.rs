@@ -79,7 +79,8 @@ pub enum IndexSearchPolicy {
 pub enum BlobLevelMergePolicy {
     /// Never: values stay where they are until blob garbage collection moves them.
     Disabled,
-    /// When a compaction merges blob files or removes stale bytes.
+    /// When a compaction merges short blob files, and when more than a sixth of all values in blob files is garbage (while others write, more
+    /// than [`DbOptions::blob_gc_discardable_ratio`](crate::DbOptions::blob_gc_discardable_ratio)): then the stalest files are rewritten.
     #[default]
     Auto,
     /// In every compaction.

@@ -147,7 +147,8 @@ pub struct DbOptions {
     pub fail_on_corruption: FailOnCorruptionPolicy,
     /// Whether blob garbage collection runs. Default `true`.
     pub blob_gc_enabled: bool,
-    /// A blob file with at least this share of discardable bytes is rewritten. Default one half.
+    /// A blob file with at least this share of discardable bytes is rewritten. Default one half. Under
+    /// [`BlobLevelMergePolicy::Auto`](crate::BlobLevelMergePolicy::Auto) it waits until this is the share of all blob files of its bucket, or nobody writes.
     pub blob_gc_discardable_ratio: BlobGcRatio,
     /// Smaller blob files are left alone, in bytes. Default 64 MiB. Not zero where blob files are collected.
     pub blob_gc_min_file_bytes: u64,

@@ -326,9 +326,10 @@ impl Loading<'_> {
         let was_ready = warmth == Warmth::Resident && !self.missing.asked;
         if let Some(residency) = open.residency() {
             let blocks = self.missing.blocks();
-            residency.mark(&blocks);
-            if !was_ready {
-                residency.fetched(blocks.end.saturating_sub(blocks.start));
+            if was_ready || warmth == Warmth::Unknown {
+                residency.mark(&blocks);
+            } else {
+                residency.fetched(&blocks);
             }
         }
         Ok(Loaded {

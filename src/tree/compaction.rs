@@ -8,7 +8,7 @@ use crate::range_tombstone::Fragments;
 use crate::sequence::Sequence;
 use crate::table::{Counting, Table, TableCursor};
 use crate::tree::Tree;
-use crate::tree::blob_gc::plan;
+use crate::tree::blob_gc::{collected, merged_files};
 use crate::tree::build::{BuildContext, Built, build_tables};
 use crate::tree::covered::Older;
 use crate::tree::folding::Folding;
@@ -62,31 +62,19 @@ pub(crate) async fn compact(
     let mut separation = tree.separation(target_bytes.saturating_mul(BLOB_FACTOR));
     let policy = tree.blob_policy(context.blob_gc);
     let part = &compaction.part;
-    let entries = || Drain::new(merge(&read, compaction.output_level), part.clone());
-    let tables = inputs
-        .iter()
-        .map(|(level, table)| (compaction.takes(*level), table));
-    let plan = plan(
+    separation.moved = merged_files(
         &separation.version,
         &policy,
-        tables,
-        entries,
-        &retention,
-        context.mode,
-    )
-    .await?;
-    separation.moved = plan.moved;
+        inputs.iter().map(|(_, table)| table),
+    );
+    separation.moved.extend(compaction.collects.iter().copied());
     let options = tree.table_options();
     let older = Older::beneath(&tree.pin().version, compaction.output_level, inputs);
     let folding = Folding::new(retention, tree.rules(), &separation).filtering(newest_pin);
+    let entries = Drain::new(merge(&read, compaction.output_level), part.clone());
+    let version = Arc::clone(&separation.version);
     let built = build_tables(
-        context,
-        &options,
-        split,
-        entries(),
-        folding,
-        older,
-        separation,
+        context, &options, split, entries, folding, older, separation,
     )
     .await?;
     let mut read_bytes = 0;
@@ -94,8 +82,12 @@ pub(crate) async fn compact(
         let bytes = table.bytes_within(&part.from, part.until.as_deref(), context.mode);
         read_bytes += bytes.await;
     }
+    let gone = inputs
+        .iter()
+        .filter(|(level, _)| compaction.takes(*level))
+        .map(|(_, table)| table);
     Ok(Built {
-        collected: plan.collected,
+        collected: collected(&version, &policy, gone, &built),
         read_bytes,
         ..built
     })

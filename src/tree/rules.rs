@@ -99,6 +99,16 @@ impl Stack {
         }
     }
 
+    /// When what it is made of expires, if it has not yet, in milliseconds since 1970-01-01 UTC.
+    pub(crate) fn expires_millis(&self, rules: &Rules) -> Option<u64> {
+        let composites = self.layers.iter().map(|layer| Composite::decode(layer));
+        let mut bases = composites.filter_map(|composite| Some(rules.now(composite.ok()?.base)));
+        match bases.find(|base| *base != Base::Older) {
+            Some(Base::Expiring(at, _)) => Some(at),
+            _ => None,
+        }
+    }
+
     /// The value of `key`, which these are the versions of; `fetched` is the one beneath, if that is in a blob file.
     pub(crate) fn value(
         &self,

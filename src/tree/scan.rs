@@ -237,6 +237,14 @@ impl Scan {
         }
     }
 
+    /// When the row it stands on expires, in milliseconds since 1970-01-01 UTC, if it does.
+    pub(crate) fn expires_millis(&self) -> Option<u64> {
+        if !self.composite || self.done {
+            return None;
+        }
+        self.rows.stack().expires_millis(&self.view.rules)
+    }
+
     /// The row it stands on, wherever its value lies.
     #[inline]
     pub(crate) fn whole_row(&self) -> Option<(&[u8], RowValue<'_>)> {

@@ -14,7 +14,7 @@ use crate::file_name::unfinished_name;
 use crate::internal_key::{Entry, Kind};
 use crate::tree::build::{BuildContext, PIECE_BYTES};
 use crate::tree::version::Version;
-use trine_platform::sorted::SortedSet;
+use trine_platform::sorted::{SortedMap, SortedSet};
 
 /// What is to be done with values.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct Separator<'a> {
     pub(crate) built: Vec<Arc<BlobFile>>,
     /// Of the files created.
     pub(crate) numbers: Vec<u64>,
+    /// Bytes of the values that moved, by the file they left.
+    pub(crate) moved_bytes: SortedMap<u64, u64>,
 }
 
 /// A file under construction.
@@ -70,6 +72,7 @@ impl<'a> Separator<'a> {
             output,
             built: Vec::new(),
             numbers: Vec::new(),
+            moved_bytes: SortedMap::new(),
         }
     }
 
@@ -94,6 +97,7 @@ impl<'a> Separator<'a> {
                 if !self.separation.moved.contains(&index.file) {
                     return Ok(Some(index));
                 }
+                *self.moved_bytes.get_or_default(index.file) += u64::from(index.value_bytes);
                 let value = self.separation.version.blob(index)?;
                 let mode = self.context.mode;
                 let output = self.output().await?;

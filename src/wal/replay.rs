@@ -424,9 +424,7 @@ async fn settle(
     let file = storage.open_write(mode, &segment_name(number)).await?;
     let end = file.len(mode).await?.min(length.unwrap_or(u64::MAX));
     file.set_len(mode, end).await?;
-    let unproven = usize::try_from(end.saturating_sub(proven)).unwrap_or(usize::MAX);
-    let bytes = file.read_at(mode, proven, unproven).await?;
-    file.write_at(mode, proven, bytes).await?;
+    file.write_again(mode, proven, end).await?;
     file.sync_all(mode).await?;
     Ok(())
 }

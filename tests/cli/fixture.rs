@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -35,15 +35,20 @@ impl Home {
         self.run(&arguments.split(' ').collect::<Vec<_>>(), b"")
     }
 
-    pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> Run {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_trine"))
+    /// Starts `trine` with pipes.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_trine"))
             .args(arguments)
             .current_dir(self.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program starts");
+            .expect("the program starts")
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> Run {
+        let mut child = self.spawn(arguments);
         // Who does not read it may be gone by now.
         drop(child.stdin.take().expect("a pipe").write_all(input));
         Run::of(child.wait_with_output().expect("it ends"))

@@ -35,6 +35,25 @@ fn a_backup_is_made_listed_checked_restored_and_pruned() {
 }
 
 #[test]
+fn backups_lie_in_stores_of_objects_where_the_program_knows_them() {
+    let home = Home::with_rows("a\t1\n");
+    let url = format!("file://{}/objects", home.path().display());
+    let create = home.trine(&format!("backup create db {url}"));
+    if cfg!(feature = "object-store") {
+        create.succeeded();
+        home.trine(&format!("backup verify {url}")).succeeded();
+        let list = home.trine(&format!("backup list {url} --json")).json();
+        assert_eq!(list.as_array().map(Vec::len), Some(1));
+        home.trine(&format!("restore {url} restored")).succeeded();
+        assert_eq!(home.trine("get restored a").succeeded(), "1\n");
+        home.trine("backup list teleport://somewhere").failed(2);
+    } else {
+        let why = create.failed(2);
+        assert!(why.contains("--features cli,object-store"), "{why}");
+    }
+}
+
+#[test]
 fn the_shell_takes_commands_without_the_directory() {
     let home = Home::with_rows("a\t1\n");
     let script = b"# a comment\nput 'b key' \"two words\"\nget 'b key'\n\nscan --reverse\nexplain get a\nexit\nget a\n";

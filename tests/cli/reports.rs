@@ -1,5 +1,9 @@
 //! What is told of a whole database, and upkeep.
 
+use std::io::{BufRead, BufReader};
+
+use trine_kv::Db;
+
 use crate::fixture::Home;
 
 #[test]
@@ -70,4 +74,36 @@ fn completions_and_the_manual_are_made_of_the_arguments() {
     for line in home.trine("help").succeeded().lines() {
         assert!(line.chars().count() <= 120, "{line}");
     }
+}
+
+#[test]
+fn top_looks_again_and_again_beside_a_writer() {
+    let home = Home::with_rows("a\t1\n");
+    let once = home.trine("top db --once --json").json();
+    assert!(once["commits_per_second"].is_null() && once["writer"].is_null());
+    assert_eq!(once["last_sequence"], 1);
+    let text = home.trine("top db --once").succeeded();
+    assert!(text.starts_with("db: nobody writes\n"), "{text}");
+    assert!(text.contains("level") && text.contains("default"), "{text}");
+
+    let writer = Db::open_sync(home.file("db")).expect("opened");
+    let mut top = home.spawn(&["top", "db", "--json", "--interval", "0.1"]);
+    let mut looks = BufReader::new(top.stdout.take().expect("a pipe"));
+    let mut last = 0;
+    for sequence in 2..=3 {
+        writer.put_sync("b", "2").expect("put");
+        while last < sequence {
+            let mut line = String::new();
+            looks.read_line(&mut line).expect("a line");
+            let look: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            last = look["last_sequence"].as_u64().expect("a number");
+            let process = format!("process {}", std::process::id());
+            assert_eq!(look["writer"], process.as_str());
+        }
+    }
+    // Whoever reads has seen enough.
+    drop(looks);
+    assert!(top.wait().expect("it ends").success());
+    home.trine("top nowhere").failed(2);
+    home.trine("top db --interval 0").failed(2);
 }

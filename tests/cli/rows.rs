@@ -75,3 +75,81 @@ fn buckets_are_apart() {
     let missing = home.trine("get db a -b third").failed(1);
     assert!(missing.contains("there are: default other"), "{missing}");
 }
+
+#[test]
+fn operands_are_merged_as_the_operator_says_that_is_named() {
+    let home = Home::new();
+    home.trine("merge db visits 40 --bucket counts --create --operator count=add")
+        .succeeded();
+    home.trine("merge db visits 2 --bucket counts").succeeded();
+    let get = "get db visits --bucket counts";
+    let why = home.trine(get).failed(2);
+    assert!(why.contains("--operator count=KIND"), "{why}");
+    let named = format!("{get} --operator count=add");
+    assert_eq!(home.trine(&named).succeeded(), "42\n");
+    let buckets = home.trine("buckets db --json").json();
+    assert_eq!(buckets[1]["options"]["merge_operator"], "count");
+    home.trine("merge db visits many --bucket counts")
+        .succeeded();
+    let why = home.trine(&named).failed(3);
+    assert!(why.contains("merge operator count failed"), "{why}");
+    home.trine("put db visits 1 --bucket counts").succeeded();
+    home.trine("compact db --operator count=add").succeeded();
+    assert_eq!(
+        home.trine(get).succeeded(),
+        "1\n",
+        "nothing is left to merge"
+    );
+
+    home.trine("put db a 1 --bucket plain --create").succeeded();
+    let why = home.trine("merge db a 1 --bucket plain").failed(2);
+    assert!(why.contains("has no merge operator"), "{why}");
+    home.trine("merge db a 1 --create").failed(2);
+    home.trine("get db a --operator count=sum").failed(2);
+    let script = b"merge a 1 -b counts\nmerge a 2 -b counts\nget a -b counts\n";
+    let run = home.run(&["shell", "db", "--operator", "count=append"], script);
+    assert_eq!(run.succeeded(), "12\n");
+}
+
+#[test]
+fn rows_that_expire_say_when_and_go_with_it_to_other_databases() {
+    let home = Home::with_rows("a\t1\n");
+    home.trine("put db b 2 --ttl 1h").succeeded();
+    home.trine("put db c 3 --ttl 1ms").succeeded();
+    home.trine("put db d 4 --ttl never").failed(2);
+    let get = home.trine("get db b");
+    assert!(get.err.starts_with("trine: expires at 2"), "{}", get.err);
+    assert_eq!(get.succeeded(), "2\n");
+    let expires = |place: &str| {
+        let row = home.trine(&format!("get {place} b --json")).json();
+        row["expires_millis"].as_u64().expect("a time")
+    };
+    let at = expires("db");
+    // When the third is gone is for the clock to say, but it is.
+    while home.trine("get db c").code == 0 {}
+    assert_eq!(
+        home.trine("scan db --json").succeeded(),
+        format!(
+            "{{\"key\":\"a\",\"value\":\"1\"}}\n{{\"key\":\"b\",\"value\":\"2\",\"expires_millis\":{at}}}\n"
+        )
+    );
+    for (name, keeps) in [
+        ("rows.jsonl", true),
+        ("rows.trows", true),
+        ("rows.tsv", false),
+    ] {
+        let export = home.trine(&format!("export db {name}"));
+        assert_eq!(export.err.contains("1 rows expire"), !keeps, "{name}");
+        home.trine(&format!("import copy-{name} {name} --create"))
+            .succeeded();
+        if keeps {
+            assert_eq!(expires(&format!("copy-{name}")), at, "{name}");
+        }
+    }
+    let wrong = r#"{"key":"a","value":"b","expires_millis":"soon"}"#;
+    let run = home.run(
+        &["import", "db", "-", "--format", "jsonl"],
+        wrong.as_bytes(),
+    );
+    run.failed(6);
+}

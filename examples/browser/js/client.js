@@ -11,7 +11,7 @@ const CHANGES = new Set(["put", "delete", "deleteRange", "dropBucket", "write", 
 /** What belongs to a scan, a snapshot, a transaction or an export of one leader. */
 const BOUND = new Set(["rows", "exported", "staged", "drop"]);
 /** Whether a request is about something that only its leader has. */
-const isBound = ({ command, args }) => BOUND.has(command) || args[0]?.snapshot !== undefined;
+const isBound = ({ command, args }) => BOUND.has(command) || (args[0]?.snapshot ?? args[0]?.transaction) !== undefined;
 
 const failure = ({ name, message }) => Object.assign(new Error(message), { name });
 

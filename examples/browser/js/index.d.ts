@@ -70,6 +70,13 @@ export interface Transaction {
   get(key: Bytes, bucket?: string): Promise<Uint8Array | undefined>;
   put(key: Bytes, value: Bytes, bucket?: string): Promise<void>;
   delete(key: Bytes, bucket?: string): Promise<void>;
+  /** Removes all keys from `start` up to, but without, `end`. */
+  deleteRange(start: Bytes, end: Bytes, bucket?: string): Promise<void>;
+  /**
+   * Rows that were committed when it began, in key order: its own changes are not among them. All of the range counts as read, however few of
+   * its rows are taken: who changes it, or adds a row, makes the commit begin again.
+   */
+  scan(scan?: Scan & { bucket?: string }): AsyncIterableIterator<[key: Uint8Array, value: Uint8Array]>;
 }
 
 /** A database, and its default bucket. */

@@ -97,6 +97,9 @@ class Transaction {
   get = (key, bucket) => this.#client.call("staged", this.#id, "get", bytes(key), bucket);
   put = (key, value, bucket) => this.#client.call("staged", this.#id, "put", bytes(key), bytes(value), bucket);
   delete = (key, bucket) => this.#client.call("staged", this.#id, "delete", bytes(key), bucket);
+  deleteRange = (start, end, bucket) =>
+    this.#client.call("staged", this.#id, "deleteRange", bytes(start), bytes(end), bucket);
+  scan = ({ bucket, ...scan } = {}) => new Reads(this.#client, { transaction: this.#id, bucket }).scan(scan);
 }
 
 class Database extends Bucket {

@@ -112,8 +112,9 @@ function forgetBuckets() {
   buckets.clear();
 }
 
-/** What has the reads of a request: the database, one of its buckets, or either as a snapshot sees it. */
-function place({ bucket, snapshot }) {
+/** What has the reads of a request: the database, one of its buckets, either as a snapshot sees it, or a transaction. */
+function place({ bucket, snapshot, transaction }) {
+  if (transaction !== undefined) return cursor(transaction);
   if (snapshot !== undefined) return cursor(snapshot).bucket(bucket);
   if (bucket === undefined) return db;
   if (!buckets.has(bucket)) buckets.set(bucket, db.bucket(bucket));
@@ -151,7 +152,8 @@ const commands = {
   },
   /** The first rows of a scan, and the number of what has the others. */
   scan: (client, at, { prefix, start, end, reverse }, limit) => {
-    const source = prefix ? place(at).scan(prefix, reverse) : place(at).range(start, end, reverse);
+    // Transactions are told the bucket.
+    const source = prefix ? place(at).scan(prefix, reverse, at.bucket) : place(at).range(start, end, reverse, at.bucket);
     const rows = source.next(Math.min(limit, ROWS_AT_ONCE));
     if (rows.length === ROWS_AT_ONCE && limit > ROWS_AT_ONCE) return { rows, id: keep(client, source) };
     source.free();

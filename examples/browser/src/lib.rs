@@ -13,8 +13,7 @@ use std::rc::Rc;
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use trine_kv::archive;
 use trine_kv::{
-    Db, DbOptions, DurabilityMode, KeyRange, LazyIter, LazyKeyValue, TransactionOptions,
-    WriteBatch, WriteOptions,
+    Db, DbOptions, DurabilityMode, Iter, KeyRange, TransactionOptions, WriteBatch, WriteOptions,
 };
 use wasm_bindgen::prelude::*;
 
@@ -55,6 +54,19 @@ fn options(directory: Option<String>) -> DbOptions {
     match directory {
         Some(directory) => options.with_browser_directory(directory),
         None => options,
+    }
+}
+
+/// Keys that begin with `prefix`; all keys without one.
+fn with_prefix(prefix: Option<Vec<u8>>) -> KeyRange {
+    KeyRange::prefix(prefix.unwrap_or_default())
+}
+
+/// Keys from `start` up to, but without, `end`; without either as far as there are any.
+fn between(start: Option<Vec<u8>>, end: Option<Vec<u8>>) -> KeyRange {
+    KeyRange {
+        start: start.map_or(Bound::Unbounded, Bound::Included),
+        end: end.map_or(Bound::Unbounded, Bound::Excluded),
     }
 }
 
@@ -225,10 +237,10 @@ impl Bucket {
     fn rows(&self, range: &KeyRange, reverse: Option<bool>) -> Result<Rows> {
         let bucket = &self.bucket;
         let rows = match (&self.at, reverse.unwrap_or(false)) {
-            (None, false) => bucket.range_lazy_sync(range),
-            (None, true) => bucket.range_lazy_reverse_sync(range),
-            (Some(at), false) => bucket.range_lazy_at_sync(at, range),
-            (Some(at), true) => bucket.range_lazy_reverse_at_sync(at, range),
+            (None, false) => bucket.range_sync(range),
+            (None, true) => bucket.range_reverse_sync(range),
+            (Some(at), false) => bucket.range_at_sync(at, range),
+            (Some(at), true) => bucket.range_reverse_at_sync(at, range),
         };
         rows.map(Rows).map_err(thrown)
     }
@@ -285,7 +297,7 @@ impl Bucket {
 
     /// Rows of one moment in key order: of a prefix, all without one; backwards if `reverse`.
     pub fn scan(&self, prefix: Option<Vec<u8>>, reverse: Option<bool>) -> Result<Rows> {
-        self.rows(&KeyRange::prefix(prefix.unwrap_or_default()), reverse)
+        self.rows(&with_prefix(prefix), reverse)
     }
 
     /// Rows of one moment in key order, from `start` up to, but without, `end`; without either as far as there are any.
@@ -295,11 +307,7 @@ impl Bucket {
         end: Option<Vec<u8>>,
         reverse: Option<bool>,
     ) -> Result<Rows> {
-        let range = KeyRange {
-            start: start.map_or(Bound::Unbounded, Bound::Included),
-            end: end.map_or(Bound::Unbounded, Bound::Excluded),
-        };
-        self.rows(&range, reverse)
+        self.rows(&between(start, end), reverse)
     }
 }
 
@@ -327,8 +335,46 @@ impl Snapshot {
 #[wasm_bindgen]
 pub struct Transaction(trine_kv::Transaction);
 
+impl Transaction {
+    fn rows(
+        &mut self,
+        range: &KeyRange,
+        reverse: Option<bool>,
+        bucket: Option<String>,
+    ) -> Result<Rows> {
+        let rows = match (bucket, reverse.unwrap_or(false)) {
+            (None, false) => self.0.scan_sync(range),
+            (None, true) => self.0.scan_reverse_sync(range),
+            (Some(bucket), false) => self.0.scan_bucket_sync(bucket, range),
+            (Some(bucket), true) => self.0.scan_reverse_bucket_sync(bucket, range),
+        };
+        rows.map(Rows).map_err(thrown)
+    }
+}
+
 #[wasm_bindgen]
 impl Transaction {
+    /// Committed rows, without its own changes, as [`Bucket::scan`]. All of the range counts as read.
+    pub fn scan(
+        &mut self,
+        prefix: Option<Vec<u8>>,
+        reverse: Option<bool>,
+        bucket: Option<String>,
+    ) -> Result<Rows> {
+        self.rows(&with_prefix(prefix), reverse, bucket)
+    }
+
+    /// Committed rows, without its own changes, as [`Bucket::range`]. All of the range counts as read.
+    pub fn range(
+        &mut self,
+        start: Option<Vec<u8>>,
+        end: Option<Vec<u8>>,
+        reverse: Option<bool>,
+        bucket: Option<String>,
+    ) -> Result<Rows> {
+        self.rows(&between(start, end), reverse, bucket)
+    }
+
     /// The value of a key, its own changes included.
     pub fn get(&mut self, key: Vec<u8>, bucket: Option<String>) -> Result<Option<Vec<u8>>> {
         let value = match bucket {
@@ -355,6 +401,24 @@ impl Transaction {
             Some(bucket) => self.0.delete_bucket(bucket, key).map_err(thrown),
             None => {
                 self.0.delete(key);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes all keys from `start` up to, but without, `end`.
+    #[wasm_bindgen(js_name = deleteRange)]
+    pub fn delete_range(
+        &mut self,
+        start: Vec<u8>,
+        end: Vec<u8>,
+        bucket: Option<String>,
+    ) -> Result<()> {
+        let range = KeyRange::half_open(start, end);
+        match bucket {
+            Some(bucket) => self.0.delete_range_bucket(bucket, range).map_err(thrown),
+            None => {
+                self.0.delete_range(range);
                 Ok(())
             }
         }
@@ -404,7 +468,7 @@ impl Batch {
 
 /// Rows, some at a time.
 #[wasm_bindgen]
-pub struct Rows(LazyIter);
+pub struct Rows(Iter);
 
 #[wasm_bindgen]
 impl Rows {
@@ -416,7 +480,6 @@ impl Rows {
             let Some(row) = self.0.next_sync() else {
                 break;
             };
-            let row = row.and_then(LazyKeyValue::into_key_value_sync);
             let row = row.map_err(thrown)?;
             let bytes = |bytes: &[u8]| Uint8Array::from(bytes);
             rows.push(&Array::of2(&bytes(&row.key), &bytes(&row.value)));

@@ -94,18 +94,23 @@ impl Chunks {
             left -= count;
         }
         if left > 0 {
-            let grown = Extent {
-                start: self.end,
-                count: left,
-            };
-            let Some(end) = grown.end() else {
-                self.give_back(taken);
-                return Err(ErrorKind::FileTooLarge.into());
-            };
-            self.end = end;
-            taken.push(grown);
+            match self.grow(left) {
+                Ok(grown) => taken.push(grown),
+                Err(error) => {
+                    self.give_back(taken);
+                    return Err(error);
+                }
+            }
         }
         Ok(taken)
+    }
+
+    /// Takes `count` chunks that nobody has had: those behind all others.
+    pub(crate) fn grow(&mut self, count: u32) -> io::Result<Extent> {
+        let start = self.end;
+        let grown = Extent { start, count };
+        self.end = grown.end().ok_or(ErrorKind::FileTooLarge)?;
+        Ok(grown)
     }
 
     /// Takes back what nobody was ever told of.

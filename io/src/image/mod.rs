@@ -314,6 +314,33 @@ impl State {
         self.change(vec![Record::Length { id, length }])
     }
 
+    /// Makes an empty file `length` long without writing it: behind all others, where the host's file is cut first and
+    /// extended then, it reads as zeros.
+    fn reserve(&mut self, id: NodeId, length: u64) -> io::Result<bool> {
+        end(length, 0).ok_or(ErrorKind::FileTooLarge)?;
+        let count = length.div_ceil(CHUNK_BYTES);
+        let count = u32::try_from(count).map_err(|_| ErrorKind::FileTooLarge)?;
+        let is_empty = self.table.node(id).is_some_and(|node| node.chunks() == 0);
+        if !is_empty || count == 0 {
+            return Ok(false);
+        }
+        let before = self.chunks.end_bytes();
+        let extent = self.chunks.grow(count)?;
+        self.is_dirty = true;
+        let extended = self.bytes.set_len(before);
+        let extended = extended.and_then(|()| self.bytes.set_len(self.chunks.end_bytes()));
+        let extended = extended.and_then(|()| {
+            self.change(vec![
+                Record::Extent { id, extent },
+                Record::Length { id, length },
+            ])
+        });
+        if extended.is_err() {
+            self.chunks.give_back(vec![extent]);
+        }
+        extended.map(|()| true)
+    }
+
     pub(crate) fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let (id, name) = (self.id(from)?, to.to_owned());
         self.change(vec![Record::Name { id, name }])
@@ -501,11 +528,17 @@ impl ImageFile {
         })
     }
 
+    pub(crate) fn reserve(&self, length: u64) -> Completion<bool> {
+        self.change(Operation::SetLen, None, |state, id| {
+            state.reserve(id, length)
+        })
+    }
+
     /// As a read whose bytes nobody wants.
     pub(crate) fn warm(&self, offset: u64, length: usize) -> Completion<Warmth> {
         self.run(Operation::Read, Some(offset), |state, id| {
             state.read(id, offset, length)?;
-            Ok(Warmth::Fetched)
+            Ok(Warmth::Unknown)
         })
     }
 

@@ -53,6 +53,13 @@ fn act(random: &mut Random, image: &Storage, files: &mut Files) {
     let choice = below(10);
     let length = files[name].len();
     match choice {
+        _ if length == 0 && below(2) == 0 => {
+            let length = below(200_000);
+            let file = now(image.open_write(MODE, name)).unwrap();
+            if now(file.reserve(MODE, length as u64)).unwrap() {
+                files.get_mut(name).unwrap().resize(length, 0);
+            }
+        }
         0 => {
             now(image.remove(MODE, name)).unwrap();
             files.remove(name);
@@ -236,6 +243,31 @@ fn a_long_history_is_written_anew_and_space_is_used_again() {
         files(&again)["table"],
         2999_u32.to_le_bytes().repeat(20_000)
     );
+}
+
+#[test]
+fn reserved_space_reads_as_zeros_whatever_was_there_and_costs_no_writing() {
+    let (host, image) = image(empty_disk()).unwrap();
+    let full = now(image.create(MODE, "a")).unwrap();
+    now(full.write_at(MODE, 0, vec![1; 300_000])).unwrap();
+    now(image.remove(MODE, "a")).unwrap();
+    drop(full);
+    now(image.sync_directory(MODE)).unwrap();
+    let file = now(image.create(MODE, "b")).unwrap();
+    let before = host.changes();
+    assert!(now(file.reserve(MODE, 200_000)).unwrap());
+    assert!(host.changes() - before < 6);
+    assert!(
+        !now(file.reserve(MODE, 400_000)).unwrap(),
+        "it is not empty"
+    );
+    now(file.write_at(MODE, 100_000, vec![2])).unwrap();
+    let mut expected = vec![0; 200_000];
+    expected[100_000] = 2;
+    assert_eq!(files(&image)["b"], expected);
+    drop((file, image));
+    let again = Storage::image(&host.storage("here")).unwrap();
+    assert_eq!(files(&again)["b"], expected);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What can be said on the command line. The comments here are the help that users read.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::operators::Operator;
 use crate::rows::Format;
 use crate::text::Encoding;
 
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Get(Get),
     /// Set the value of a key.
     Put(Put),
+    /// Merge an operand into the value of a key.
+    Merge(Merge),
     /// Delete a key, or all keys of a range.
     Delete(Delete),
     /// Print the rows of a range.
@@ -46,6 +50,8 @@ pub(crate) enum Command {
     Buckets(Place),
     /// Tell what the database consists of.
     Stat(Place),
+    /// Show what the database consists of, again and again, beside the process that writes it.
+    Top(Top),
     /// Tell what a read touches: memtables, filters, tables, blocks, blob files.
     #[command(subcommand)]
     Explain(Explain),
@@ -86,6 +92,10 @@ pub(crate) struct Place {
     /// The directory of the database.
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) directory: PathBuf,
+    /// What a merge operator does that buckets name, as NAME=KIND: append, add (numbers in digits), add-le (of 64 bits), max or min.
+    /// What `--create` creates merges with it.
+    #[arg(long = "operator", value_name = "NAME=KIND")]
+    pub(crate) operators: Vec<Operator>,
 }
 
 /// Which rows are meant and how they are written.
@@ -126,11 +136,49 @@ pub(crate) struct Put {
     pub(crate) key: String,
     /// The value; without it, or as `-`, the bytes of standard input as they are.
     pub(crate) value: Option<String>,
+    /// For how long the key has the value, as `90s`, `1h 30m` or `7days`.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) ttl: Option<Duration>,
     /// Create the database, or the bucket, if there is none.
     #[arg(long)]
     pub(crate) create: bool,
     #[command(flatten)]
     pub(crate) form: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Merge {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The key.
+    pub(crate) key: String,
+    /// The operand, written as values are; without it, or as `-`, the bytes of standard input as they are.
+    pub(crate) operand: Option<String>,
+    /// Create the database, or the bucket, if there is none; then `--operator` says how it merges.
+    #[arg(long, requires = "operators")]
+    pub(crate) create: bool,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Look once only.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Seconds from one look to the next.
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
+    pub(crate) interval: f64,
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (0.1..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| "seconds, from 0.1 to 86400".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -247,7 +295,7 @@ pub(crate) enum Backup {
 /// Where backups lie.
 #[derive(Debug, Args)]
 pub(crate) struct BackupPlace {
-    /// The directory of the backups.
+    /// The directory of the backups, or a URL in a store of objects.
     #[arg(value_name = "BACKUPS", value_hint = clap::ValueHint::DirPath)]
     pub(crate) backups: PathBuf,
 }
@@ -256,7 +304,7 @@ pub(crate) struct BackupPlace {
 pub(crate) struct BackupCreate {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// The directory of the backups, created if it is missing.
+    /// The directory of the backups, created if it is missing, or a URL in a store of objects.
     #[arg(value_hint = clap::ValueHint::DirPath)]
     pub(crate) backups: PathBuf,
     /// Copy at most so many mebibytes a second.

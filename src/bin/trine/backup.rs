@@ -24,7 +24,8 @@ pub(crate) fn run(asked: &Backup, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn create(asked: &BackupCreate, output: &mut Output) -> Result<(), Failure> {
-    let db = opening::for_writing(&asked.place.directory, false)?;
+    let backups = backups(&asked.backups)?;
+    let db = opening::for_writing(&asked.place, false)?;
     let bar = progress::of_things(output, "copying", None);
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     let options = BackupOptions {
@@ -32,7 +33,7 @@ fn create(asked: &BackupCreate, output: &mut Output) -> Result<(), Failure> {
         check_shared: asked.check_shared,
     };
     // What an interrupt leaves half made the next backup uses.
-    let made = db.backup_sync(&Backups::in_directory(&asked.backups), options)?;
+    let made = db.backup_sync(&backups, options)?;
     bar.finish_and_clear();
     let mut report = json_of(&made.backup);
     report["copied_files"] = made.copied_files.into();
@@ -72,8 +73,7 @@ fn age(time: SystemTime) -> String {
 }
 
 fn list(asked: &BackupPlace, output: &mut Output) -> Result<(), Failure> {
-    check_there(&asked.backups)?;
-    let found = Backups::in_directory(&asked.backups).list_sync()?;
+    let found = existing(asked)?.list_sync()?;
     let mut reports = Vec::new();
     let mut rows = Vec::new();
     for (id, backup) in &found {
@@ -110,8 +110,7 @@ fn chosen(backups: &Backups, id: Option<u64>) -> Result<BackupId, Failure> {
 }
 
 fn verify(asked: &BackupVerify, output: &mut Output) -> Result<(), Failure> {
-    check_there(&asked.place.backups)?;
-    let backups = Backups::in_directory(&asked.place.backups);
+    let backups = existing(&asked.place)?;
     let verified = backups.verify_sync(chosen(&backups, asked.id)?)?;
     output.report(&json_of(&verified), |output| {
         output.line(format_args!(
@@ -124,8 +123,7 @@ fn verify(asked: &BackupVerify, output: &mut Output) -> Result<(), Failure> {
 }
 
 pub(crate) fn restore(asked: &Restore, output: &mut Output) -> Result<(), Failure> {
-    check_there(&asked.place.backups)?;
-    let backups = Backups::in_directory(&asked.place.backups);
+    let backups = existing(&asked.place)?;
     let id = chosen(&backups, asked.id)?;
     let existed = asked.target.exists();
     let target = asked.target.clone();
@@ -150,8 +148,7 @@ pub(crate) fn restore(asked: &Restore, output: &mut Output) -> Result<(), Failur
 }
 
 fn prune(asked: &BackupPrune, output: &mut Output) -> Result<(), Failure> {
-    check_there(&asked.place.backups)?;
-    let backups = Backups::in_directory(&asked.place.backups);
+    let backups = existing(&asked.place)?;
     let removed = backups.prune_sync(asked.keep)?;
     let report = json!({ "backups": removed.backups, "files": removed.files });
     output.report(&report, |output| {
@@ -162,13 +159,40 @@ fn prune(asked: &BackupPrune, output: &mut Output) -> Result<(), Failure> {
     })
 }
 
-fn check_there(backups: &Path) -> Result<(), Failure> {
-    if backups.is_dir() {
-        Ok(())
-    } else {
-        let shown = backups.display();
-        Err(Failure::Usage(format!(
-            "{shown}: there is no such directory"
-        )))
+/// Backups in a directory, or at a URL in a store of objects.
+fn backups(place: &Path) -> Result<Backups, Failure> {
+    match place.to_str().filter(|place| place.contains("://")) {
+        Some(url) => in_object_store(url),
+        None => Ok(Backups::in_directory(place)),
     }
+}
+
+/// The same, if they are there: of a store of objects nobody can say that it is not.
+fn existing(place: &BackupPlace) -> Result<Backups, Failure> {
+    let place = &place.backups;
+    let is_url = place.to_str().is_some_and(|place| place.contains("://"));
+    if is_url || place.is_dir() {
+        return backups(place);
+    }
+    let shown = place.display();
+    Err(Failure::Usage(format!(
+        "{shown}: there is no such directory"
+    )))
+}
+
+/// Keys and regions come from the environment, under the names that each cloud's own tools have for them.
+#[cfg(feature = "object-store")]
+fn in_object_store(url: &str) -> Result<Backups, Failure> {
+    let refuse = |error: &dyn std::error::Error| Failure::Usage(format!("{url}: {error}"));
+    let parsed = url::Url::parse(url).map_err(|error| refuse(&error))?;
+    let found = object_store::parse_url_opts(&parsed, std::env::vars());
+    let (store, prefix) = found.map_err(|error| refuse(&error))?;
+    Ok(Backups::in_object_store(store.into(), prefix)?)
+}
+
+#[cfg(not(feature = "object-store"))]
+fn in_object_store(url: &str) -> Result<Backups, Failure> {
+    Err(Failure::Usage(format!(
+        "{url}: this program was built without stores of objects: build it with --features cli,object-store"
+    )))
 }

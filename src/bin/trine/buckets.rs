@@ -8,7 +8,7 @@ use crate::opening;
 use crate::output::{self, Output};
 
 pub(crate) fn list(asked: &Place, output: &mut Output) -> Result<(), Failure> {
-    let db = opening::for_reading(&asked.directory, output)?;
+    let db = opening::for_reading(asked, output)?;
     let mut reports = Vec::new();
     let mut rows = Vec::new();
     for bucket in opening::buckets(&db)? {
@@ -29,6 +29,7 @@ pub(crate) fn list(asked: &Place, output: &mut Output) -> Result<(), Failure> {
                 "filter_policy": format!("{:?}", options.filter_policy),
                 "prefix_extractor": format!("{:?}", options.prefix_extractor),
                 "blob_threshold_bytes": options.blob_threshold_bytes,
+                "merge_operator": options.merge_operator,
             },
         }));
         rows.push(vec![
@@ -39,6 +40,7 @@ pub(crate) fn list(asked: &Place, output: &mut Output) -> Result<(), Failure> {
             output::bytes(blob_bytes),
             output::bytes(stats.memtable_bytes),
             format!("{:?}", options.compression).to_lowercase(),
+            options.merge_operator.clone().unwrap_or_default(),
         ]);
     }
     output.report(&Value::from(reports), |output| {
@@ -50,6 +52,7 @@ pub(crate) fn list(asked: &Place, output: &mut Output) -> Result<(), Failure> {
             "in blob files",
             "in memory",
             "compression",
+            "merges with",
         ];
         output.table(&heads, &[1, 2, 3, 4, 5], rows)
     })

@@ -11,7 +11,7 @@ use crate::point;
 
 pub(crate) fn get(asked: &Get, output: &mut Output) -> Result<(), Failure> {
     let key = point::key(&asked.form, &asked.key)?;
-    let db = opening::for_reading(&asked.place.directory, output)?;
+    let db = opening::for_reading(&asked.place, output)?;
     let bucket = opening::bucket(&db, asked.form.bucket.as_deref(), false)?;
     let explanation = bucket.explain_get_sync(&key)?;
     output.report(&report(&explanation), |output| tell(&explanation, output))

@@ -85,6 +85,9 @@ impl From<Error> for Failure {
             | Error::InvalidFormat { .. }
             | Error::UnsupportedFormat { .. } => Self::Damage(text),
             Error::BucketMissing { name } => Self::NotFound(format!("there is no bucket {name:?}")),
+            Error::MergeOperatorMissing { name } => Self::Usage(format!(
+                "the bucket merges with {name:?}: say what that does with --operator {name}=KIND"
+            )),
             Error::InvalidOptions { message } => Self::Usage(message),
             Error::CodecUnavailable { codec } => Self::Failed(format!(
                 "this program was built without the codec {codec}: build it with --features cli,{codec}"

@@ -18,6 +18,7 @@ mod failure;
 mod generated;
 mod interrupt;
 mod opening;
+mod operators;
 mod output;
 mod point;
 mod progress;
@@ -27,6 +28,7 @@ mod scan;
 mod shell;
 mod stat;
 mod text;
+mod top;
 mod transfer;
 mod upkeep;
 
@@ -57,12 +59,14 @@ fn run(command: &Command, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Get(asked) => point::get(asked, output),
         Command::Put(asked) => point::put(asked, output),
+        Command::Merge(asked) => point::merge(asked, output),
         Command::Delete(asked) => point::delete(asked, output),
         Command::Scan(asked) => scan::scan(asked, output),
         Command::Prefix(asked) => scan::prefix(asked, output),
         Command::Count(asked) => scan::count(asked, output),
         Command::Buckets(asked) => buckets::list(asked, output),
         Command::Stat(asked) => stat::show(asked, output),
+        Command::Top(asked) => top::run(asked, output),
         Command::Explain(Explain::Get(asked)) => explain::get(asked, output),
         Command::Compact(asked) => upkeep::compact(asked, output),
         Command::Flush(asked) => upkeep::flush(asked, output),

@@ -4,32 +4,51 @@ use std::fs::{self, OpenOptions, TryLockError};
 use std::path::Path;
 
 use serde_json::Value;
-use trine_kv::{Bucket, Db, DbOptions, DurabilityMode};
+use trine_kv::{Bucket, BucketOptions, Db, DbOptions, DurabilityMode};
 
+use crate::arguments::Place;
 use crate::failure::Failure;
 use crate::output::Output;
 
 /// Opens for reading, and says so if somebody writes meanwhile.
-pub(crate) fn for_reading(directory: &Path, output: &Output) -> Result<Db, Failure> {
-    check_database(directory)?;
-    if let Some(writer) = writer(directory) {
+pub(crate) fn for_reading(place: &Place, output: &Output) -> Result<Db, Failure> {
+    check_database(&place.directory)?;
+    if let Some(writer) = writer(&place.directory) {
         output.note(format_args!(
             "{writer} has the database open for writing; this is how it was a moment ago"
         ));
     }
-    Ok(Db::open_sync(DbOptions::persistent_read_only(directory))?)
+    for_watching(place)
+}
+
+/// Opens for reading what others may be writing.
+pub(crate) fn for_watching(place: &Place) -> Result<Db, Failure> {
+    check_database(&place.directory)?;
+    let options = DbOptions::persistent_read_only(&place.directory);
+    Ok(Db::open_sync(with_operators(options, place))?)
+}
+
+fn with_operators(options: DbOptions, place: &Place) -> DbOptions {
+    let operators = place.operators.iter();
+    operators.fold(options, |options, operator| {
+        options.with_merge_operator(operator.name.as_str(), operator.kind)
+    })
 }
 
 /// Opens for writing. Commits reach the disk when the call that makes them says so.
-pub(crate) fn for_writing(directory: &Path, create: bool) -> Result<Db, Failure> {
+pub(crate) fn for_writing(place: &Place, create: bool) -> Result<Db, Failure> {
+    let directory = &place.directory;
     if create {
         check_free(directory)?;
     } else {
         check_database(directory)?;
     }
+    let options = DbOptions::new(directory).with_durability(DurabilityMode::Buffered);
+    let options = with_operators(options, place);
     let options = DbOptions {
         create_if_missing: create,
-        ..DbOptions::new(directory).with_durability(DurabilityMode::Buffered)
+        default_bucket_options: bucket_options(&options),
+        ..options
     };
     Db::open_sync(options).map_err(|error| match Failure::from(error) {
         Failure::Locked(_) => Failure::Locked(format!(
@@ -41,12 +60,23 @@ pub(crate) fn for_writing(directory: &Path, create: bool) -> Result<Db, Failure>
     })
 }
 
+/// Of a bucket that is created: it merges with the operator that was named, if one was.
+fn bucket_options(db: &DbOptions) -> BucketOptions {
+    let mut names = db.merge_operators.names();
+    match (names.next(), names.next()) {
+        (Some(name), None) => BucketOptions::default().with_merge_operator(name),
+        _ => BucketOptions::default(),
+    }
+}
+
 /// The bucket of this name, or the default one. Only `create` makes one that is missing.
 pub(crate) fn bucket(db: &Db, name: Option<&str>, create: bool) -> Result<Bucket, Failure> {
     let found = match name {
         None | Some("default") => db.default_bucket_sync(),
         Some(name) => match db.existing_bucket(name) {
-            Err(trine_kv::Error::BucketMissing { .. }) if create => db.bucket_sync(name),
+            Err(trine_kv::Error::BucketMissing { .. }) if create => {
+                db.bucket_with_options_sync(name, bucket_options(db.options()))
+            }
             Err(trine_kv::Error::BucketMissing { .. }) => {
                 let names = db.bucket_names();
                 let names: Vec<_> = names.iter().map(trine_kv::BucketName::as_str).collect();

@@ -1,11 +1,12 @@
 //! One key: read, written, deleted.
 
 use std::io::{Read, Write, stdin};
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use trine_kv::{KeyRange, WriteOptions};
+use trine_kv::{Direction, KeyRange, WriteOptions};
 
-use crate::arguments::{Delete, Form, Get, Put, Range};
+use crate::arguments::{Delete, Form, Get, Merge, Put, Range};
 use crate::failure::Failure;
 use crate::opening;
 use crate::output::Output;
@@ -14,19 +15,28 @@ use crate::text::{Encoding, readable};
 
 pub(crate) fn get(asked: &Get, output: &mut Output) -> Result<(), Failure> {
     let key = key(&asked.form, &asked.key)?;
-    let db = opening::for_reading(&asked.place.directory, output)?;
+    let db = opening::for_reading(&asked.place, output)?;
     let bucket = opening::bucket(&db, asked.form.bucket.as_deref(), false)?;
-    let Some(value) = bucket.get_sync(&key)? else {
+    let only = KeyRange::from_bounds(key.as_slice()..=key.as_slice());
+    let mut row = bucket.cursor(&only, Direction::Forward)?;
+    if !row.advance_sync()? {
         return Err(Failure::NotFound(format!("not found: {}", readable(&key))));
-    };
+    }
+    let expires = row.expires_millis();
     if output.json {
-        let mut row = json!({ "bucket": bucket.name().as_str() });
-        json_cell(&mut row, "key", asked.form.keys, &key);
-        json_cell(&mut row, "value", asked.form.values, &value);
-        return output.line(row);
+        let mut json = json!({ "bucket": bucket.name().as_str() });
+        json_cell(&mut json, "key", asked.form.keys, &key);
+        json_cell(&mut json, "value", asked.form.values, row.value());
+        if let Some(at) = expires {
+            json["expires_millis"] = at.into();
+        }
+        return output.line(json);
+    }
+    if let Some(at) = expires {
+        output.note(format_args!("expires {}", time(at)));
     }
     let mut text = Vec::new();
-    asked.form.values.encode(&value, &mut text);
+    asked.form.values.encode(row.value(), &mut text);
     // Raw is for files and other programs.
     if asked.form.values != Encoding::Raw {
         text.push(b'\n');
@@ -37,18 +47,48 @@ pub(crate) fn get(asked: &Get, output: &mut Output) -> Result<(), Failure> {
 
 pub(crate) fn put(asked: &Put, output: &mut Output) -> Result<(), Failure> {
     let key = key(&asked.form, &asked.key)?;
-    let value = match asked.value.as_deref() {
+    let value = value(&asked.form, "value", asked.value.as_deref())?;
+    let db = opening::for_writing(&asked.place, asked.create)?;
+    let bucket = opening::bucket(&db, asked.form.bucket.as_deref(), asked.create)?;
+    let options = WriteOptions::sync_all();
+    let commit = match asked.ttl {
+        None => bucket.put_with_options_sync(key, value, options)?,
+        Some(ttl) => bucket.put_with_ttl_and_options_sync(key, value, ttl, options)?,
+    };
+    tell_commit(output, commit.sequence().get())
+}
+
+pub(crate) fn merge(asked: &Merge, output: &mut Output) -> Result<(), Failure> {
+    let key = key(&asked.form, &asked.key)?;
+    let operand = value(&asked.form, "operand", asked.operand.as_deref())?;
+    let db = opening::for_writing(&asked.place, asked.create)?;
+    let bucket = opening::bucket(&db, asked.form.bucket.as_deref(), asked.create)?;
+    let options = WriteOptions::sync_all();
+    let commit = bucket.merge_with_options_sync(key, operand, options)?;
+    tell_commit(output, commit.sequence().get())
+}
+
+/// What was given as text, or comes in as it is.
+fn value(form: &Form, what: &str, given: Option<&str>) -> Result<Vec<u8>, Failure> {
+    match given {
         None | Some("-") => {
             let mut value = Vec::new();
             stdin().lock().read_to_end(&mut value)?;
-            value
+            Ok(value)
         }
-        Some(text) => decoded("value", asked.form.values, text)?,
-    };
-    let db = opening::for_writing(&asked.place.directory, asked.create)?;
-    let bucket = opening::bucket(&db, asked.form.bucket.as_deref(), asked.create)?;
-    let commit = bucket.put_with_options_sync(key, value, WriteOptions::sync_all())?;
-    tell_commit(output, commit.sequence().get())
+        Some(text) => decoded(what, form.values, text),
+    }
+}
+
+/// A time in milliseconds since 1970, as people read it.
+fn time(millis: u64) -> String {
+    // Nobody has to read of times that far away.
+    const MILLIS_MAX: u64 = 4_000_000_000 * 1000;
+    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+    match at.filter(|_| millis <= MILLIS_MAX) {
+        Some(at) => format!("at {}", humantime::format_rfc3339_seconds(at)),
+        None => "never, as far as one can see".to_owned(),
+    }
 }
 
 pub(crate) fn delete(asked: &Delete, output: &mut Output) -> Result<(), Failure> {
@@ -59,7 +99,7 @@ pub(crate) fn delete(asked: &Delete, output: &mut Output) -> Result<(), Failure>
         .as_deref()
         .map(|text| key(&asked.form, text))
         .transpose()?;
-    let db = opening::for_writing(&asked.place.directory, false)?;
+    let db = opening::for_writing(&asked.place, false)?;
     let bucket = opening::bucket(&db, asked.form.bucket.as_deref(), false)?;
     let commit = match key {
         Some(key) => bucket.delete_with_options_sync(key, options)?,

@@ -28,7 +28,7 @@ fn print(
     range: &KeyRange,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let db = opening::for_reading(&place.directory, output)?;
+    let db = opening::for_reading(place, output)?;
     let bucket = opening::bucket(&db, form.bucket.as_deref(), false)?;
     let direction = if listing.reverse {
         Direction::Reverse
@@ -47,7 +47,7 @@ fn print(
         if listing.only_keys {
             writer.key(cursor.key())?;
         } else {
-            writer.row(cursor.key(), cursor.value())?;
+            writer.row(cursor.key(), cursor.value(), cursor.expires_millis())?;
         }
         left -= 1;
     }
@@ -56,7 +56,7 @@ fn print(
 
 pub(crate) fn count(asked: &Count, output: &mut Output) -> Result<(), Failure> {
     let range = point::range(&asked.form, &asked.range)?;
-    let db = opening::for_reading(&asked.place.directory, output)?;
+    let db = opening::for_reading(&asked.place, output)?;
     let bucket = opening::bucket(&db, asked.form.bucket.as_deref(), false)?;
     let mut rows: u64 = 0;
     let [mut key_bytes, mut value_bytes]: [u64; 2] = [0, 0];

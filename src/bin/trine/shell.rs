@@ -51,6 +51,9 @@ fn carry_out(asked: &Shell, line: &str, output: &mut Output) -> Result<(), Failu
     if after_verb > 0 && after_verb <= words.len() {
         let directory = asked.place.directory.to_string_lossy().into_owned();
         words.insert(after_verb, directory);
+        for operator in &asked.place.operators {
+            words.insert(after_verb, format!("--operator={operator}"));
+        }
     }
     match Line::try_parse_from(words) {
         Ok(line) if matches!(line.command, Command::Shell(_)) => {

@@ -1,8 +1,8 @@
 //! What the database consists of, why space is not freed, what maintenance would do next.
 
 use serde_json::{Value, json};
-use trine_kv::DbStats;
-use trine_kv::explain::{BucketSpace, Garbage, NextCompaction, SpaceReport};
+use trine_kv::explain::{BucketSpace, Garbage, NextCompaction};
+use trine_kv::{Db, DbStats};
 
 use crate::arguments::Place;
 use crate::failure::Failure;
@@ -10,19 +10,27 @@ use crate::opening;
 use crate::output::{self, Output};
 
 pub(crate) fn show(asked: &Place, output: &mut Output) -> Result<(), Failure> {
-    let db = opening::for_reading(&asked.directory, output)?;
+    let db = opening::for_reading(asked, output)?;
+    output.report(&report(asked, &db), |output| tell(&db, output))
+}
+
+/// All bytes of tables and blob files.
+pub(crate) fn bytes(stats: &DbStats) -> u64 {
+    stats.table_bytes + stats.live_blob_bytes + stats.stale_blob_bytes
+}
+
+pub(crate) fn report(place: &Place, db: &Db) -> Value {
     let stats = db.stats();
     let space = db.space();
-    let sequence = db.last_committed_sequence().get();
     let levels: Vec<_> = stats
         .level_tables
         .iter()
         .map(|level| json!({ "level": level.level, "tables": level.tables, "bytes": level.bytes }))
         .collect();
-    let report = json!({
-        "directory": asked.directory,
-        "writer": opening::writer_json(&asked.directory),
-        "last_sequence": sequence,
+    json!({
+        "directory": place.directory,
+        "writer": opening::writer_json(&place.directory),
+        "last_sequence": db.last_committed_sequence().get(),
         "buckets": space.buckets.iter().map(bucket).collect::<Vec<_>>(),
         "tables": stats.total_tables,
         "table_bytes": stats.table_bytes,
@@ -31,10 +39,6 @@ pub(crate) fn show(asked: &Place, output: &mut Output) -> Result<(), Failure> {
         "blob_files": stats.live_blob_files,
         "blob_bytes": stats.live_blob_bytes + stats.stale_blob_bytes,
         "stale_blob_bytes": stats.stale_blob_bytes,
-    });
-    output.report(&report, |output| {
-        output.line(format_args!("sequence         {sequence}"))?;
-        tell(&stats, &space, output)
     })
 }
 
@@ -68,7 +72,11 @@ fn bucket(space: &BucketSpace) -> Value {
     })
 }
 
-fn tell(stats: &DbStats, space: &SpaceReport, output: &mut Output) -> Result<(), Failure> {
+pub(crate) fn tell(db: &Db, output: &mut Output) -> Result<(), Failure> {
+    let stats = db.stats();
+    let space = db.space();
+    let sequence = db.last_committed_sequence().get();
+    output.line(format_args!("sequence         {sequence}"))?;
     output.line(format_args!(
         "in the log only  {}",
         output::bytes(stats.memtable_bytes)

@@ -31,7 +31,7 @@ pub(crate) fn export(asked: &Export, output: &mut Output) -> Result<(), Failure>
             "--all needs a format with room for the bucket: jsonl or binary".to_owned(),
         ));
     }
-    let db = opening::for_reading(&asked.place.directory, output)?;
+    let db = opening::for_reading(&asked.place, output)?;
     let buckets = if asked.all {
         opening::buckets(&db)?
     } else {
@@ -39,7 +39,7 @@ pub(crate) fn export(asked: &Export, output: &mut Output) -> Result<(), Failure>
     };
     let most = buckets.iter().map(most_rows).sum::<Option<u64>>();
     let bar = progress::of_things(output, "exporting", most);
-    let mut rows = 0;
+    let (mut rows, mut expiring) = (0, 0);
     let mut write_all = |target: &mut dyn Write| -> Result<(), Failure> {
         let (keys, values) = (asked.form.keys, asked.form.values);
         let mut writer = RowWriter::new(format, keys, values, target)?;
@@ -49,8 +49,10 @@ pub(crate) fn export(asked: &Export, output: &mut Output) -> Result<(), Failure>
             }
             let mut cursor = bucket.cursor(&range, Direction::Forward)?;
             while cursor.advance_sync()? {
-                writer.row(cursor.key(), cursor.value())?;
+                let expires = cursor.expires_millis();
+                writer.row(cursor.key(), cursor.value(), expires)?;
                 rows += 1;
+                expiring += u64::from(expires.is_some());
                 if rows % 4096 == 0 {
                     bar.set_position(rows);
                 }
@@ -61,6 +63,7 @@ pub(crate) fn export(asked: &Export, output: &mut Output) -> Result<(), Failure>
     if is_standard(&asked.file) {
         write_all(output.bytes())?;
         bar.finish_and_clear();
+        note_expiring(output, format, expiring);
         return Ok(());
     }
     // A file under its name is whole.
@@ -82,6 +85,7 @@ pub(crate) fn export(asked: &Export, output: &mut Output) -> Result<(), Failure>
     }
     written?;
     bar.finish_and_clear();
+    note_expiring(output, format, expiring);
     let bytes = std::fs::metadata(&asked.file).map_or(0, |file| file.len());
     output.report(&json!({ "rows": rows, "bytes": bytes }), |output| {
         output.line(format_args!(
@@ -90,6 +94,16 @@ pub(crate) fn export(asked: &Export, output: &mut Output) -> Result<(), Failure>
             output::bytes(bytes)
         ))
     })
+}
+
+/// What a file with columns leaves out.
+fn note_expiring(output: &Output, format: Format, rows: u64) {
+    if rows > 0 && !format.names_buckets() {
+        output.note(format_args!(
+            "{} rows expire, which this form does not say: jsonl and binary do",
+            output::count(rows)
+        ));
+    }
 }
 
 pub(crate) fn import(asked: &Import, output: &mut Output) -> Result<(), Failure> {
@@ -116,7 +130,7 @@ pub(crate) fn import(asked: &Import, output: &mut Output) -> Result<(), Failure>
         value: asked.value_column,
     };
     let reader = RowReader::new(format, asked.form.keys, asked.form.values, columns, source)?;
-    let db = opening::for_writing(&asked.place.directory, asked.create)?;
+    let db = opening::for_writing(&asked.place, asked.create)?;
     let started = Instant::now();
     let mut source = Source {
         reader,
@@ -237,12 +251,12 @@ impl<R: BufRead> Source<R> {
         (rows, false)
     }
 
-    /// The rows that follow in the same bucket.
+    /// The rows that follow in the same bucket, and do not expire.
     fn rest_of<'s>(&'s mut self, bucket: Option<&'s str>) -> impl Iterator<Item = Row> + 's {
         std::iter::from_fn(move || {
             let row = self.next();
             if let Some(row) = row {
-                if row.bucket.as_deref() == bucket {
+                if row.bucket.as_deref() == bucket && row.expires_millis.is_none() {
                     return Some(row);
                 }
                 self.ahead = Some(row);
@@ -263,7 +277,8 @@ fn load<R: BufRead>(db: &Db, asked: &Import, source: &mut Source<R>) -> Result<(
             return Ok(());
         };
         let bucket = first.bucket.clone();
-        if is_full && !asked.in_batches && rows.iter().all(|row| row.bucket == bucket) {
+        let is_one_load = |row: &Row| row.bucket == bucket && row.expires_millis.is_none();
+        if is_full && !asked.in_batches && rows.iter().all(is_one_load) {
             let target = opening::bucket(db, bucket.as_deref().or(default), true)?;
             let rest = source.rest_of(bucket.as_deref());
             let rows = rows.into_iter().chain(rest);
@@ -272,12 +287,16 @@ fn load<R: BufRead>(db: &Db, asked: &Import, source: &mut Source<R>) -> Result<(
         }
         let mut batch = WriteBatch::new();
         for row in rows {
-            match row.bucket.as_deref().or(default) {
-                None | Some("default") => batch.put(row.key, row.value),
-                Some(name) => {
-                    opening::bucket(db, Some(name), true)?;
-                    batch.put_bucket(name, row.key, row.value)?;
-                }
+            let name = row.bucket.as_deref().or(default);
+            let name = name.filter(|name| *name != "default");
+            if name.is_some() {
+                opening::bucket(db, name, true)?;
+            }
+            match (name, row.expires_millis) {
+                (None, None) => batch.put(row.key, row.value),
+                (None, Some(at)) => batch.put_until(row.key, row.value, at),
+                (Some(name), None) => batch.put_bucket(name, row.key, row.value)?,
+                (Some(name), Some(at)) => batch.put_until_bucket(name, row.key, row.value, at)?,
             }
         }
         db.write_sync(batch, WriteOptions::buffered())?;

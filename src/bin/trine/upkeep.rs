@@ -9,9 +9,10 @@ use crate::interrupt::{self, Awaited};
 use crate::opening;
 use crate::output::{self, Output};
 use crate::progress;
+use crate::stat;
 
 pub(crate) fn flush(asked: &Place, output: &mut Output) -> Result<(), Failure> {
-    let db = opening::for_writing(&asked.directory, false)?;
+    let db = opening::for_writing(asked, false)?;
     db.flush_sync()?;
     let sequence = db.last_committed_sequence().get();
     output.report(&json!({ "sequence": sequence }), |_| Ok(()))
@@ -19,11 +20,8 @@ pub(crate) fn flush(asked: &Place, output: &mut Output) -> Result<(), Failure> {
 
 pub(crate) fn compact(asked: &Compact, output: &mut Output) -> Result<(), Failure> {
     let _awaited = Awaited::begin();
-    let db = opening::for_writing(&asked.place.directory, false)?;
-    let size = || {
-        let stats = db.stats();
-        stats.table_bytes + stats.live_blob_bytes + stats.stale_blob_bytes
-    };
+    let db = opening::for_writing(&asked.place, false)?;
+    let size = || stat::bytes(&db.stats());
     db.flush_sync()?;
     let before = size();
     let mut steps: u64 = 0;
@@ -60,7 +58,7 @@ pub(crate) fn compact(asked: &Compact, output: &mut Output) -> Result<(), Failur
 pub(crate) fn verify(asked: &Place, output: &mut Output) -> Result<(), Failure> {
     let _awaited = Awaited::begin();
     // Opening reads the manifest and the whole log, and checks both.
-    let db = opening::for_reading(&asked.directory, output)?;
+    let db = opening::for_reading(asked, output)?;
     let bar = progress::of_bytes(output, "verifying", Some(db.stats().table_bytes));
     let verified = db.verify_sync(|report| {
         bar.set_position(report.bytes);
@@ -92,7 +90,7 @@ pub(crate) fn verify(asked: &Place, output: &mut Output) -> Result<(), Failure> 
 }
 
 pub(crate) fn checkpoint(asked: &Checkpoint, output: &mut Output) -> Result<(), Failure> {
-    let db = opening::for_writing(&asked.place.directory, false)?;
+    let db = opening::for_writing(&asked.place, false)?;
     let existed = asked.target.exists();
     let target = asked.target.clone();
     // Half a copy is not left behind: it would open as nothing but an error.

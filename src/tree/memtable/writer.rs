@@ -35,7 +35,7 @@ pub(super) struct State {
 }
 
 /// Sorting and inserting this many at a time bounds what staging adds to the memory of the entries.
-const STAGED_MAX: usize = 1 << 19;
+const STAGED_MAX: usize = 1 << 20;
 
 /// How many entries are looked at before they are inserted: their cache misses overlap.
 const LOOK_AHEAD: usize = 16;

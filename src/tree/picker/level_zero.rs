@@ -16,10 +16,10 @@ const REST_DIVISOR: u64 = 10;
 const REST_BYTES: u64 = 4 << 20;
 
 /// Level 0 may refer to this part of all values in blob files: what it supersedes is known to nobody before it is merged.
-const VALUES_DIVISOR: u64 = 5;
+const VALUES_DIVISOR: u64 = 16;
 
 /// Fewer bytes of values in level 0 are no reason to merge it.
-const VALUES_BYTES_MIN: u64 = 16 << 20;
+const VALUES_BYTES_MIN: u64 = 4 << 20;
 
 /// Tables are merged for the sake of values that are so many times as long.
 const VALUES_FACTOR: u64 = 8;

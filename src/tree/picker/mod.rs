@@ -6,7 +6,8 @@
 //!    most overdue first. What waits for another compaction keeps its levels from less urgent ones.
 //! 2. Range tombstones that hide much, wherever they are; tables that are mostly deletions, or whose deletions
 //!    have nothing left to delete; tables with much that was kept for snapshots that are gone.
-//! 3. Tables whose values lie in blob files that hold too much garbage.
+//! 3. Tables whose values lie in blob files that hold too much garbage. Each such job takes all values of its tables out of these
+//!    files, and what it writes holds no garbage.
 //!
 //! Every choice makes the tree better by a measure that nothing else worsens (tables move down, or
 //! garbage goes), so picking and compacting by turns ends.
@@ -17,6 +18,8 @@ mod shape;
 
 pub(crate) use part::{Part, Unfinished};
 pub(crate) use shape::{Shape, Targets};
+
+use std::sync::Arc;
 
 use crate::key::KeyRange;
 use crate::sequence::Sequence;
@@ -49,6 +52,8 @@ pub(crate) struct Compaction {
     pub(crate) beneath: Vec<Span>,
     /// The tables of the level below the output that the inputs overlap, ascending.
     pub(crate) neighbours: Vec<Neighbour>,
+    /// Values of the inputs that lie in these blob files go to new ones.
+    pub(crate) collects: Arc<SortedSet<u64>>,
 }
 
 impl Compaction {
@@ -77,6 +82,9 @@ pub(crate) enum Pick {
 /// What a compaction is for.
 #[derive(Clone, Debug)]
 pub(crate) enum Goal {
+    /// As `Shape`, with as much garbage in blob files as there may be while others write: the longer it waits, the less of what is
+    /// beside it has to be moved.
+    Busy,
     /// A tree in its proper form.
     Shape,
     /// Besides, no level 0 that holds much that is superseded. For when nobody writes.
@@ -104,10 +112,12 @@ pub(crate) struct Picker<'a> {
 /// The blob files that hold too much garbage, by number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StaleFiles {
+    /// For a tree to which others write.
+    pub(crate) busy: Arc<SortedSet<u64>>,
     /// For a tree in its proper form.
-    pub(crate) shape: SortedSet<u64>,
+    pub(crate) shape: Arc<SortedSet<u64>>,
     /// For a range that somebody wants compacted.
-    pub(crate) range: SortedSet<u64>,
+    pub(crate) range: Arc<SortedSet<u64>>,
 }
 
 fn bytes_of(tables: &[&TableMeta]) -> u64 {
@@ -179,10 +189,23 @@ impl<'a> Picker<'a> {
     }
 
     pub(crate) fn pick(&self, goal: &Goal) -> Pick {
-        match goal {
-            Goal::Shape => self.for_shape(),
-            Goal::Rest => self.for_shape().or_else(|| self.for_rest()),
-            Goal::Range(range, through) => self.for_range(range, *through),
+        let stale = match goal {
+            Goal::Busy => &self.stale.busy,
+            Goal::Shape | Goal::Rest => &self.stale.shape,
+            Goal::Range(..) => &self.stale.range,
+        };
+        let pick = match goal {
+            Goal::Busy | Goal::Shape => self.for_shape(stale),
+            Goal::Rest => self.for_shape(stale).or_else(|| self.for_rest()),
+            Goal::Range(range, through) => self.for_range(range, *through, stale),
+        };
+        // Whatever it is for: what it was picked for is what it does.
+        match pick {
+            Pick::Job(compaction) => Pick::Job(Compaction {
+                collects: Arc::clone(stale),
+                ..compaction
+            }),
+            other => other,
         }
     }
 
@@ -203,7 +226,7 @@ impl<'a> Picker<'a> {
         debt
     }
 
-    fn for_shape(&self) -> Pick {
+    fn for_shape(&self, stale: &SortedSet<u64>) -> Pick {
         let mut due: Vec<(u64, usize)> = (0..self.targets.last)
             .map(|level| (self.score(level), level))
             .filter(|(score, _)| *score > 1000)
@@ -238,7 +261,7 @@ impl<'a> Picker<'a> {
                 .or_else(|| self.ranges_to_free())
                 .or_else(|| self.garbage())
                 .or_else(|| self.superseded_versions())
-                .or_else(|| self.stale_values(&self.stale.shape, |_| true))
+                .or_else(|| self.stale_values(stale, |_| true))
         } else {
             Pick::Blocked
         }
@@ -352,7 +375,7 @@ impl<'a> Picker<'a> {
         awaited.flatten().filter(|until| *until > pin).min()
     }
 
-    fn for_range(&self, range: &KeyRange, through: Sequence) -> Pick {
+    fn for_range(&self, range: &KeyRange, through: Sequence, stale: &SortedSet<u64>) -> Pick {
         let within = |table: &TableMeta| table.overlaps(range);
         let old = |table: &TableMeta| within(table) && table.smallest_sequence <= through;
         let last = (1..LEVELS_MAX)
@@ -369,7 +392,7 @@ impl<'a> Picker<'a> {
             Some(table) => self.rewrite(last, table),
             None => Pick::Nothing,
         })
-        .or_else(|| self.stale_values(&self.stale.range, old))
+        .or_else(|| self.stale_values(stale, old))
     }
 
     /// A table that refers to one of these blob files, rewritten where it is: its values leave the file.
@@ -442,6 +465,7 @@ impl<'a> Picker<'a> {
             part,
             beneath: self.beneath(output_level, &span),
             neighbours: neighbours.collect(),
+            collects: Arc::default(),
             span,
         }
     }
@@ -529,6 +553,8 @@ impl Pick {
     }
 }
 
+#[cfg(test)]
+mod garbage_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -93,7 +93,7 @@ pub(super) fn chosen(layout: &Layout, goal: &Goal) -> Option<Chosen> {
     chosen_with(layout, goal, None)
 }
 
-fn all_old() -> Goal {
+pub(super) fn all_old() -> Goal {
     Goal::Range(KeyRange::all(), Sequence::new(u64::MAX))
 }
 

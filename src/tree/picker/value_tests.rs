@@ -28,12 +28,12 @@ fn level_zero_is_merged_if_it_may_supersede_much_of_the_values_in_blob_files() {
         chosen(&vec![level_0, below(mebibytes)], &Goal::Shape).map(|chosen| chosen.0)
     };
     let all = vec![(0, 2), (1, 1)];
-    assert_eq!(due(vec![referring(2, [1, 5], 25)], 100), Some(all));
-    assert_eq!(due(vec![referring(2, [1, 5], 24)], 100), None);
-    assert_eq!(due(vec![referring(2, [1, 5], 15)], 1), None, "few");
+    assert_eq!(due(vec![referring(2, [1, 5], 7)], 100), Some(all));
+    assert_eq!(due(vec![referring(2, [1, 5], 6)], 100), None);
+    assert_eq!(due(vec![referring(2, [1, 5], 3)], 1), None, "few");
     let long = TableMeta {
-        bytes: 4 << 20,
-        ..referring(2, [1, 5], 25)
+        bytes: 1 << 20,
+        ..referring(2, [1, 5], 7)
     };
     assert_eq!(due(vec![long], 100), None, "much work for few values");
 }

@@ -97,6 +97,25 @@ Object.assign(window, {
     }
     return begun - times;
   },
+  /**
+   * Counts the rows of a bucket in a transaction, to which somebody adds one while it first counts; then replaces all but the last two by
+   * their number. What each attempt counted, and what is there then.
+   */
+  replaced: async (name) => {
+    const counted = [];
+    await db.transaction(async (transaction) => {
+      const found = [];
+      for await (const [key] of transaction.scan({ bucket: name })) found.push(text(key));
+      counted.push(found.length);
+      if (counted.length === 1) await db.bucket(name).put("z", "added");
+      const last = [];
+      for await (const [key] of transaction.scan({ bucket: name, reverse: true, limit: 2 })) last.push(text(key));
+      await transaction.deleteRange("", last[1], name);
+      await transaction.put("count", String(found.length), name);
+      if (await transaction.get("a", name)) throw new Error("own changes are seen");
+    });
+    return [counted, await window.bucket(name)];
+  },
   failedTransaction: () =>
     db
       .transaction(async (transaction) => {

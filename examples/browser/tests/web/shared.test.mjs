@@ -192,6 +192,15 @@ test("transactions of two tabs lose no count, and one that fails changes nothing
   for (const page of pages) await page.close();
 });
 
+test("a transaction that scans begins again when somebody adds a row, and its range deletes are seen", async () => {
+  const page = await opened();
+  await call(page, "bucket", "letters", Object.fromEntries([..."abcde"].map((letter) => [letter, letter])));
+  const [counted, rows] = await call(page, "replaced", "letters");
+  assert.deepEqual(counted, [5, 6]);
+  assert.deepEqual(rows, { count: "6", e: "e", z: "added" });
+  await page.close();
+});
+
 test("an archive brings everything back; a damaged one, and one that is cut off, change nothing", async () => {
   const page = await opened();
   await call(page, "batch", 0, 3000);

@@ -21,6 +21,7 @@ const CHUNK_BYTES_MAX: u32 = 192 << 20;
 const ROW: u8 = 0;
 const BUCKET: u8 = 1;
 const END: u8 = 2;
+const EXPIRING_ROW: u8 = 3;
 
 /// LEB128.
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -70,8 +71,18 @@ impl<W: Write> Writer<W> {
         put_bytes(&mut self.chunk, name.as_bytes());
     }
 
-    pub(super) fn row(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        self.chunk.push(ROW);
+    pub(super) fn row(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        expires_millis: Option<u64>,
+    ) -> Result<(), Failure> {
+        if let Some(at) = expires_millis {
+            self.chunk.push(EXPIRING_ROW);
+            put_varint(&mut self.chunk, at);
+        } else {
+            self.chunk.push(ROW);
+        }
         put_bytes(&mut self.chunk, key);
         put_bytes(&mut self.chunk, value);
         self.rows += 1;
@@ -196,9 +207,14 @@ impl<R: BufRead> Reader<R> {
             };
             self.at += 1;
             match kind {
-                ROW => {
+                ROW | EXPIRING_ROW => {
                     self.rows += 1;
+                    let expires_millis = match kind {
+                        ROW => None,
+                        _ => Some(self.varint()?),
+                    };
                     return Ok(Some(Row {
+                        expires_millis,
                         bucket: self.bucket.clone(),
                         key: self.bytes()?,
                         value: self.bytes()?,

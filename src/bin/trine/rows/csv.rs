@@ -116,6 +116,7 @@ impl<R: BufRead> Reader<R> {
         };
         Ok(Some(Row {
             bucket: None,
+            expires_millis: None,
             key: cell(self.keys, self.columns.key)?,
             value: cell(self.values, self.columns.value)?,
         }))

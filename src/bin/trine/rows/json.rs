@@ -50,7 +50,12 @@ impl<W: Write> Writer<W> {
         self.bucket = Some(name.to_owned());
     }
 
-    pub(super) fn row(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Failure> {
+    pub(super) fn row(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        expires_millis: Option<u64>,
+    ) -> Result<(), Failure> {
         let mut row = match &self.bucket {
             Some(name) => json!({ "bucket": name }),
             None => json!({}),
@@ -58,6 +63,9 @@ impl<W: Write> Writer<W> {
         cell(&mut row, "key", self.keys, key);
         if let Some(value) = value {
             cell(&mut row, "value", self.values, value);
+        }
+        if let Some(at) = expires_millis {
+            row["expires_millis"] = at.into();
         }
         writeln!(self.target, "{row}")?;
         Ok(())
@@ -104,7 +112,15 @@ impl<R: BufRead> Reader<R> {
                 None => Err(self.lines.refuse(format_args!("there is no text {name:?}"))),
             }
         };
+        let expires_millis = match row.get("expires_millis") {
+            None | Some(Value::Null) => None,
+            Some(at) => Some(at.as_u64().ok_or_else(|| {
+                self.lines
+                    .refuse(format_args!("\"expires_millis\" is no time: {at}"))
+            })?),
+        };
         Ok(Some(Row {
+            expires_millis,
             bucket: text("bucket").map(str::to_owned),
             key: cell("key")?,
             value: cell("value")?,

@@ -42,7 +42,7 @@ impl Format {
         }
     }
 
-    /// Whether each row can say which bucket it belongs to.
+    /// Whether each row can say which bucket it belongs to, and when it expires.
     pub(crate) fn names_buckets(self) -> bool {
         matches!(self, Self::Jsonl | Self::Binary)
     }
@@ -55,6 +55,8 @@ pub(crate) struct Row {
     pub(crate) bucket: Option<String>,
     pub(crate) key: Vec<u8>,
     pub(crate) value: Vec<u8>,
+    /// When it expires, in milliseconds since 1970, if it does and the file says so.
+    pub(crate) expires_millis: Option<u64>,
 }
 
 /// Where key and value stand, in forms with columns.
@@ -99,12 +101,18 @@ impl<W: Write> RowWriter<W> {
         }
     }
 
-    pub(crate) fn row(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+    /// When it expires, forms with columns do not say.
+    pub(crate) fn row(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        expires_millis: Option<u64>,
+    ) -> Result<(), Failure> {
         match self {
             Self::Tsv(writer) => writer.row(key, Some(value)),
             Self::Csv(writer) => writer.row(key, Some(value)),
-            Self::Json(writer) => writer.row(key, Some(value)),
-            Self::Binary(writer) => writer.row(key, value),
+            Self::Json(writer) => writer.row(key, Some(value), expires_millis),
+            Self::Binary(writer) => writer.row(key, value, expires_millis),
         }
     }
 
@@ -113,8 +121,8 @@ impl<W: Write> RowWriter<W> {
         match self {
             Self::Tsv(writer) => writer.row(key, None),
             Self::Csv(writer) => writer.row(key, None),
-            Self::Json(writer) => writer.row(key, None),
-            Self::Binary(writer) => writer.row(key, b""),
+            Self::Json(writer) => writer.row(key, None, None),
+            Self::Binary(writer) => writer.row(key, b"", None),
         }
     }
 
@@ -214,10 +222,15 @@ mod tests {
             if number == 2 {
                 writer.bucket("other");
             }
-            writer.row(key, value).unwrap();
+            writer.row(key, value, expiry(format, number)).unwrap();
         }
         writer.finish().unwrap();
         file
+    }
+
+    /// When the row with this number expires.
+    fn expiry(format: Format, number: usize) -> Option<u64> {
+        (format.names_buckets() && number == 1).then_some(u64::MAX)
     }
 
     fn read(format: Format, encoding: Encoding, file: &[u8]) -> Result<Vec<Row>, Failure> {
@@ -258,6 +271,7 @@ mod tests {
                     );
                     let bucket = (format.names_buckets() && number >= 2).then_some("other");
                     assert_eq!(row.bucket.as_deref(), bucket);
+                    assert_eq!(row.expires_millis, expiry(*format, number));
                 }
             }
         }

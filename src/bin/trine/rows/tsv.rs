@@ -80,6 +80,7 @@ impl<R: BufRead> Reader<R> {
             |encoding: Encoding, text| encoding.decode(text).map_err(|why| self.lines.refuse(why));
         Ok(Some(Row {
             bucket: None,
+            expires_millis: None,
             key: decode(self.keys, column(self.columns.key)?)?,
             value: decode(self.values, column(self.columns.value)?)?,
         }))
