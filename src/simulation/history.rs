@@ -4,7 +4,7 @@
 //! the disk after its first 7 changes. Each commit writes its own number under [`LAST`] in the default bucket, so
 //! that a recovered database says which commit it ends with; everything else must then fit to that number.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trine_io::Mode;
@@ -93,8 +93,8 @@ pub(super) struct History {
     checkpoints: Vec<(usize, Outcome)>,
     /// When time passed, and what time it was then.
     times: Vec<(usize, u64)>,
-    /// Keys and values of [`FILTERED`] on which its filter is known to have acted.
-    filtered: BTreeSet<(Vec<u8>, Vec<u8>)>,
+    /// Keys and values of [`FILTERED`] on which its filter has acted, and since when that is known.
+    filtered: BTreeMap<(Vec<u8>, Vec<u8>), usize>,
 }
 
 impl History {
@@ -342,7 +342,7 @@ impl History {
         if sequence < least || sequence > least + self.loads_behind(last, moment) {
             return Err(format!("sequence {sequence} after commit {last}"));
         }
-        self.check_rows(db, DEFAULT_BUCKET, usize::MAX, last)?;
+        self.check_rows(db, DEFAULT_BUCKET, usize::MAX, last, moment)?;
         let possible = self.buckets(moment);
         let trees = db.core().trees.load();
         for tree in trees.iter().filter(|tree| tree.name() != DEFAULT_BUCKET) {
@@ -350,7 +350,7 @@ impl History {
                 .iter()
                 .find(|(index, _)| self.lifetimes[*index].name == tree.name())
                 .ok_or_else(|| format!("bucket {} should not be there", tree.name()))?;
-            self.check_rows(db, tree.name(), lifetime.0, last)?;
+            self.check_rows(db, tree.name(), lifetime.0, last, moment)?;
         }
         for (index, _) in possible.iter().filter(|(_, must)| *must) {
             let name = &self.lifetimes[*index].name;
@@ -367,12 +367,15 @@ impl History {
         name: &str,
         lifetime: usize,
         last: usize,
+        moment: Moment,
     ) -> std::result::Result<(), String> {
         let found = read_rows(db, name).map_err(|error| error.to_string())?;
         let mut expected = self.rows(lifetime, last);
         if name == FILTERED {
             let filtered: Vec<_> = expected.filtered(&found).collect();
-            expected.act_on(self.filtered.iter().chain(&filtered));
+            let known = self.filtered.iter();
+            let known = known.filter(|(_, since)| **since <= moment.position);
+            expected.act_on(known.map(|(row, _)| row).chain(&filtered));
         }
         let expected = expected.values(db.core().options.clock.now());
         if found == expected {
@@ -472,11 +475,14 @@ impl History {
         self.checkpoints
             .retain(|(_, answered)| answered.is_promised_at(moment.position));
         self.times.retain(|(since, _)| *since <= moment.position);
+        self.filtered.retain(|_, since| *since <= moment.position);
         if let Some(lifetime) = self.living(FILTERED)
             && let Ok(found) = read_rows(db, FILTERED)
         {
             let filtered: Vec<_> = self.rows(lifetime, last).filtered(&found).collect();
-            self.filtered.extend(filtered);
+            for row in filtered {
+                self.filtered.entry(row).or_insert(moment.position);
+            }
         }
     }
 

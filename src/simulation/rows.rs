@@ -204,7 +204,7 @@ impl Rows {
     pub(super) fn apply(&mut self, change: ChangeOperation) {
         match change {
             ChangeOperation::Put { key, value, .. } => {
-                drop(self.0.insert(key, Row::put(value, None)))
+                drop(self.0.insert(key, Row::put(value, None)));
             }
             ChangeOperation::PutUntil {
                 key,
