@@ -11,6 +11,8 @@ closing cargo build --example archive
 export TRINE_ARCHIVE=$CARGO_TARGET_DIR/debug/examples/archive
 
 cd examples/browser
+# Seconds for each file of tests: a limit for what hangs, not for a busy machine.
+export WASM_BINDGEN_TEST_TIMEOUT=${WASM_BINDGEN_TEST_TIMEOUT:-120}
 step "a dedicated worker, the model, a window"
 closing cargo test --locked --target wasm32-unknown-unknown --tests
 

@@ -1,4 +1,4 @@
-//! Maps and sets of names and numbers that live in memory only, by a fast keyed hash (`aHash`).
+//! Maps and sets of names and numbers that live in memory only, by a fast keyed hash (`foldhash`).
 //!
 //! The key of the hash is drawn once for each process from the host's: names come from outside, and whoever chooses them
 //! must not be able to choose where they collide. Nobody may rely on an order.
@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::OnceLock;
 
-use ahash::{AHasher, RandomState};
+use foldhash::SharedSeed;
+use foldhash::fast::{FoldHasher, SeedableRandomState};
 use trine_platform::random::{Random, entropy_seed};
 
 /// A map of names or numbers.
@@ -18,24 +19,23 @@ pub(crate) type Set<T> = HashSet<T, Keyed>;
 
 /// The hash of this process.
 #[derive(Clone, Debug)]
-pub(crate) struct Keyed(RandomState);
+pub(crate) struct Keyed(SeedableRandomState);
 
 impl Default for Keyed {
     fn default() -> Self {
-        static KEY: OnceLock<RandomState> = OnceLock::new();
-        let draw = || {
+        static KEY: OnceLock<(u64, SharedSeed)> = OnceLock::new();
+        let (own, shared) = KEY.get_or_init(|| {
             let mut random = Random::new(entropy_seed());
-            let [a, b, c, d] = std::array::from_fn(|_| random.next_u64());
-            RandomState::with_seeds(a, b, c, d)
-        };
-        Self(KEY.get_or_init(draw).clone())
+            (random.next_u64(), SharedSeed::from_u64(random.next_u64()))
+        });
+        Self(SeedableRandomState::with_seed(*own, shared))
     }
 }
 
 impl BuildHasher for Keyed {
-    type Hasher = AHasher;
+    type Hasher = FoldHasher<'static>;
 
-    fn build_hasher(&self) -> AHasher {
+    fn build_hasher(&self) -> FoldHasher<'static> {
         self.0.build_hasher()
     }
 }

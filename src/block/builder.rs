@@ -89,18 +89,12 @@ impl BlockBuilder {
     /// How much of its restart key each entry repeats, or `None` if sharing that would save less than an eighth.
     fn shared_lengths(&self) -> Option<Vec<usize>> {
         let key = |entry: &Collected| &self.data[entry.key..entry.value];
-        let lengths: Vec<usize> = self
-            .entries
-            .chunks(GROUP_ENTRIES as usize)
-            .flat_map(|group| {
-                let restart = key(&group[0]);
-                std::iter::once(0).chain(
-                    group[1..]
-                        .iter()
-                        .map(move |entry| common(restart, key(entry))),
-                )
-            })
-            .collect();
+        let mut lengths = Vec::with_capacity(self.entries.len());
+        for group in self.entries.chunks(GROUP_ENTRIES as usize) {
+            let restart = key(&group[0]);
+            lengths.push(0);
+            lengths.extend(group[1..].iter().map(|entry| common(restart, key(entry))));
+        }
         // The field that says how much is shared costs a byte of each entry.
         let saved = lengths
             .iter()
@@ -190,5 +184,8 @@ impl BlockBuilder {
 
 /// Bytes that both start with.
 fn common(left: &[u8], right: &[u8]) -> usize {
-    left.iter().zip(right).take_while(|(l, r)| l == r).count()
+    let words = left.as_chunks::<8>().0.iter().zip(right.as_chunks::<8>().0);
+    let whole = 8 * words.take_while(|(l, r)| l == r).count();
+    let rest = left[whole..].iter().zip(&right[whole..]);
+    whole + rest.take_while(|(l, r)| l == r).count()
 }
