@@ -7,6 +7,8 @@
 //!
 //! - each thread's last commit is the last acknowledged one, or the one after it;
 //! - a batch is there whole or not at all, in both buckets, with its deletes;
+//! - every second commit merges into a counter that all threads share and into one of its own, which count exactly the commits that
+//!   happened, and puts a value that expires at once and one that does not for long;
 //! - beside them are loads, each of all rows of a third bucket: there whole or not at all;
 //! - the sequence number is the number of commits: none was lost, none was applied twice; a load that was cut off may
 //!   have taken one;
@@ -23,10 +25,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use trine_kv::{
     BackupOptions, Backups, BlobGcRatio, BlobLevelMergePolicy, Bucket, BucketOptions, Db,
-    DbOptions, DurabilityMode, FileReads, KeyRange, RuntimeOptions, WriteBatch,
+    DbOptions, DurabilityMode, FileReads, KeyRange, MergeOperator, Merged, RuntimeOptions,
+    WriteBatch,
 };
 
 mod common {
@@ -43,6 +47,9 @@ const WINDOW: u64 = 12;
 /// The bucket of the loads, and how many rows each has.
 const LOADED: &str = "loaded";
 const LOADED_ROWS: u64 = 40;
+/// The bucket of counters and of values that expire.
+const COUNTED: &str = "counted";
+const A_DAY: Duration = Duration::from_hours(24);
 /// A writer whose parent is gone stops by itself.
 const COMMITS_MAX: u64 = 20_000;
 
@@ -135,7 +142,8 @@ const WORKLOADS: [Workload; 13] = [
 ];
 
 impl Workload {
-    fn open(self, directory: &Path) -> (Db, Bucket) {
+    /// The database, its second bucket, and the bucket of counters.
+    fn open(self, directory: &Path) -> (Db, [Bucket; 2]) {
         let mut bucket = BucketOptions::default();
         if let Some(policy) = self.large_values {
             bucket.blob_threshold_bytes = 100;
@@ -149,12 +157,18 @@ impl Workload {
             file_reads: self.file_reads,
             blob_gc_min_file_bytes: 1,
             blob_gc_discardable_ratio: BlobGcRatio::from_millionths(300_000),
-            ..DbOptions::new(directory).with_default_bucket_options(bucket.clone())
+            ..DbOptions::new(directory)
+                .with_default_bucket_options(bucket.clone())
+                .with_merge_operator("sum", Sum)
         };
         let db = Db::open_sync(options).expect("a killed writer never blocks the next open");
         db.bucket_sync(LOADED).expect("the bucket of loads");
-        let other = db.bucket_with_options_sync("other", bucket);
-        (db, other.expect("the second bucket"))
+        let counted = bucket.clone().with_merge_operator("sum");
+        let buckets = [("other", bucket), (COUNTED, counted)].map(|(name, options)| {
+            let opened = db.bucket_with_options_sync(name, options);
+            opened.expect("the same options as before")
+        });
+        (db, buckets)
     }
 }
 
@@ -181,8 +195,56 @@ fn rows(thread: u64, stamp: u64) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     })
 }
 
+struct Sum;
+
+fn sum<'a>(numbers: impl Iterator<Item = &'a [u8]>) -> Merged {
+    let mut sum = 0;
+    for number in numbers {
+        sum += u64::from_le_bytes(number.try_into()?);
+    }
+    Ok(Some(sum.to_le_bytes().to_vec()))
+}
+
+impl MergeOperator for Sum {
+    fn merge(&self, _: &[u8], existing: Option<&[u8]>, operands: &[&[u8]]) -> Merged {
+        sum(existing.into_iter().chain(operands.iter().copied()))
+    }
+
+    fn combine(&self, _: &[u8], operands: &[&[u8]]) -> Merged {
+        sum(operands.iter().copied())
+    }
+}
+
+/// What every second commit does beside: it counts itself, and puts values that expire.
+fn count(batch: &mut WriteBatch, thread: u64, stamp: u64) -> trine_kv::Result<()> {
+    batch.merge_bucket(COUNTED, "all", 1_u64.to_le_bytes())?;
+    batch.merge_bucket(COUNTED, head(thread), 1_u64.to_le_bytes())?;
+    let key = |name| format!("{name}-{thread}");
+    let value = stamp.to_le_bytes();
+    batch.put_with_ttl_bucket(COUNTED, key("kept"), value, A_DAY)?;
+    batch.put_with_ttl_bucket(COUNTED, key("spent"), value, Duration::ZERO)
+}
+
+/// All that must be counted when the last commit of each thread is `heads[thread]`.
+fn expected_counts(heads: &[u64]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut total = 0;
+    for (thread, last) in (0_u64..).zip(heads).filter(|(_, last)| **last > 1) {
+        let count = last / 2;
+        total += count;
+        all.insert(head(thread), count.to_le_bytes().to_vec());
+        let kept = format!("kept-{thread}").into_bytes();
+        all.insert(kept, (2 * count).to_le_bytes().to_vec());
+        all.insert(b"all".to_vec(), total.to_le_bytes().to_vec());
+    }
+    all
+}
+
 fn batch(thread: u64, stamp: u64) -> WriteBatch {
     let mut batch = WriteBatch::new();
+    if stamp.is_multiple_of(2) {
+        count(&mut batch, thread, stamp).expect("a bucket's name");
+    }
     for (key, value) in rows(thread, stamp) {
         batch.put(key.clone(), value.clone());
         batch
@@ -281,7 +343,7 @@ fn writer_that_gets_killed() {
     };
     let index: usize = env::var(WORKLOAD).unwrap().parse().unwrap();
     let workload = WORKLOADS[index];
-    let (db, _other) = workload.open(Path::new(&directory));
+    let (db, _) = workload.open(Path::new(&directory));
     let heads = stored_heads(&db, workload.threads);
     let stop = AtomicBool::new(false);
     // What the test runner printed so far has no line end.
@@ -454,7 +516,7 @@ fn check_after_kill(
     interrupted: &mut u64,
 ) -> Vec<u64> {
     let (acknowledged, beside) = acknowledged.split_at(acknowledged.len() - 2);
-    let (db, other) = workload.open(directory);
+    let (db, [other, counted]) = workload.open(directory);
     let mut heads = stored_heads(&db, workload.threads);
     let loads = loads(&db);
     assert!(
@@ -476,6 +538,7 @@ fn check_after_kill(
         "default",
     );
     assert_same(&found(&other), &expected, "other");
+    assert_same(&found(&counted), &expected_counts(&heads), COUNTED);
     let commits = heads.iter().sum::<u64>() + loads + *interrupted;
     let sequence = db.last_committed_sequence().get();
     assert!(

@@ -13,10 +13,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use trine_io::simulation::{Disk, Simulation, Step, Unsynced};
 use trine_platform::random::Random;
 
-use crate::options::DurabilityMode;
-use crate::simulation::history::{History, Moment, Write, check_no_strays};
-use crate::simulation::workload::{Act, Run, test_each_workload, workload};
-use crate::simulation::{COPY, HERE, empty_disk, open, open_with, options};
+use crate::epoch::alone;
+use crate::options::{DbOptions, DurabilityMode};
+use crate::simulation::history::{History, Moment, check_no_strays};
+use crate::simulation::rows::Write;
+use crate::simulation::seeds::random_options;
+use crate::simulation::totals::{self, run_chosen, run_once_failed};
+use crate::simulation::workload::{Act, Run};
+use crate::simulation::workloads::{Acts, random_workload, test_each_workload, workload};
+use crate::simulation::{COPY, HERE, Time, empty_disk, open_with, options};
 
 /// How many crashes follow each other at the most.
 const DEPTH: usize = 3;
@@ -26,6 +31,8 @@ const DEPTH: usize = 3;
 struct Effort {
     /// Random choices of what survives a power loss, besides the systematic ones.
     samples: usize,
+    /// Of the places in the run itself, one in so many.
+    one_place_in: u64,
     /// Of the states that a recovery can leave, one in so many is opened.
     one_nested_in: u64,
     /// In one state of so many the engine is also written to and opened again.
@@ -38,12 +45,20 @@ struct Found {
     points: u64,
     nested: u64,
     used: u64,
+    /// After which the power was lost.
+    power_losses: u64,
+    /// Of the host, by the openings.
+    operations: u64,
+    /// Of every disk that was opened, its hash.
+    images: Vec<u64>,
 }
 
 struct Explorer<'a> {
     name: &'a str,
     history: &'a History,
     effort: Effort,
+    time: Time,
+    options: DbOptions,
     seen: HashSet<u64>,
     random: Random,
     found: Found,
@@ -147,11 +162,17 @@ impl Explorer<'_> {
     /// Whether this state, with these promises, was not looked at before.
     fn is_new(&mut self, disk: &Disk, moment: Moment) -> bool {
         let mut hasher = DefaultHasher::new();
-        disk.fingerprint().hash(&mut hasher);
+        let image = disk.fingerprint();
+        image.hash(&mut hasher);
+        self.history.time(moment.position).hash(&mut hasher);
         self.history.bounds(moment).hash(&mut hasher);
         self.history.buckets(moment).hash(&mut hasher);
         self.history.checkpoint(moment).hash(&mut hasher);
-        self.seen.insert(hasher.finish())
+        let is_new = self.seen.insert(hasher.finish());
+        if is_new {
+            self.found.images.push(image);
+        }
+        is_new
     }
 
     /// Cuts a run off after each of its steps. `moment` tells what was promised after so many of them.
@@ -166,7 +187,11 @@ impl Explorer<'_> {
         let mut disk = start.clone();
         for done in 0..=steps.len() {
             let step = steps.get(done);
-            if number == 1 || self.random.below(self.effort.one_nested_in) == 0 {
+            let one_in = match number {
+                1 => self.effort.one_place_in,
+                _ => self.effort.one_nested_in,
+            };
+            if self.random.below(one_in) == 0 {
                 let crash = |left| Crash {
                     steps,
                     done,
@@ -229,7 +254,9 @@ impl Explorer<'_> {
         }
         self.found.points += 1;
         self.found.nested += u64::from(crash.number > 1);
+        self.found.power_losses += u64::from(moment.power_lost);
         let simulation = Simulation::new(disk.clone(), 0);
+        self.time.set(self.history.time(moment.position));
         let steps = match self.recover(&simulation, moment) {
             Ok(steps) => steps,
             Err(found) => panic!(
@@ -237,6 +264,7 @@ impl Explorer<'_> {
                 self.name, self.found.points
             ),
         };
+        self.found.operations += simulation.operations();
         if crash.number < DEPTH {
             self.cut_everywhere(disk, &steps, &|_| moment, Some(crash));
         }
@@ -244,7 +272,8 @@ impl Explorer<'_> {
 
     /// Opens and checks. Gives back the steps of the opening alone.
     fn recover(&mut self, simulation: &Simulation, moment: Moment) -> Result<Vec<Step>, String> {
-        let db = open(simulation).map_err(|error| format!("refused: {error}"))?;
+        let db = open_with(self.options.clone(), simulation, HERE)
+            .map_err(|error| format!("refused: {error}"))?;
         let steps = simulation.steps();
         let last = self.history.check(&db, moment)?;
         check_no_strays(&db, &simulation.storage(HERE))?;
@@ -268,7 +297,7 @@ impl Explorer<'_> {
         if !must && simulation.disk().file(COPY, "CURRENT").is_none() {
             return Ok(());
         }
-        let copy = open_with(options(), simulation, COPY)
+        let copy = open_with(self.options.clone(), simulation, COPY)
             .map_err(|error| format!("the copy is refused: {error}"))?;
         let checked = self.history.check(&copy, shows);
         checked
@@ -289,7 +318,8 @@ impl Explorer<'_> {
                 .map_err(|error| format!("{act:?} after recovery: {error}"))?;
         }
         let left = Simulation::new(simulation.disk().power_loss(&mut |_| false), 0);
-        let db = open(&left).map_err(|error| format!("refused after use: {error}"))?;
+        let db = open_with(run.options.clone(), &left, HERE)
+            .map_err(|error| format!("refused after use: {error}"))?;
         let checked = run.history.check(&db, run.now(true));
         checked
             .map(drop)
@@ -298,20 +328,24 @@ impl Explorer<'_> {
 }
 
 /// Runs the workload and cuts it off everywhere.
-fn explore(name: &str, acts: &[Act], effort: Effort, seed: u64) -> Found {
+fn explore(name: &str, acts: &[Act], options: DbOptions, effort: Effort, seed: u64) -> Found {
     let start = empty_disk();
     let simulation = Simulation::new(start.clone(), seed);
     let mut run = Run::new(simulation.clone());
+    run.use_options(options);
     for act in acts {
         run.act(act)
             .unwrap_or_else(|error| panic!("{name}: {act:?}: {error}"));
     }
     run.close();
     let steps = simulation.steps();
+    let time = Time::default();
     let mut explorer = Explorer {
         name,
         history: &run.history,
         effort,
+        options: time.of(run.options.clone()),
+        time,
         seen: HashSet::new(),
         random: Random::new(seed),
         found: Found::default(),
@@ -321,6 +355,7 @@ fn explore(name: &str, acts: &[Act], effort: Effort, seed: u64) -> Found {
         power_lost: false,
     };
     explorer.cut_everywhere(&start, &steps, &moment, None);
+    explorer.found.operations += simulation.operations();
     explorer.found
 }
 
@@ -328,12 +363,59 @@ fn explore(name: &str, acts: &[Act], effort: Effort, seed: u64) -> Found {
 fn every_state_recovers(name: &str) {
     let effort = Effort {
         samples: 4,
+        one_place_in: 1,
         one_nested_in: 12,
         one_used_in: 12,
     };
-    let found = explore(name, &workload(name), effort, 1);
-    println!("{name}: {found:?}");
-    assert!(found.points > 300, "{name}: {found:?}");
+    let found = explore(name, &workload(name), options(), effort, 1);
+    let Found {
+        points,
+        nested,
+        used,
+        ..
+    } = found;
+    println!("{name}: {points} states, {nested} of them of a recovery, {used} used");
+    assert!(points > 300, "{name}: {points}");
 }
 
 test_each_workload!(every_state_recovers);
+
+/// How many random workloads the default suite samples.
+const SEEDS: u64 = 2;
+
+/// States that a random workload, longer than the named ones, may leave: some of its places, and more of what may be lost there.
+fn sample_seed(seed: u64) -> totals::Found {
+    alone(|| {
+        let random = &mut Random::new(seed);
+        let options = random_options(random);
+        let acts = random_workload(random, 40, Acts::All);
+        let effort = Effort {
+            samples: 20,
+            one_place_in: 20,
+            one_nested_in: 60,
+            one_used_in: 40,
+        };
+        let found = explore("random", &acts, options, effort, random.next_u64());
+        let mut hasher = DefaultHasher::new();
+        found.images.hash(&mut hasher);
+        totals::Found {
+            calls: acts.len() as u64,
+            operations: found.operations,
+            process_ends: found.points - found.power_losses,
+            power_losses: found.power_losses,
+            images: found.images,
+            trace: hasher.finish(),
+            ..totals::Found::default()
+        }
+    })
+}
+
+#[test]
+fn chosen_seeds_hold() {
+    run_chosen("crash_points", SEEDS, |seed, _| sample_seed(seed));
+}
+
+#[test]
+fn seeds_that_once_failed_hold() {
+    run_once_failed("crash_points", |seed, _| sample_seed(seed));
+}

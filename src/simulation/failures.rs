@@ -13,8 +13,9 @@ use crate::db::open::on_storage;
 use crate::error::Error;
 use crate::key::KeyRange;
 use crate::options::{DbOptions, DurabilityMode};
-use crate::simulation::workload::{Act, Run, test_each_workload, workload};
-use crate::simulation::{empty_disk, open, options};
+use crate::simulation::workload::{Act, Run};
+use crate::simulation::workloads::{test_each_workload, workload};
+use crate::simulation::{HERE, empty_disk, open_with, options};
 use crate::testing::{fail_next, simulated};
 
 /// What was tried.
@@ -49,7 +50,8 @@ fn survives_power_loss(run: &Run, random: &mut Random) -> Result<(), String> {
     let disk = run.simulation.disk();
     for one_in in [1, 2, u64::MAX] {
         let left = disk.power_loss(&mut |_| random.below(one_in) == 0);
-        let db = open(&Simulation::new(left, 0)).map_err(|error| format!("refused: {error}"))?;
+        let db = open_with(run.options.clone(), &Simulation::new(left, 0), HERE)
+            .map_err(|error| format!("refused: {error}"))?;
         run.history.check(&db, run.now(true))?;
     }
     Ok(())

@@ -17,33 +17,11 @@ use crate::error::Result;
 use crate::file_name::{FileName, unfinished_name};
 use crate::key::KeyRange;
 use crate::options::DurabilityMode;
-use crate::simulation::bucket;
+use crate::simulation::rows::{Found, Rows, Stamp, Write, same_effect};
+use crate::simulation::{FILTERED, bucket};
 
 /// Holds the number of the last commit, in the default bucket.
 const LAST: &[u8] = b"\xfflast";
-
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// One operation of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Write {
-    Put {
-        key: Vec<u8>,
-        length: usize,
-    },
-    Delete {
-        key: Vec<u8>,
-    },
-    /// Appends; of the default bucket only.
-    Merge {
-        key: Vec<u8>,
-        length: usize,
-    },
-    DeleteRange {
-        start: Vec<u8>,
-        end: Vec<u8>,
-    },
-}
 
 /// How sure it is that something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +43,8 @@ impl Outcome {
 #[derive(Clone, Debug)]
 struct Commit {
     asked: usize,
+    /// When that was.
+    millis: u64,
     answered: Outcome,
     /// Since when it survives power loss, as far as this commit's own answer says so.
     durable: Outcome,
@@ -111,83 +91,10 @@ pub(super) struct History {
     lifetimes: Vec<Lifetime>,
     /// When each checkpoint was asked for, and what became of it.
     checkpoints: Vec<(usize, Outcome)>,
-}
-
-/// The value that commit `number` gives a key: nothing like any other's, at times full of zeros.
-fn value(number: usize, length: usize) -> Vec<u8> {
-    let byte = u8::try_from(number % 5 * 50).unwrap_or_default();
-    let mut value = vec![byte; length];
-    for (place, digit) in value.iter_mut().zip(number.to_le_bytes()) {
-        *place = digit;
-    }
-    value
-}
-
-impl Write {
-    /// Whether it is left out of batches.
-    fn is_nothing(&self) -> bool {
-        matches!(self, Self::DeleteRange { start, end } if start >= end)
-    }
-
-    /// As a feed gives what commit `number` wrote to the default bucket.
-    fn fed(&self, number: usize) -> ChangeOperation {
-        let bucket = DEFAULT_BUCKET.into();
-        match self.clone() {
-            Self::Put { key, length } => ChangeOperation::Put {
-                bucket,
-                key,
-                value: value(number, length),
-            },
-            Self::Delete { key } => ChangeOperation::Delete { bucket, key },
-            Self::Merge { key, length } => ChangeOperation::Merge {
-                bucket,
-                key,
-                operand: value(number, length),
-            },
-            Self::DeleteRange { start, end } => ChangeOperation::DeleteRange {
-                bucket,
-                range: KeyRange::half_open(start, end),
-            },
-        }
-    }
-
-    fn apply(&self, number: usize, rows: &mut Rows) {
-        match self {
-            Self::Put { key, length } => {
-                rows.insert(key.clone(), value(number, *length));
-            }
-            Self::Delete { key } => {
-                rows.remove(key);
-            }
-            Self::Merge { key, length } => {
-                let row = rows.entry(key.clone()).or_default();
-                row.extend_from_slice(&value(number, *length));
-            }
-            Self::DeleteRange { start, end } => {
-                rows.retain(|key, _| !(start <= key && key < end));
-            }
-        }
-    }
-
-    fn stage(&self, number: usize, bucket: &str, batch: &mut WriteBatch) -> Result<()> {
-        let is_default = bucket == DEFAULT_BUCKET;
-        match self.clone() {
-            Self::Put { key, length } if is_default => batch.put(key, value(number, length)),
-            Self::Put { key, length } => {
-                return batch.put_bucket(bucket, key, value(number, length));
-            }
-            Self::Delete { key } if is_default => batch.delete(key),
-            Self::Delete { key } => return batch.delete_bucket(bucket, key),
-            Self::Merge { key, length } => batch.merge(key, value(number, length)),
-            Self::DeleteRange { start, end } if is_default => {
-                batch.delete_range(KeyRange::half_open(start, end));
-            }
-            Self::DeleteRange { start, end } => {
-                return batch.delete_range_bucket(bucket, KeyRange::half_open(start, end));
-            }
-        }
-        Ok(())
-    }
+    /// When time passed, and what time it was then.
+    times: Vec<(usize, u64)>,
+    /// Keys and values of [`FILTERED`] on which its filter has acted, and since when that is known.
+    filtered: BTreeMap<(Vec<u8>, Vec<u8>), usize>,
 }
 
 impl History {
@@ -200,6 +107,18 @@ impl History {
                     .dropped
                     .is_none_or(|(_, outcome)| outcome == Outcome::Absent)
         })
+    }
+
+    /// From `position` on it is that time.
+    pub(super) fn time_passes(&mut self, position: usize, millis: u64) {
+        self.times.push((position, millis));
+    }
+
+    /// What time it was then.
+    pub(super) fn time(&self, position: usize) -> u64 {
+        let mut times = self.times.iter().rev();
+        let last = times.find(|(since, _)| *since <= position);
+        last.map_or(0, |(_, millis)| *millis)
     }
 
     /// Notes a batch that will be asked for at `position`, and gives it back; writes to buckets that are
@@ -226,6 +145,7 @@ impl History {
         }
         self.commits.push(Commit {
             asked: position,
+            millis: self.time(position),
             answered: Outcome::Open,
             durable: Outcome::Open,
             is_load: false,
@@ -366,7 +286,7 @@ impl History {
 
     /// What the bucket holds after commit `last`.
     fn rows(&self, lifetime: usize, last: usize) -> Rows {
-        let mut rows = Rows::new();
+        let mut rows = Rows::default();
         for (commit, number) in self.commits.iter().zip(1..=last) {
             let is_there = commit.is_in(number, last);
             if is_there {
@@ -375,10 +295,11 @@ impl History {
                     .iter()
                     .filter(|(bucket, _)| *bucket == lifetime)
                 {
-                    write.apply(number, &mut rows);
+                    let millis = commit.millis;
+                    rows.apply(write.fed(Stamp { number, millis }));
                 }
                 if lifetime == usize::MAX {
-                    rows.insert(LAST.to_vec(), number.to_string().into_bytes());
+                    rows.put(LAST, number.to_string().into_bytes());
                 }
             }
         }
@@ -421,7 +342,7 @@ impl History {
         if sequence < least || sequence > least + self.loads_behind(last, moment) {
             return Err(format!("sequence {sequence} after commit {last}"));
         }
-        self.check_rows(db, DEFAULT_BUCKET, usize::MAX, last)?;
+        self.check_rows(db, DEFAULT_BUCKET, usize::MAX, last, moment)?;
         let possible = self.buckets(moment);
         let trees = db.core().trees.load();
         for tree in trees.iter().filter(|tree| tree.name() != DEFAULT_BUCKET) {
@@ -429,7 +350,7 @@ impl History {
                 .iter()
                 .find(|(index, _)| self.lifetimes[*index].name == tree.name())
                 .ok_or_else(|| format!("bucket {} should not be there", tree.name()))?;
-            self.check_rows(db, tree.name(), lifetime.0, last)?;
+            self.check_rows(db, tree.name(), lifetime.0, last, moment)?;
         }
         for (index, _) in possible.iter().filter(|(_, must)| *must) {
             let name = &self.lifetimes[*index].name;
@@ -446,18 +367,21 @@ impl History {
         name: &str,
         lifetime: usize,
         last: usize,
+        moment: Moment,
     ) -> std::result::Result<(), String> {
-        let read = || -> Result<Rows> {
-            let rows = bucket(db, name)?.range_sync(&KeyRange::all())?;
-            rows.map(|row| row.map(|row| (row.key, row.value)))
-                .collect()
-        };
-        let found = read().map_err(|error| error.to_string())?;
-        let expected = self.rows(lifetime, last);
+        let found = read_rows(db, name).map_err(|error| error.to_string())?;
+        let mut expected = self.rows(lifetime, last);
+        if name == FILTERED {
+            let filtered: Vec<_> = expected.filtered(&found).collect();
+            let known = self.filtered.iter();
+            let known = known.filter(|(_, since)| **since <= moment.position);
+            expected.act_on(known.map(|(row, _)| row).chain(&filtered));
+        }
+        let expected = expected.values(db.core().options.clock.now());
         if found == expected {
             return Ok(());
         }
-        let brief = |rows: &Rows| -> Vec<_> {
+        let brief = |rows: &Found| -> Vec<_> {
             let row = |(key, value): (&Vec<u8>, &Vec<u8>)| {
                 (key.clone(), value.first().copied(), value.len())
             };
@@ -475,12 +399,15 @@ impl History {
         &self,
         operations: &[ChangeOperation],
     ) -> std::result::Result<usize, String> {
-        let mut found = operations
-            .iter()
-            .filter(|operation| operation.bucket() == DEFAULT_BUCKET);
-        let number = match found.next() {
-            Some(ChangeOperation::Put { key, value, .. }) if key == LAST => {
-                String::from_utf8_lossy(value).parse().ok()
+        let found = operations.iter();
+        let found = found.filter(|operation| operation.bucket() == DEFAULT_BUCKET);
+        let mut found: Vec<_> = found.cloned().collect();
+        let last = found.iter().position(
+            |operation| matches!(operation, ChangeOperation::Put { key, .. } if key == LAST),
+        );
+        let number = match last.map(|last| found.remove(last)) {
+            Some(ChangeOperation::Put { value, .. }) => {
+                String::from_utf8_lossy(&value).parse().ok()
             }
             _ => None,
         };
@@ -489,8 +416,12 @@ impl History {
         let commit = commit.ok_or_else(|| format!("commit {number} was not asked for"))?;
         let asked = commit.writes.iter();
         let asked = asked.filter(|(bucket, write)| *bucket == usize::MAX && !write.is_nothing());
-        let asked: Vec<_> = asked.map(|(_, write)| write.fed(number)).collect();
-        if found.eq(&asked) {
+        let millis = commit.millis;
+        let asked: Vec<_> = asked
+            .map(|(_, write)| write.fed(Stamp { number, millis }))
+            .collect();
+        let is_one_for_each_key = commit.writes.iter().any(|(_, write)| write.is_composite());
+        if found == asked || is_one_for_each_key && same_effect(&found, &asked) {
             Ok(number)
         } else {
             Err(format!("commit {number}: {operations:?}"))
@@ -543,6 +474,16 @@ impl History {
         }
         self.checkpoints
             .retain(|(_, answered)| answered.is_promised_at(moment.position));
+        self.times.retain(|(since, _)| *since <= moment.position);
+        self.filtered.retain(|_, since| *since <= moment.position);
+        if let Some(lifetime) = self.living(FILTERED)
+            && let Ok(found) = read_rows(db, FILTERED)
+        {
+            let filtered: Vec<_> = self.rows(lifetime, last).filtered(&found).collect();
+            for row in filtered {
+                self.filtered.entry(row).or_insert(moment.position);
+            }
+        }
     }
 
     pub(super) fn ask_checkpoint(&mut self, position: usize) {
@@ -564,6 +505,12 @@ impl History {
         };
         Some((shows, answered.is_promised_at(moment.position)))
     }
+}
+
+fn read_rows(db: &Db, name: &str) -> Result<Found> {
+    let rows = bucket(db, name)?.range_sync(&KeyRange::all())?;
+    rows.map(|row| row.map(|row| (row.key, row.value)))
+        .collect()
 }
 
 /// Fails if the directory holds a file that nothing names. Right after an opening.

@@ -1,8 +1,9 @@
 //! The whole engine on a simulated host (`trine_io::simulation`): power losses, failures and interleavings.
 //!
 //! - `history`: what was asked and answered, and which states may be found after what happened.
+//! - `rows`: what writes come to.
 //! - `beside`: backups, feeds of changes and readers of a run.
-//! - `workload`: small runs that visit each thing that changes a directory.
+//! - `workload`: a run in progress. `workloads`: small runs that visit each thing that changes a directory, and random ones.
 //! - `crash_points`: every place where a run, or a recovery, may be cut off, and what may be left there.
 //! - `seeds`: random calls under random failures and crashes.
 //! - `totals`: running seeds, and what they did in all.
@@ -10,7 +11,7 @@
 //! - `foreground`: what commits do not wait for.
 //! - `interleavings`: futures on one thread, in an order chosen by the seed.
 //!
-//! One thread, no workers, no clock: what is seen depends on the code and the seed alone.
+//! One thread, no workers, and a clock that stands still until it is told to go on: what is seen depends on the code and the seed alone.
 
 mod beside;
 mod crash_points;
@@ -18,14 +19,20 @@ mod failures;
 mod foreground;
 mod history;
 mod interleavings;
+mod rows;
 mod seeds;
 mod totals;
 mod workload;
+mod workloads;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use trine_io::Mode;
 use trine_io::simulation::{Disk, Simulation, Step};
 use trine_platform::block_on;
 
+use crate::clock::Clock;
 use crate::commit::batch::DEFAULT_BUCKET;
 use crate::db::Db;
 use crate::db::bucket::Bucket;
@@ -43,6 +50,29 @@ const BACKUPS: &str = "backups";
 /// A bucket in which no merge moves large values: they stay until their files are collected.
 const UNMOVED: &str = "unmoved";
 
+/// A bucket with a [filter](rows::filter).
+const FILTERED: &str = "filtered";
+
+/// What time it is, in milliseconds. Clones share it.
+#[derive(Clone, Default)]
+struct Time(Arc<AtomicU64>);
+
+impl Time {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, millis: u64) {
+        self.0.store(millis, Ordering::Relaxed);
+    }
+
+    /// The same, by this time.
+    fn of(&self, options: DbOptions) -> DbOptions {
+        let time = self.clone();
+        options.with_clock(Clock::new(move || time.now()))
+    }
+}
+
 /// The bucket of this name, made where it is missing.
 fn bucket(db: &Db, name: &str) -> Result<Bucket> {
     match name {
@@ -54,11 +84,12 @@ fn bucket(db: &Db, name: &str) -> Result<Bucket> {
                 ..options().default_bucket_options
             },
         ),
+        FILTERED => db.bucket_with_options_sync(name, options().default_bucket_options),
         name => db.bucket_sync(name),
     }
 }
 
-/// Options that make everything small, so that little data has every form.
+/// Options that make everything small, so that little data has every form. Time stands still.
 fn options() -> DbOptions {
     DbOptions {
         background_worker_count: 0,
@@ -74,7 +105,9 @@ fn options() -> DbOptions {
             ..BucketOptions::default().with_merge_operator("append")
         },
         durability: DurabilityMode::Buffered,
-        ..DbOptions::new("simulated").with_merge_operator("append", append)
+        ..Time::default().of(DbOptions::new("simulated")
+            .with_merge_operator("append", append)
+            .with_compaction_filter(FILTERED, rows::filter))
     }
 }
 
@@ -90,10 +123,6 @@ fn empty_disk() -> Disk {
     let mut disk = Disk::default();
     disk.apply(&Step::MakeDirectory { path: HERE.into() });
     disk
-}
-
-fn open(simulation: &Simulation) -> Result<Db> {
-    open_with(options(), simulation, HERE)
 }
 
 fn open_with(options: DbOptions, simulation: &Simulation, path: &str) -> Result<Db> {

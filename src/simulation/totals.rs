@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use trine_platform::clock;
 
+use crate::simulation::workloads::Acts;
+
 /// What a seed did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
@@ -149,12 +151,21 @@ pub(super) fn run_seeds(name: &str, seeds: &[u64], run: impl Fn(u64, bool) -> Fo
     println!("{totals}");
 }
 
-/// Runs the seeds of `simulation::{name}` that once failed.
-pub(super) fn run_once_failed(name: &str, run: impl Fn(u64, bool) -> Found) {
-    let lines = include_str!("seeds.txt").lines();
-    let seeds = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let seeds: Vec<u64> = seeds.map(|seed| seed.parse().expect("a seed")).collect();
-    run_seeds(name, &seeds, run);
+/// Runs the seeds of `simulation::{name}` that once failed, each with the acts that it failed with.
+pub(super) fn run_once_failed(name: &str, run: impl Fn(u64, Acts) -> Found) {
+    for line in include_str!("seeds.txt").lines() {
+        let words: Vec<_> = line.split(' ').collect();
+        let (of, seed, acts) = match words[..] {
+            ["#", ..] => continue,
+            [of, seed] => (of, seed, Acts::All),
+            [of, seed, "plain"] => (of, seed, Acts::Plain),
+            _ => panic!("{line}"),
+        };
+        if of == name {
+            let seed = seed.parse().expect("a seed");
+            run_seeds(name, &[seed], |seed, _| run(seed, acts));
+        }
+    }
 }
 
 fn from_environment(name: &str) -> Option<u64> {

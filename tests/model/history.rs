@@ -13,6 +13,8 @@ pub(crate) const IN_BROWSER: bool = cfg!(all(target_family = "wasm", target_os =
 pub(crate) const BUCKETS: [&str; 3] = ["default", "second", "../third\0"];
 pub(crate) const SNAPSHOTS_MAX: usize = 4;
 const OPERATIONS_PER_CASE: usize = 120;
+/// Time passes, and values live, in steps of less than this.
+const MILLIS_MAX: u64 = 100;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
@@ -20,6 +22,13 @@ pub(crate) enum Write {
         bucket: usize,
         key: Vec<u8>,
         length: usize,
+    },
+    /// A put that expires.
+    PutFor {
+        bucket: usize,
+        key: Vec<u8>,
+        length: usize,
+        millis: u64,
     },
     Delete {
         bucket: usize,
@@ -80,6 +89,8 @@ pub(crate) enum Operation {
     ReadHeldScans,
     Flush,
     Compact(KeyRange),
+    /// So many milliseconds pass.
+    Wait(u64),
     Reopen,
 }
 
@@ -125,6 +136,8 @@ fn write() -> impl Strategy<Value = Write> {
     prop_oneof![
         6 => (bucket(), key(), length())
             .prop_map(|(bucket, key, length)| Write::Put { bucket, key, length }),
+        1 => (bucket(), key(), length(), 0..MILLIS_MAX)
+            .prop_map(|(bucket, key, length, millis)| Write::PutFor { bucket, key, length, millis }),
         2 => (bucket(), key()).prop_map(|(bucket, key)| Write::Delete { bucket, key }),
         4 => (bucket(), key(), prop_oneof![1 => Just(0), 4 => 1..40_usize])
             .prop_map(|(bucket, key, length)| Write::Merge { bucket, key, length }),
@@ -170,6 +183,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => Just(Operation::Flush),
         2 => Just(Operation::Compact(KeyRange::all())),
         2 => range().prop_map(Operation::Compact),
+        2 => (0..MILLIS_MAX).prop_map(Operation::Wait),
         2 => Just(Operation::Reopen),
     ]
 }

@@ -25,7 +25,7 @@ use common::place;
 use common::random::{Random, seed};
 use common::way::Way;
 use history::{NATIVE, Operation, histories};
-use run::{Append, Run, Setting, failed};
+use run::{Append, Run, Setting, Time, failed};
 
 const CASES: u32 = 16;
 
@@ -71,6 +71,7 @@ fn memory() -> Setting {
         options: DbOptions::memory().with_merge_operator(Append::NAME, Append),
         bucket_options: BucketOptions::default().with_merge_operator(Append::NAME),
         persistent: false,
+        time: Time::default(),
     }
 }
 
@@ -86,6 +87,7 @@ fn persistent(name: &'static str, write_buffer_bytes: usize, workers: usize) -> 
         },
         bucket_options: BucketOptions::default().with_merge_operator(Append::NAME),
         persistent: true,
+        time: Time::default(),
     }
 }
 

@@ -1,20 +1,23 @@
-//! One history, run on a database and on the model of it: sorted maps, copied for each snapshot.
+//! One history, run on a database and on the model of it: sorted maps, copied for each snapshot. Time passes when the history says so.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use proptest::test_runner::TestCaseError;
 use trine_kv::{
-    Bucket, BucketOptions, BulkLoadOptions, Db, DbOptions, Iter, KeyRange, MergeOperator, Merged,
-    Snapshot, WriteBatch, WriteOptions,
+    Bucket, BucketOptions, BulkLoadOptions, Clock, Db, DbOptions, Iter, KeyRange, MergeOperator,
+    Merged, Snapshot, WriteBatch, WriteOptions,
 };
 
 use crate::common::place;
 use crate::common::way::{Way, call};
 use crate::history::{BUCKETS, IN_BROWSER, Operation, SNAPSHOTS_MAX, Write};
 
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+type Rows = BTreeMap<Vec<u8>, Made>;
 type Row = (Vec<u8>, Vec<u8>);
 type State = [Rows; BUCKETS.len()];
 type TestResult = Result<(), TestCaseError>;
@@ -33,11 +36,38 @@ fn contains(range: &KeyRange, key: &[u8]) -> bool {
     after_start && before_end
 }
 
-fn expected_rows(rows: &Rows, wanted: impl Fn(&[u8]) -> bool, reverse: bool) -> Vec<Row> {
-    let mut rows: Vec<_> = rows
-        .iter()
-        .filter(|(key, _)| wanted(key))
-        .map(|(key, value)| (key.clone(), value.clone()))
+/// What the value of a key is made of.
+#[derive(Clone, Debug, Default)]
+struct Made {
+    /// With the time until which it is one, if it expires.
+    base: Option<(Vec<u8>, Option<u64>)>,
+    operands: Vec<Vec<u8>>,
+}
+
+impl Made {
+    fn put(value: &[u8], until: Option<u64>) -> Self {
+        Self {
+            base: Some((value.to_vec(), until)),
+            operands: Vec::new(),
+        }
+    }
+
+    fn value(&self, now: u64) -> Option<Vec<u8>> {
+        let base = self.base.as_ref();
+        let base = base.filter(|(_, until)| until.is_none_or(|until| now < until));
+        let operands: Vec<_> = self.operands.iter().map(Vec::as_slice).collect();
+        Append::merged(base.map(|(value, _)| value.as_slice()), &operands)
+    }
+}
+
+fn value_at(rows: &Rows, key: &[u8], now: u64) -> Option<Vec<u8>> {
+    rows.get(key)?.value(now)
+}
+
+fn expected_rows(rows: &Rows, now: u64, wanted: impl Fn(&[u8]) -> bool, reverse: bool) -> Vec<Row> {
+    let wanted = rows.iter().filter(|(key, _)| wanted(key));
+    let mut rows: Vec<_> = wanted
+        .filter_map(|(key, made)| Some((key.clone(), made.value(now)?)))
         .collect();
     if reverse {
         rows.reverse();
@@ -75,6 +105,20 @@ impl MergeOperator for Append {
     }
 }
 
+/// What time it is, in milliseconds. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Time(Arc<AtomicU64>);
+
+impl Time {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn pass(&self, millis: u64) {
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
 /// The options that a whole run keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
@@ -82,6 +126,7 @@ pub(crate) struct Setting {
     pub(crate) options: DbOptions,
     pub(crate) bucket_options: BucketOptions,
     pub(crate) persistent: bool,
+    pub(crate) time: Time,
 }
 
 impl Setting {
@@ -92,6 +137,8 @@ impl Setting {
             options.storage_mode = place::options(path).storage_mode;
         }
         options.default_bucket_options = self.bucket_options.clone();
+        let time = self.time.clone();
+        options.clock = Clock::new(move || time.now());
         options
     }
 }
@@ -151,19 +198,31 @@ impl<'setting> Run<'setting> {
         value
     }
 
+    fn now(&self) -> u64 {
+        self.setting.time.now()
+    }
+
     fn apply(&mut self, write: &Write, value: &[u8]) {
+        let now = self.now();
         match write {
             Write::Put { bucket, key, .. } => {
-                self.state[*bucket].insert(key.clone(), value.to_vec());
+                self.state[*bucket].insert(key.clone(), Made::put(value, None));
+            }
+            Write::PutFor {
+                bucket,
+                key,
+                millis,
+                ..
+            } => {
+                let made = Made::put(value, Some(now + millis));
+                self.state[*bucket].insert(key.clone(), made);
             }
             Write::Delete { bucket, key } => {
                 self.state[*bucket].remove(key);
             }
             Write::Merge { bucket, key, .. } => {
-                let old = self.state[*bucket].remove(key);
-                if let Some(new) = Append::merged(old.as_deref(), &[value]) {
-                    self.state[*bucket].insert(key.clone(), new);
-                }
+                let made = self.state[*bucket].entry(key.clone()).or_default();
+                made.operands.push(value.to_vec());
             }
             Write::DeleteRange { bucket, range } => {
                 self.state[*bucket].retain(|key, _| !contains(range, key));
@@ -174,7 +233,9 @@ impl<'setting> Run<'setting> {
     fn one(&mut self, write: Write, options: WriteOptions) -> trine_kv::Result<u64> {
         let way = self.way;
         let value = match &write {
-            Write::Put { length, .. } | Write::Merge { length, .. } => self.value(*length),
+            Write::Put { length, .. }
+            | Write::PutFor { length, .. }
+            | Write::Merge { length, .. } => self.value(*length),
             _ => Vec::new(),
         };
         self.apply(&write, &value);
@@ -186,6 +247,20 @@ impl<'setting> Run<'setting> {
                     way,
                     bucket,
                     put_with_options / put_with_options_sync(key, value, options)
+                )?
+            }
+            Write::PutFor {
+                bucket,
+                key,
+                millis,
+                ..
+            } => {
+                let (bucket, ttl) = (&self.buckets[bucket], Duration::from_millis(millis));
+                call!(
+                    way,
+                    bucket,
+                    put_with_ttl_and_options
+                        / put_with_ttl_and_options_sync(key, value, ttl, options)
                 )?
             }
             Write::Merge { bucket, key, .. } => {
@@ -221,12 +296,27 @@ impl<'setting> Run<'setting> {
         self.sequence += u64::from(!writes.is_empty());
         for write in writes {
             let value = match &write {
-                Write::Put { length, .. } | Write::Merge { length, .. } => self.value(*length),
+                Write::Put { length, .. }
+                | Write::PutFor { length, .. }
+                | Write::Merge { length, .. } => self.value(*length),
                 _ => Vec::new(),
             };
             self.apply(&write, &value);
             match write {
                 Write::Put { bucket: 0, key, .. } => batch.put(key, value),
+                Write::PutFor {
+                    bucket,
+                    key,
+                    millis,
+                    ..
+                } => {
+                    let ttl = Duration::from_millis(millis);
+                    if bucket == 0 {
+                        batch.put_with_ttl(key, value, ttl);
+                    } else {
+                        batch.put_with_ttl_bucket(BUCKETS[bucket], key, value, ttl)?;
+                    }
+                }
                 Write::Delete { bucket: 0, key } => batch.delete(key),
                 Write::Merge { bucket: 0, key, .. } => batch.merge(key, value),
                 Write::DeleteRange { bucket: 0, range } => batch.delete_range(range),
@@ -254,7 +344,7 @@ impl<'setting> Run<'setting> {
         let mut rows = Vec::new();
         for (key, length) in keys {
             let value = self.value(length);
-            self.state[bucket].insert(key.clone(), value.clone());
+            self.state[bucket].insert(key.clone(), Made::put(&value, None));
             rows.push(Ok((key, value)));
         }
         let options = BulkLoadOptions::new().with_memory_bytes(memory_bytes);
@@ -273,10 +363,11 @@ impl<'setting> Run<'setting> {
             Some(old) if old.len() > LONG => None,
             old => Some([old.unwrap_or_default(), &added].concat()),
         };
-        let old = self.state[bucket].remove(key);
+        let old = value_at(&self.state[bucket], key, self.now());
         let new = change(old.as_deref());
+        self.state[bucket].remove(key);
         if let Some(new) = &new {
-            self.state[bucket].insert(key.to_vec(), new.clone());
+            self.state[bucket].insert(key.to_vec(), Made::put(new, None));
         }
         self.sequence += 1;
         let updated = call!(
@@ -352,12 +443,13 @@ impl<'setting> Run<'setting> {
             None => call!(self.way, bucket, get / get_sync(key)),
             Some(at) => call!(self.way, bucket, get_at / get_at_sync(at, key)),
         };
-        same("a point read", read, &rows.get(key).cloned())?;
+        let expected = value_at(rows, key, self.now());
+        same("a point read", read, &expected)?;
         if at.is_some() {
             return Ok(());
         }
         let found = call!(self.way, bucket, contains_key / contains_key_sync(key));
-        same("whether a key is there", found, &rows.contains_key(key))
+        same("whether a key is there", found, &expected.is_some())
     }
 
     pub(crate) fn step(&mut self, operation: Operation) -> TestResult {
@@ -387,7 +479,12 @@ impl<'setting> Run<'setting> {
                 at,
             } => {
                 let (at, state) = self.at(at);
-                let expected = expected_rows(&state[bucket], |key| contains(&range, key), reverse);
+                let expected = expected_rows(
+                    &state[bucket],
+                    self.now(),
+                    |key| contains(&range, key),
+                    reverse,
+                );
                 let rows = self
                     .range_iter(bucket, &range, reverse, at)
                     .and_then(|iter| self.way.rows(iter));
@@ -400,8 +497,12 @@ impl<'setting> Run<'setting> {
                 at,
             } => {
                 let (at, state) = self.at(at);
-                let expected =
-                    expected_rows(&state[bucket], |key| key.starts_with(&prefix), reverse);
+                let expected = expected_rows(
+                    &state[bucket],
+                    self.now(),
+                    |key| key.starts_with(&prefix),
+                    reverse,
+                );
                 let rows = self
                     .prefix_iter(bucket, &prefix, reverse, at)
                     .and_then(|iter| self.way.rows(iter));
@@ -429,8 +530,12 @@ impl<'setting> Run<'setting> {
                 range,
                 reverse,
             } => {
-                let expected =
-                    expected_rows(&self.state[bucket], |key| contains(&range, key), reverse);
+                let expected = expected_rows(
+                    &self.state[bucket],
+                    self.now(),
+                    |key| contains(&range, key),
+                    reverse,
+                );
                 let iter = self
                     .range_iter(bucket, &range, reverse, None)
                     .map_err(failed)?;
@@ -441,6 +546,11 @@ impl<'setting> Run<'setting> {
             Operation::Compact(range) => {
                 call!(self.way, self.db, compact_range / compact_range_sync(range))
                     .map_err(failed)?;
+            }
+            Operation::Wait(millis) => {
+                // Scans judge what expires as they come to it.
+                self.read_held()?;
+                self.setting.time.pass(millis);
             }
             Operation::Reopen => self.reopen()?,
         }

@@ -23,7 +23,7 @@ mod run;
 use common::place;
 use common::way::Way;
 use history::{Operation, histories};
-use run::{Append, Run, Setting};
+use run::{Append, Run, Setting, Time};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
@@ -42,6 +42,7 @@ fn setting(name: &'static str, write_buffer_bytes: usize) -> Setting {
             ..BucketOptions::default().with_merge_operator(Append::NAME)
         },
         persistent: true,
+        time: Time::default(),
     }
 }
 
