@@ -64,17 +64,6 @@ fn value_at(rows: &Rows, key: &[u8], now: u64) -> Option<Vec<u8>> {
     rows.get(key)?.value(now)
 }
 
-fn expected_rows(rows: &Rows, now: u64, wanted: impl Fn(&[u8]) -> bool, reverse: bool) -> Vec<Row> {
-    let wanted = rows.iter().filter(|(key, _)| wanted(key));
-    let mut rows: Vec<_> = wanted
-        .filter_map(|(key, made)| Some((key.clone(), made.value(now)?)))
-        .collect();
-    if reverse {
-        rows.reverse();
-    }
-    rows
-}
-
 /// Puts operands behind the value; an empty one takes all of it away.
 pub(crate) struct Append;
 
@@ -200,6 +189,17 @@ impl<'setting> Run<'setting> {
 
     fn now(&self) -> u64 {
         self.setting.time.now()
+    }
+
+    fn rows(&self, rows: &Rows, wanted: impl Fn(&[u8]) -> bool, reverse: bool) -> Vec<Row> {
+        let (now, wanted) = (self.now(), rows.iter().filter(|(key, _)| wanted(key)));
+        let mut rows: Vec<_> = wanted
+            .filter_map(|(key, made)| Some((key.clone(), made.value(now)?)))
+            .collect();
+        if reverse {
+            rows.reverse();
+        }
+        rows
     }
 
     fn apply(&mut self, write: &Write, value: &[u8]) {
@@ -479,12 +479,7 @@ impl<'setting> Run<'setting> {
                 at,
             } => {
                 let (at, state) = self.at(at);
-                let expected = expected_rows(
-                    &state[bucket],
-                    self.now(),
-                    |key| contains(&range, key),
-                    reverse,
-                );
+                let expected = self.rows(&state[bucket], |key| contains(&range, key), reverse);
                 let rows = self
                     .range_iter(bucket, &range, reverse, at)
                     .and_then(|iter| self.way.rows(iter));
@@ -497,12 +492,7 @@ impl<'setting> Run<'setting> {
                 at,
             } => {
                 let (at, state) = self.at(at);
-                let expected = expected_rows(
-                    &state[bucket],
-                    self.now(),
-                    |key| key.starts_with(&prefix),
-                    reverse,
-                );
+                let expected = self.rows(&state[bucket], |key| key.starts_with(&prefix), reverse);
                 let rows = self
                     .prefix_iter(bucket, &prefix, reverse, at)
                     .and_then(|iter| self.way.rows(iter));
@@ -530,12 +520,7 @@ impl<'setting> Run<'setting> {
                 range,
                 reverse,
             } => {
-                let expected = expected_rows(
-                    &self.state[bucket],
-                    self.now(),
-                    |key| contains(&range, key),
-                    reverse,
-                );
+                let expected = self.rows(&self.state[bucket], |key| contains(&range, key), reverse);
                 let iter = self
                     .range_iter(bucket, &range, reverse, None)
                     .map_err(failed)?;
@@ -547,11 +532,7 @@ impl<'setting> Run<'setting> {
                 call!(self.way, self.db, compact_range / compact_range_sync(range))
                     .map_err(failed)?;
             }
-            Operation::Wait(millis) => {
-                // Scans judge what expires as they come to it.
-                self.read_held()?;
-                self.setting.time.pass(millis);
-            }
+            Operation::Wait(millis) => self.wait(millis)?,
             Operation::Reopen => self.reopen()?,
         }
         same(
@@ -559,6 +540,13 @@ impl<'setting> Run<'setting> {
             Ok(self.db.last_committed_sequence().get()),
             &self.sequence,
         )
+    }
+
+    /// Scans judge what expires as they come to it, so they are read before.
+    fn wait(&mut self, millis: u64) -> TestResult {
+        self.read_held()?;
+        self.setting.time.pass(millis);
+        Ok(())
     }
 
     fn reopen(&mut self) -> TestResult {
