@@ -253,13 +253,12 @@ fn a_damaged_block_ends_the_walk_with_an_error() {
     }
 }
 
-/// Changes a byte in the first block of one table.
+/// Changes a byte in the first block of each table, also of those that a compaction left behind.
 #[expect(
     clippy::disallowed_methods,
     reason = "damage is done behind the engine's back"
 )]
 fn damage_tables(directory: &Path) {
-    // All of them: those that a compaction left may still be there.
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|name| name == "trinet") {
