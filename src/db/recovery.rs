@@ -138,9 +138,7 @@ pub(crate) async fn recover(
         last,
         ..
     } = found;
-    // Everything was checked: from here on files are changed. With the new segment's entry in the directory, all that
-    // was found there is on disk.
-    let segment = new_segment(storage, &manifest, mode).await?;
+    // Everything was checked: from here on files are changed.
     manifest.adopt(mode).await?;
     let needed = first_needed(&trees.load());
     let retained = options.change_retention_bytes;
@@ -151,12 +149,10 @@ pub(crate) async fn recover(
     }
     repair(storage, temporaries, mode).await?;
     finish_renames(storage, &names, &manifest, mode).await?;
-    let mut ours = adoption.names();
-    // An opening that failed may have left a file of this name, too.
-    ours.push(wal_name(segment.number()));
+    let adopted = adoption.names();
     let swept: Vec<_> = names
         .into_iter()
-        .filter(|name| !ours.contains(name))
+        .filter(|name| !adopted.contains(name))
         .collect();
     sweep(storage, &swept, Some(&manifest), mode).await?;
     let numbers = Arc::clone(manifest.numbers());
@@ -170,16 +166,7 @@ pub(crate) async fn recover(
             .unwrap_or(0),
         settled: true,
     };
-    let log = start_log(
-        storage,
-        &mut manifest,
-        &trees.load(),
-        segment,
-        start,
-        retained,
-        mode,
-    )
-    .await?;
+    let log = start_log(storage, &mut manifest, &trees.load(), start, retained, mode).await?;
     Ok(Recovered {
         trees,
         manifest,
@@ -559,31 +546,24 @@ async fn forget_obsolete(storage: &Storage, manifest: &mut Manifest, mode: Mode)
     manifest.append(&VersionEdit { changes }, mode).await
 }
 
-/// The file of a new segment, which nothing names yet, and its entry in the directory: the old tail is never written to again.
-async fn new_segment(storage: &Storage, manifest: &Manifest, mode: Mode) -> Result<Prepared> {
-    let old = manifest.state().log_segments();
-    let number = old.map_or(1, |segments| segments.end() + 1);
-    remove_if_there(storage, &wal_name(number), mode).await?;
-    Prepared::create(storage, number, 0, Space::Reserved, mode).await
-}
-
 /// The first segment that active memtables need; what was frozen while it was read is older than what is in them.
 fn first_needed(trees: &Trees) -> Option<u64> {
     trees.iter().filter_map(|tree| tree.first_segment()).min()
 }
 
-/// Goes on in a new segment.
+/// Starts a new segment: the old tail is never written to again.
 async fn start_log(
     storage: &Storage,
     manifest: &mut Manifest,
     trees: &Trees,
-    prepared: Prepared,
     start: Start,
     retention: u64,
     mode: Mode,
 ) -> Result<LogWriter> {
     let old = manifest.state().log_segments();
-    let number = prepared.number();
+    let number = old.as_ref().map_or(1, |segments| segments.end() + 1);
+    remove_if_there(storage, &wal_name(number), mode).await?;
+    let prepared = Prepared::create(storage, number, 0, Space::Reserved, mode).await?;
     // File numbers that were given out and lost may be given out again, in this session.
     let growing = trees.iter().flat_map(|tree| {
         let view = tree.pin();

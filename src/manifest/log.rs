@@ -408,7 +408,6 @@ impl Manifest {
     /// Makes a loaded manifest fit to be appended to: cuts off what follows the last record, and makes
     /// that one durable. To sync it would prove nothing: where its writer's sync failed, the operating
     /// system shows bytes that are not on disk and takes them for written. So they are written again.
-    /// The directory's entries are on disk already: whoever calls this has synced them.
     ///
     /// # Errors
     /// `Io`; the next open does it again.
@@ -424,6 +423,7 @@ impl Manifest {
         let start = end.saturating_sub(unproven.len() as u64);
         file.write_at(mode, start, unproven).await?;
         file.sync_all(mode).await?;
+        self.storage.sync_directory(mode).await?;
         self.file = file;
         self.access = Access::Write;
         Ok(())

@@ -113,11 +113,6 @@ impl Prepared {
         })
     }
 
-    /// The number of the segment that it will be.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// Gives back the space of a file that will not be used.
     pub(crate) async fn empty(mut self, mode: Mode) {
         // A mapped file is never cut.
