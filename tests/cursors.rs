@@ -4,14 +4,15 @@
 
 #[path = "common"]
 mod common {
+    pub(crate) mod damage;
     pub(crate) mod executor;
     pub(crate) mod way;
 }
 
-use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use common::damage::damage_tables;
 use common::way::{Way, block_on, call};
 use trine_kv::{
     BucketOptions, CompressionProfile, Db, DbOptions, Direction, DurabilityMode, Error, Iter,
@@ -249,22 +250,6 @@ fn a_damaged_block_ends_the_walk_with_an_error() {
                     assert!(cursor.row().is_none());
                 }
             }
-        }
-    }
-}
-
-/// Changes a byte in the first block of each table, also of those that a compaction left behind.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "damage is done behind the engine's back"
-)]
-fn damage_tables(directory: &Path) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|name| name == "trinet") {
-            let mut bytes = std::fs::read(&path).unwrap();
-            bytes[200] ^= 0x10;
-            std::fs::write(&path, bytes).unwrap();
         }
     }
 }

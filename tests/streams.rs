@@ -2,11 +2,17 @@
 #![cfg(not(target_family = "wasm"))]
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
+#[path = "common"]
+mod common {
+    pub(crate) mod damage;
+}
+
 use std::future::poll_fn;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use common::damage::damage_tables;
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use trine_kv::{
@@ -150,7 +156,7 @@ fn an_error_is_the_last_item() {
         fill(&db);
         db.flush_sync().unwrap();
         drop(db);
-        damage_the_tables(place.path());
+        damage_tables(place.path());
         let db = Db::open_sync(options).unwrap();
         let mut stream = db.range_sync(&KeyRange::all()).unwrap().into_stream();
         let error = loop {
@@ -169,22 +175,6 @@ fn an_error_is_the_last_item() {
         );
         assert!(stream.is_terminated());
         assert!(next(&mut stream).is_none());
-    }
-}
-
-/// Changes a byte in the first block of each table.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "damage is done behind the engine's back"
-)]
-fn damage_the_tables(directory: &Path) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|name| name == "trinet") {
-            let mut bytes = std::fs::read(&path).unwrap();
-            bytes[200] ^= 0x10;
-            std::fs::write(&path, bytes).unwrap();
-        }
     }
 }
 

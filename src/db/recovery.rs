@@ -142,6 +142,7 @@ pub(crate) async fn recover(
     manifest.adopt(mode).await?;
     let needed = first_needed(&trees.load());
     let retained = options.change_retention_bytes;
+    // A log that nobody needs is left behind as it is.
     if let Some(replayed) = &replayed
         && (needed.is_some() || retained > 0)
     {
