@@ -3,7 +3,8 @@
 //! - Its file is not touched before a value is read; what is wrong with its header or footer is found then.
 //! - Mapped, a value that is stored as it is is lent from the map; one that is compressed is decoded each time
 //!   it is read. Neither needs I/O. Not mapped, a value is read from the file.
-//! - A record's checksum is verified when it is first read; mapped, a bit remembers that.
+//! - A record's checksum is verified when it is first read. If its value is lent from the map, that is remembered for the place of the record,
+//!   and from then on nothing of it is touched but by whoever borrows the value.
 //! - Whoever holds a [`BlobValue`] or [`BlobBytes`] keeps the file, on disk too: see `db::install`. Once the
 //!   database is closed only an open file is safe.
 
@@ -14,18 +15,19 @@
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use trine_io::{Bytes, File, Mode};
 
 use crate::blob::footer::{BLOB_FILE, FOOTER_BYTES, check_footer, is_plausible};
 use crate::blob::{BlobIndex, BlobMeta};
-use crate::block::frame::Frame;
+use crate::block::frame::{FRAME_BYTES, Frame};
 use crate::compression::Codec;
 use crate::error::{Error, Fault, Result};
 use crate::file_kind::HEADER_BYTES;
 use crate::file_name::blob_name;
 use crate::open_files::{Handle, OpenFiles};
+use crate::prefetch::fetch_pages;
 use crate::read_counters::ReadCounters;
 
 /// A blob file of a version, opened when a value of it is first read. Shared by every version of the tree that refers to it.
@@ -40,8 +42,9 @@ pub(crate) struct BlobFile {
 pub(crate) struct Opened {
     file: File,
     map: Option<Bytes>,
-    /// A bit for each record of a mapped file whose checksum was found right.
-    verified: Box<[AtomicU64]>,
+    /// Where each record of a mapped file begins, in as many bits, if its value lies there as it is and its checksum was found right;
+    /// else 0.
+    verified: Box<[AtomicU32]>,
 }
 
 impl BlobFile {
@@ -163,31 +166,36 @@ impl BlobFile {
         range.ok_or(Fault::Field("blob index"))
     }
 
-    /// The record's frame in `map`, the open file's, verified.
-    fn in_place<'a>(
-        &self,
+    /// The value in `map`, the open file's, verified.
+    fn in_place(
+        self: &Arc<Self>,
         opened: &Opened,
-        map: &'a Bytes,
+        map: &Bytes,
         index: &BlobIndex,
-    ) -> std::result::Result<Frame<'a>, Fault> {
-        let framed = map
-            .get(self.place(index)?)
-            .ok_or(Fault::Field("blob index"))?;
-        let word = usize::try_from(index.ordinal / 64)
-            .ok()
-            .and_then(|word| opened.verified.get(word))
-            .ok_or(Fault::Field("blob index"))?;
-        let bit = 1u64 << (index.ordinal % 64);
-        // Says nothing but that somebody found these immutable bytes right.
-        let frame = if word.load(Relaxed) & bit == 0 {
-            let frame = Frame::open(framed, self.meta.number, index.record.offset)?;
-            word.fetch_or(bit, Relaxed);
-            frame
-        } else {
-            Frame::parse(framed)?
+    ) -> std::result::Result<BlobBytes, Fault> {
+        let misplaced = || Fault::Field("blob index");
+        let range = self.place(index)?;
+        let framed = map.get(range.clone()).ok_or_else(misplaced)?;
+        fetch_pages(framed);
+        let verified = usize::try_from(index.ordinal).ok();
+        let verified = verified.and_then(|ordinal| opened.verified.get(ordinal));
+        let (verified, place) = (verified.ok_or_else(misplaced)?, low_half(range.start));
+        let lend = || BlobBytes::InPlace {
+            file: Arc::clone(self),
+            range: range.start..range.end.saturating_sub(FRAME_BYTES),
         };
+        // Says nothing but that somebody found these immutable bytes right.
+        if verified.load(Relaxed) == place && index.record.length == index.value_bytes {
+            return Ok(lend());
+        }
+        let frame = Frame::open(framed, self.meta.number, index.record.offset)?;
         agrees(&frame, index)?;
-        Ok(frame)
+        if frame.codec == Codec::None {
+            verified.store(place, Relaxed);
+            Ok(lend())
+        } else {
+            Ok(BlobBytes::Decoded(Arc::new(frame.decode()?)))
+        }
     }
 }
 
@@ -221,13 +229,22 @@ impl Opened {
 
     fn new(file: &File, meta: &BlobMeta, map: Option<Bytes>) -> Self {
         // No more records than the file has room for: `is_plausible`.
-        let words = map.as_ref().map_or(0, |_| meta.values.div_ceil(64));
+        let records = map.as_ref().map_or(0, |_| meta.values);
         Self {
             file: file.clone(),
             map,
-            verified: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            verified: (0..records).map(|_| AtomicU32::new(0)).collect(),
         }
     }
+}
+
+/// What is remembered of an offset: it cannot be mistaken for another one of a file below 4 GiB.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is wanted"
+)]
+fn low_half(offset: usize) -> u32 {
+    offset as u32
 }
 
 /// Fails unless the frame is of the value that `index` describes.
@@ -291,19 +308,7 @@ impl BlobValue {
         let Some(map) = &opened.map else {
             return Ok(None);
         };
-        let frame = self.file.in_place(opened, map, &self.index);
-        let read = frame.and_then(|frame| {
-            Ok(if frame.codec == Codec::None {
-                let start = usize::try_from(self.index.record.offset).unwrap_or(usize::MAX);
-                let end = start.saturating_add(frame.stored.len());
-                BlobBytes::InPlace {
-                    file: Arc::clone(&self.file),
-                    range: start..end,
-                }
-            } else {
-                BlobBytes::Decoded(Arc::new(frame.decode()?))
-            })
-        });
+        let read = self.file.in_place(opened, map, &self.index);
         let bytes = read.map_err(|fault| self.file.corrupt(&self.index, fault))?;
         self.count();
         Ok(Some(bytes))
