@@ -404,7 +404,11 @@ fn is_synced(durability: DurabilityMode) -> bool {
 
 /// How long the current segment may become.
 fn limit(log: &LogWriter) -> u64 {
-    log.prepared().max(GROWING_BYTES)
+    if log.is_slow() {
+        GROWING_BYTES
+    } else {
+        log.prepared().max(GROWING_BYTES)
+    }
 }
 
 /// Whether the segment has no room for `bytes` more.
@@ -428,7 +432,7 @@ fn ask_ahead(
         let longest = write_buffer_bytes.map_or(SEGMENT_BYTES, |bytes| {
             (bytes as u64).clamp(GROWING_BYTES * SEGMENT_FACTOR, SEGMENT_BYTES)
         });
-        let bytes = (limit(log) * SEGMENT_FACTOR).min(longest);
+        let bytes = (log.prepared().max(GROWING_BYTES) * SEGMENT_FACTOR).min(longest);
         supply.ask(bytes, log.space_ahead());
     }
 }
