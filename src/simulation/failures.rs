@@ -202,16 +202,17 @@ fn after_a_removal_of_unknown_outcome_no_commit_is_acknowledged_that_it_would_ta
 /// How long the manifest of the directory is.
 fn manifest_bytes(simulation: &Simulation) -> u64 {
     let storage = simulation.storage(HERE);
-    let names = block_on(storage.list(Mode::Blocking)).unwrap();
-    let manifest = names.iter().find(|name| name.starts_with("MANIFEST"));
-    let file = block_on(storage.open(Mode::Blocking, manifest.unwrap())).unwrap();
-    block_on(file.len(Mode::Blocking)).unwrap()
+    let names = block_on(storage.list(Mode::Blocking)).expect("nothing fails");
+    let mut names = names.iter().filter(|name| name.starts_with("MANIFEST"));
+    let name = names.next().expect("there is one");
+    let file = block_on(storage.open(Mode::Blocking, name)).expect("nothing fails");
+    block_on(file.len(Mode::Blocking)).expect("nothing fails")
 }
 
 /// Opens and closes.
 fn pass(options: &DbOptions, simulation: &Simulation) {
-    let db = open_with(options.clone(), simulation, HERE).unwrap();
-    block_on(db.core().close(Mode::Blocking)).unwrap();
+    let db = open_with(options.clone(), simulation, HERE).expect("nothing fails");
+    block_on(db.core().close(Mode::Blocking)).expect("nothing fails");
 }
 
 #[test]
