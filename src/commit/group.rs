@@ -10,7 +10,7 @@ use crate::commit::apply::{How, apply};
 use crate::commit::failure::Failure;
 use crate::commit::supply::LogSupply;
 use crate::commit::values::{has_large_values, place_values};
-use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer};
+use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer, is_synced};
 use crate::error::{Error, Result};
 use crate::manifest::{Change, VersionEdit};
 use crate::options::DurabilityMode;
@@ -393,13 +393,6 @@ fn apply_and_publish<'c>(
         path.context.maintenance.ring();
     }
     Ok(())
-}
-
-fn is_synced(durability: DurabilityMode) -> bool {
-    match durability {
-        DurabilityMode::Buffered | DurabilityMode::Flush => false,
-        DurabilityMode::SyncData | DurabilityMode::SyncAll => true,
-    }
 }
 
 /// How long the current segment may become.
