@@ -10,7 +10,7 @@ use crate::commit::apply::{How, apply};
 use crate::commit::failure::Failure;
 use crate::commit::supply::LogSupply;
 use crate::commit::values::{has_large_values, place_values};
-use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer};
+use crate::commit::{Commit, CommitPath, Load, Touched, Work, Writer, is_synced};
 use crate::error::{Error, Result};
 use crate::manifest::{Change, VersionEdit};
 use crate::options::DurabilityMode;
@@ -395,16 +395,13 @@ fn apply_and_publish<'c>(
     Ok(())
 }
 
-fn is_synced(durability: DurabilityMode) -> bool {
-    match durability {
-        DurabilityMode::Buffered | DurabilityMode::Flush => false,
-        DurabilityMode::SyncData | DurabilityMode::SyncAll => true,
-    }
-}
-
 /// How long the current segment may become.
 fn limit(log: &LogWriter) -> u64 {
-    log.prepared().max(GROWING_BYTES)
+    if log.is_slow() {
+        GROWING_BYTES
+    } else {
+        log.prepared().max(GROWING_BYTES)
+    }
 }
 
 /// Whether the segment has no room for `bytes` more.
@@ -428,7 +425,7 @@ fn ask_ahead(
         let longest = write_buffer_bytes.map_or(SEGMENT_BYTES, |bytes| {
             (bytes as u64).clamp(GROWING_BYTES * SEGMENT_FACTOR, SEGMENT_BYTES)
         });
-        let bytes = (limit(log) * SEGMENT_FACTOR).min(longest);
+        let bytes = (log.prepared().max(GROWING_BYTES) * SEGMENT_FACTOR).min(longest);
         supply.ask(bytes, log.space_ahead());
     }
 }

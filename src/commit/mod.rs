@@ -3,7 +3,7 @@
 //! - Whoever holds the [`Writer`] leads: it alone assigns sequences, appends to the log, inserts
 //!   into memtables and freezes them. The writer lies in the queue while nobody leads.
 //! - Committers that come meanwhile queue up; the next leader takes them all as one group, with one
-//!   write and one sync for all of them. While one group syncs, the next fills.
+//!   write and one sync for all of them. While one group syncs, the next fills; `company` keeps the two from taking turns.
 //! - A blocking committer leads itself when nobody does, for its own group only, and then hands the
 //!   writer on. An asynchronous one never leads: it hands over to the log thread, so that the
 //!   polling thread neither blocks nor pays for others.
@@ -16,10 +16,12 @@
 mod apply;
 pub(crate) mod backpressure;
 pub(crate) mod batch;
+mod company;
 pub(crate) mod conflict;
 pub(crate) mod encoding;
 mod failure;
 mod group;
+mod leadership;
 mod log_thread;
 pub(crate) mod merged;
 pub(crate) mod range_set;
@@ -36,9 +38,11 @@ use trine_io::Mode;
 use trine_platform::bell::Bell;
 use trine_platform::event::{Event, Setter, channel};
 
+use crate::commit::company::Company;
 use crate::commit::conflict::Reads;
 use crate::commit::encoding::EncodedBatch;
 use crate::commit::failure::Failure;
+use crate::commit::leadership::{Leadership, Waiting};
 use crate::commit::log_thread::LogThread;
 use crate::error::{Error, Result};
 use crate::options::DurabilityMode;
@@ -48,6 +52,8 @@ use crate::wal::{LogWriter, Reached};
 
 pub(crate) use apply::{How, apply};
 pub(crate) use group::{GroupContext, SEGMENTS_KEPT};
+#[cfg(test)]
+pub(crate) use leadership::LEADS;
 pub(crate) use supply::LogSupply;
 
 /// What leads. Owned by one thread at a time.
@@ -59,6 +65,8 @@ pub(crate) struct Writer {
     pub(crate) last: Sequence,
     /// For which segment, and how often, the next one was asked for.
     asked: (u64, u64),
+    /// Whom a sync waits for.
+    company: Company,
     /// Kept between commits, empty, to save an allocation each.
     results: Vec<Result<Sequence>>,
     /// Set by the first failed write or sync, and for ever.
@@ -71,6 +79,7 @@ impl Writer {
             log,
             last,
             asked: (0, 0),
+            company: Company::default(),
             results: Vec::new(),
             failure: None,
         }
@@ -136,6 +145,25 @@ pub(crate) enum Work {
     Drop(Arc<Tree>),
     /// Nothing is written after this.
     Close,
+}
+
+impl Work {
+    /// Whether it syncs the log.
+    fn syncs(&self) -> bool {
+        match self {
+            Self::Commit(Commit { durability, .. })
+            | Self::Load(Load { durability, .. })
+            | Self::Persist(durability) => is_synced(*durability),
+            Self::NoteSynced(_) | Self::Freeze | Self::Drop(_) | Self::Close => false,
+        }
+    }
+}
+
+fn is_synced(durability: DurabilityMode) -> bool {
+    match durability {
+        DurabilityMode::Buffered | DurabilityMode::Flush => false,
+        DurabilityMode::SyncData | DurabilityMode::SyncAll => true,
+    }
 }
 
 enum Reply {
@@ -315,7 +343,10 @@ impl CommitPath {
     pub(crate) async fn run(&self, work: Work, mode: Mode) -> Result<Sequence> {
         let (writer, work) = match self.enter(work)? {
             // Nobody led, so nobody waited.
-            Entered::Leads(writer, work) => return self.lead_alone(writer, work, mode).await,
+            Entered::Leads(writer, work) if !awaits_company(&writer, &work, mode) => {
+                return self.lead_alone(writer, work, mode).await;
+            }
+            Entered::Leads(writer, work) => (writer, work),
             Entered::Waits(event) => {
                 let mut waiting = Waiting { path: self, event };
                 match (&mut waiting.event).await {
@@ -416,15 +447,18 @@ impl CommitPath {
             path: self,
             writer: Some(writer),
         };
+        if let Some(writer) = &leadership.writer
+            && awaits_company(writer, &own, mode)
+        {
+            leadership.gather(1);
+        }
         let waiting = std::mem::take(&mut self.queue().waiting);
         let (replies, work): (Vec<_>, Vec<_>) = waiting
             .into_iter()
             .map(|request| (request.reply, request.work))
             .unzip();
-        let mut results = leadership
-            .serve(std::iter::once(own).chain(work).collect(), mode)
-            .await
-            .into_iter();
+        let work: Vec<_> = std::iter::once(own).chain(work).collect();
+        let mut results = leadership.serve(work, mode).await.into_iter();
         let own = results
             .next()
             .unwrap_or_else(|| Err(Failure::lost().error()));
@@ -454,6 +488,11 @@ impl CommitPath {
                     queue.writer = leadership.writer.take();
                     return;
                 }
+                if queue.waiting.iter().any(|request| request.work.syncs()) {
+                    drop(queue);
+                    leadership.gather(0);
+                    queue = self.queue();
+                }
                 std::mem::take(&mut queue.waiting)
             };
             let (replies, work): (Vec<_>, Vec<_>) = waiting
@@ -478,6 +517,11 @@ impl CommitPath {
     }
 }
 
+/// Whether who leads with this work should wait for others to come with theirs.
+fn awaits_company(writer: &Writer, work: &Work, mode: Mode) -> bool {
+    mode == Mode::Blocking && writer.company.is_expected() && work.syncs()
+}
+
 /// Work that the log thread does; a future of its result.
 #[derive(Debug)]
 pub(crate) struct HandedOver(Event<Reply>);
@@ -487,119 +531,6 @@ impl HandedOver {
         match self.0.await {
             Some(Reply::Done(result)) => result,
             Some(Reply::Lead(..)) | None => Err(Failure::lost().error()),
-        }
-    }
-}
-
-#[cfg(test)]
-thread_local! {
-    /// Whether this thread leads, for tests of what it does meanwhile.
-    pub(crate) static LEADS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-/// Holds the writer, and fails the path if it is lost by an unwind or a dropped future.
-struct Leadership<'a> {
-    path: &'a CommitPath,
-    writer: Option<Box<Writer>>,
-}
-
-impl Leadership<'_> {
-    async fn serve(&mut self, work: Vec<Work>, mode: Mode) -> Vec<Result<Sequence>> {
-        #[cfg(test)]
-        LEADS.set(true);
-        let results = match &mut self.writer {
-            Some(writer) => group::serve(self.path, writer, work, mode).await,
-            None => Vec::new(),
-        };
-        #[cfg(test)]
-        LEADS.set(false);
-        results
-    }
-
-    async fn serve_one(&mut self, work: Work, mode: Mode) -> Result<Sequence> {
-        #[cfg(test)]
-        LEADS.set(true);
-        let result = match &mut self.writer {
-            Some(writer) => group::serve_one(self.path, writer, work, mode).await,
-            None => Err(Failure::lost().error()),
-        };
-        #[cfg(test)]
-        LEADS.set(false);
-        result
-    }
-
-    fn commit_at_once(&mut self, commit: &Commit) -> Option<Result<Sequence>> {
-        #[cfg(test)]
-        LEADS.set(true);
-        let writer = self.writer.as_deref_mut();
-        let result = writer.and_then(|writer| group::commit_at_once(self.path, writer, commit));
-        #[cfg(test)]
-        LEADS.set(false);
-        result
-    }
-
-    /// To the first waiter that can lead, to the log thread, or back into the queue.
-    fn hand_on(&mut self) {
-        let Some(mut writer) = self.writer.take() else {
-            return;
-        };
-        loop {
-            let mut queue = self.path.queue();
-            if std::mem::take(&mut queue.awaited) {
-                drop(queue);
-                self.path.publications.ring();
-                continue;
-            }
-            let Some(next) = queue.waiting.iter().position(|request| request.can_lead) else {
-                if queue.waiting.is_empty() {
-                    queue.writer = Some(writer);
-                } else {
-                    drop(queue);
-                    self.path.give_to_log_thread(writer);
-                }
-                return;
-            };
-            let next = queue.waiting.remove(next);
-            drop(queue);
-            match next.reply.send(Reply::Lead(writer, next.work)) {
-                // Its waiter is gone, and its work with it.
-                Err(Reply::Lead(returned, _)) => writer = returned,
-                Ok(()) | Err(Reply::Done(_)) => return,
-            }
-        }
-    }
-}
-
-impl Drop for Leadership<'_> {
-    fn drop(&mut self) {
-        if let Some(mut writer) = self.writer.take() {
-            writer.failure = Some(Failure::lost());
-            self.path.note_skipped();
-            let waiting = {
-                let mut queue = self.path.queue();
-                queue.writer = Some(writer);
-                std::mem::take(&mut queue.waiting)
-            };
-            // Dropping the requests answers them: whoever waits sees a lost reply.
-            drop(waiting);
-        }
-    }
-}
-
-/// A place in the queue. Given up after leadership arrived, it hands that on.
-struct Waiting<'a> {
-    path: &'a CommitPath,
-    event: Event<Reply>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if let Some(Reply::Lead(writer, _)) = self.event.close() {
-            Leadership {
-                path: self.path,
-                writer: Some(writer),
-            }
-            .hand_on();
         }
     }
 }

@@ -213,9 +213,14 @@ impl LogSupply {
 
     async fn make(&self, number: u64, mode: Mode) -> Result<Prepared> {
         let bytes = self.next_bytes.load(Relaxed);
+        let space = if self.next_is_filled.load(Relaxed) {
+            Space::Filled
+        } else {
+            Space::Reserved
+        };
         let retired = self.state().retired.take();
         if let Some(retired) = retired {
-            if retired.can_become(number) && retired.bytes >= bytes {
+            if retired.can_become(number, bytes, space) {
                 if let Ok(prepared) = Prepared::recycle(&self.storage, retired, number, mode).await
                 {
                     return Ok(prepared);
@@ -225,11 +230,6 @@ impl LogSupply {
             // Of no use any more: it makes room for one that is.
             self.remove(retired.number, mode).await;
         }
-        let space = if self.next_is_filled.load(Relaxed) {
-            Space::Filled
-        } else {
-            Space::Reserved
-        };
         Prepared::create(&self.storage, number, bytes, space, mode).await
     }
 

@@ -168,6 +168,8 @@ pub(crate) async fn recover(
         settled: true,
     };
     let log = start_log(storage, &mut manifest, &trees.load(), start, retained, mode).await?;
+    // It may have rolled over, and nobody know to what; the next opening will.
+    manifest.check()?;
     Ok(Recovered {
         trees,
         manifest,
@@ -581,7 +583,11 @@ async fn start_log(
     let floor = old.as_ref().map_or(number, |segments| *segments.start());
     // Without any, every segment so far holds only what is in tables.
     let kept = match needed {
-        None => kept_from(storage, floor, number, retention, mode).await?,
+        None => match kept_from(storage, floor, number, retention, mode).await? {
+            // Without commits it tells nobody anything, and its header may count commits that were lost.
+            kept if kept > start.previous => number,
+            kept => kept,
+        },
         Some(_) => floor,
     };
     if kept > floor || old.is_none() {

@@ -10,11 +10,17 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use trine_io::Mode;
 use trine_io::simulation::{Disk, Simulation, Step, Unsynced};
+use trine_platform::block_on;
 use trine_platform::random::Random;
 
+use crate::db::Db;
 use crate::epoch::alone;
+use crate::file_name::wal_name;
 use crate::options::{DbOptions, DurabilityMode};
+use crate::record::{FileHeader, LogKind};
+use crate::sequence::Sequence;
 use crate::simulation::history::{History, Moment, check_no_strays};
 use crate::simulation::rows::Write;
 use crate::simulation::seeds::random_options;
@@ -418,4 +424,49 @@ fn chosen_seeds_hold() {
 #[test]
 fn seeds_that_once_failed_hold() {
     run_once_failed("crash_points", |seed, _| sample_seed(seed));
+}
+
+#[test]
+fn no_sequence_is_left_out_where_a_segment_was_begun_behind_a_commit_that_was_lost() {
+    let options = DbOptions {
+        change_retention_bytes: 1,
+        ..options()
+    };
+    let simulation = Simulation::new(empty_disk(), 0);
+    let open = |simulation: &Simulation| open_with(options.clone(), simulation, HERE);
+    let close = |db: Db| block_on(db.core().close(Mode::Blocking)).unwrap();
+    let db = open(&simulation).unwrap();
+    db.put_sync("key", "value").unwrap();
+    close(db);
+    let db = open(&simulation).unwrap();
+    db.flush_sync().unwrap();
+    close(db);
+    // As if the second commit had been in the segment before, and went with the power.
+    let (storage, last) = (simulation.storage(HERE), wal_name(2));
+    let header = FileHeader {
+        kind: LogKind::Wal,
+        number: 2,
+        first_sequence: Sequence::new(3),
+        previous: 1,
+        settled: false,
+    };
+    let file = block_on(storage.open_write(Mode::Blocking, &last)).unwrap();
+    block_on(file.write_at(Mode::Blocking, 0, header.encode())).unwrap();
+    block_on(file.sync_all(Mode::Blocking)).unwrap();
+    let before = simulation.disk();
+    for changes in 0.. {
+        let simulation = Simulation::new(before.clone(), 0);
+        simulation.stop_after(changes);
+        let opened = open(&simulation).map(drop);
+        let next = Simulation::new(simulation.disk(), 0);
+        let last = open(&next).unwrap().last_committed_sequence();
+        assert_eq!(
+            last,
+            Sequence::new(1),
+            "cut off after {changes}: {opened:?}"
+        );
+        if !simulation.has_stopped() {
+            break;
+        }
+    }
 }

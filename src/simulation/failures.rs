@@ -198,3 +198,60 @@ fn after_a_removal_of_unknown_outcome_no_commit_is_acknowledged_that_it_would_ta
     }
     assert!(failed > 1, "{failed} operations of a removal failed");
 }
+
+/// How long the manifest of the directory is.
+fn manifest_bytes(simulation: &Simulation) -> u64 {
+    let storage = simulation.storage(HERE);
+    let names = block_on(storage.list(Mode::Blocking)).expect("nothing fails");
+    let mut names = names.iter().filter(|name| name.starts_with("MANIFEST"));
+    let name = names.next().expect("there is one");
+    let file = block_on(storage.open(Mode::Blocking, name)).expect("nothing fails");
+    block_on(file.len(Mode::Blocking)).expect("nothing fails")
+}
+
+/// Opens and closes.
+fn pass(options: &DbOptions, simulation: &Simulation) {
+    let db = open_with(options.clone(), simulation, HERE).expect("nothing fails");
+    block_on(db.core().close(Mode::Blocking)).expect("nothing fails");
+}
+
+#[test]
+fn what_was_opened_can_be_flushed_whatever_failed_meanwhile() {
+    let simulation = Simulation::new(empty_disk(), 0);
+    let options = options();
+    pass(&options, &simulation);
+    let first = manifest_bytes(&simulation);
+    pass(&options, &simulation);
+    let step = manifest_bytes(&simulation) - first;
+    // Until the next opening's edit makes the manifest roll over.
+    while manifest_bytes(&simulation) + step < 4096 {
+        pass(&options, &simulation);
+    }
+    let before = simulation.disk();
+    let operations = simulation.operations();
+    pass(&options, &simulation);
+    assert!(manifest_bytes(&simulation) < 4096, "it rolled over");
+    let mut refused = 0;
+    for first in 0..simulation.operations() - operations {
+        let simulation = Simulation::new(before.clone(), first);
+        simulation.set_faults(Faults::Numbered {
+            first,
+            count: 1,
+            failure: Failure::Io,
+        });
+        let opened = open_with(options.clone(), &simulation, HERE);
+        simulation.set_faults(Faults::None);
+        match opened {
+            Ok(db) => {
+                db.put_sync("key", "value").unwrap();
+                let flushed = db.flush_sync();
+                flushed.unwrap_or_else(|error| panic!("operation {first}: {error}"));
+            }
+            Err(error) => {
+                assert!(is_typed(&error), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 1, "{refused} openings failed");
+}

@@ -73,6 +73,12 @@ impl LogWriter {
         }
     }
 
+    /// Whether the log had better go over to a segment that was [filled](Space::Filled): commits are synced, and this
+    /// one was made ready when none was.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.syncs && self.current.is_reserved()
+    }
+
     /// As [`SegmentFile::note_values`], of the commits that are pushed next.
     pub(crate) fn note_values(&self, values: &Arc<GrowingFile>) {
         self.current.file().note_values(values);

@@ -33,6 +33,7 @@ pub(crate) struct Prepared {
     pub(super) number: u64,
     /// Bytes below have their space; none for a file that grows as it is written.
     pub(super) bytes: u64,
+    pub(super) space: Space,
     pub(super) map: Option<WritableMap>,
     /// The first number that the file had.
     pub(super) born: u64,
@@ -44,12 +45,14 @@ pub(crate) struct Retired {
     pub(crate) number: u64,
     pub(super) born: u64,
     pub(crate) bytes: u64,
+    pub(super) space: Space,
 }
 
 impl Retired {
-    /// Whether the file may become segment `number`: the marks of all its lives differ.
-    pub(crate) fn can_become(&self, number: u64) -> bool {
-        number.saturating_sub(self.born) < LIVES
+    /// Whether the file may become segment `number`, with `bytes` of `space`: the marks of all its lives differ.
+    pub(crate) fn can_become(&self, number: u64, bytes: u64, space: Space) -> bool {
+        let has_space = self.bytes >= bytes && (self.space == Space::Filled || space == self.space);
+        has_space && number.saturating_sub(self.born) < LIVES
     }
 }
 
@@ -69,11 +72,12 @@ impl Prepared {
         let name = segment_name(number);
         let file = storage.create(mode, &name).await?;
         match furnish(storage, &file, bytes, space, mode).await {
-            Ok(()) => Ok(Self {
+            Ok(space) => Ok(Self {
                 map: map(&file, bytes, mode).await,
                 file,
                 number,
                 bytes,
+                space,
                 born: number,
             }),
             Err(error) => {
@@ -109,6 +113,7 @@ impl Prepared {
             file,
             number,
             bytes: retired.bytes,
+            space: retired.space,
             born: retired.born,
         })
     }
@@ -122,20 +127,25 @@ impl Prepared {
     }
 }
 
+/// Gives the file its space; says what it is.
 async fn furnish(
     storage: &Storage,
     file: &File,
     bytes: u64,
     space: Space,
     mode: Mode,
-) -> trine_io::Result<()> {
+) -> trine_io::Result<Space> {
+    let mut had = Space::Filled;
     if bytes > 0 {
-        if space == Space::Filled || !file.reserve(mode, bytes).await? {
+        if space == Space::Reserved && file.reserve(mode, bytes).await? {
+            had = Space::Reserved;
+        } else {
             fill(file, bytes, mode).await?;
         }
         file.sync_all(mode).await?;
     }
-    storage.sync_directory(mode).await
+    storage.sync_directory(mode).await?;
+    Ok(had)
 }
 
 async fn fill(file: &File, bytes: u64, mode: Mode) -> trine_io::Result<()> {

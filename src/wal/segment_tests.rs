@@ -142,7 +142,7 @@ impl Life {
         let number = self.log.number() + 1;
         let next = match (kind, self.old.pop()) {
             (2, Some(old)) => {
-                assert!(old.can_become(number));
+                assert!(old.can_become(number, 0, Space::Filled));
                 block_on(Prepared::recycle(&self.storage, old, number, MODE)).unwrap()
             }
             (1, _) => block_on(Prepared::create(
@@ -274,8 +274,9 @@ fn what_was_synced_and_is_gone_is_corruption_whatever_proves_it() {
 fn an_old_file_serves_only_while_the_marks_of_its_lives_differ() {
     let storage = Storage::memory();
     let old = old_segment(&storage, 5);
-    assert!(old.can_become(6) && old.can_become(5 + 65534));
-    assert!(!old.can_become(5 + 65535));
+    let can_become = |number| old.can_become(number, 0, Space::Reserved);
+    assert!(can_become(6) && can_become(5 + 65534));
+    assert!(!can_become(5 + 65535));
 }
 
 #[test]
@@ -362,6 +363,36 @@ fn a_segment_whose_space_is_only_reserved_holds_what_a_filled_one_holds() {
         assert_eq!(sequences.len(), 100);
         assert_eq!(found.tail.unwrap().torn, None);
     }
+}
+
+#[test]
+fn a_log_that_is_synced_wants_a_segment_whose_blocks_exist() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::portable(directory.path());
+    let segment =
+        |number, space| block_on(Prepared::create(&storage, number, 1 << 16, space, MODE)).unwrap();
+    let first = SegmentWriter::start(segment(1, Space::Reserved), start(1, 0, true), MODE);
+    let mut log = LogWriter::new(block_on(first).unwrap());
+    let commit = |log: &mut LogWriter, sequence, durably| {
+        log.push_commit(Sequence::new(sequence), b"x").unwrap();
+        block_on(log.write(durably, MODE)).unwrap();
+    };
+    commit(&mut log, 1, false);
+    assert_eq!((log.is_slow(), log.space_ahead()), (false, Space::Reserved));
+    commit(&mut log, 2, true);
+    // Unless this host cannot reserve space, and filled it.
+    let is_reserved = segment(2, Space::Reserved).space == Space::Reserved;
+    assert_eq!(
+        (log.is_slow(), log.space_ahead()),
+        (is_reserved, Space::Filled)
+    );
+    let next = segment(3, Space::Filled);
+    let (_, left) = block_on(log.go_over(next, Sequence::new(3), MODE)).unwrap();
+    commit(&mut log, 3, true);
+    assert!(!log.is_slow());
+    assert!(left.can_become(4, 1 << 16, Space::Reserved));
+    assert_eq!(left.can_become(4, 1 << 16, Space::Filled), !is_reserved);
+    assert!(!left.can_become(4, (1 << 16) + 1, Space::Reserved));
 }
 
 #[test]

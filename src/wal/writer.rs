@@ -19,7 +19,7 @@ use crate::record::{
 };
 use crate::sequence::Sequence;
 use crate::wal::file::SegmentFile;
-use crate::wal::prepare::{Prepared, Retired};
+use crate::wal::prepare::{Prepared, Retired, Space};
 use crate::wal::{COMMIT, MAX_SEGMENT_BYTES, SYNC_MARK};
 
 /// A staging buffer above this is given back to the allocator after its write.
@@ -37,6 +37,8 @@ pub(crate) struct SegmentWriter {
     number: u64,
     /// Bytes below have their space in the file.
     prepared: u64,
+    /// What it got ahead.
+    space: Space,
     born: u64,
     /// Where the next staged byte goes.
     records: RecordWriter,
@@ -95,6 +97,7 @@ impl SegmentWriter {
             map: prepared.map,
             number: prepared.number,
             prepared: prepared.bytes,
+            space: prepared.space,
             born: prepared.born,
             records: RecordWriter::new(Salt::new(LogKind::Wal, prepared.number), at),
             staged: Vec::new(),
@@ -347,6 +350,12 @@ impl SegmentWriter {
             number: self.number,
             born: self.born,
             bytes: self.prepared,
+            // What did not fit left a rest.
+            space: if self.written >= self.prepared - self.prepared / 8 {
+                Space::Filled
+            } else {
+                self.space
+            },
         };
         (self.file, retired)
     }
@@ -359,6 +368,11 @@ impl SegmentWriter {
     /// Bytes below are with the operating system.
     pub(super) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Whether its space was reserved only: the first sync of each block is slower.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.space == Space::Reserved
     }
 
     /// How much can be written before the file grows.
