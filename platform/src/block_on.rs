@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
+use crate::thread;
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -30,6 +32,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
         return output;
     }
+    // Without this the second poll would keep the compiler from running a future as plain code.
+    assert!(
+        thread::available(),
+        "nobody is there who could wake this thread"
+    );
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {

@@ -8,11 +8,11 @@
 //!
 //! docs/decisions/0017-values-written-once.md.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_io::{File, Mode, Storage};
+use trine_platform::sorted::SortedMap;
 
 use crate::blob::{BlobIndex, BlobMeta, GrowingFile, ValueState};
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ pub(crate) struct Adoption {
 
 #[derive(Default)]
 struct Found {
-    files: BTreeMap<u64, Referred>,
+    files: SortedMap<u64, Referred>,
     /// The first thing that no log of ours says.
     fault: Option<Error>,
 }
@@ -65,7 +65,7 @@ impl Adoption {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_files(&self) -> BTreeMap<u64, Referred> {
+    fn take_files(&self) -> SortedMap<u64, Referred> {
         std::mem::take(&mut self.found().files)
     }
 
@@ -126,7 +126,7 @@ impl Adoption {
         }
         let mut files = self.take_files();
         let mut lost: Option<Sequence> = None;
-        for (number, referred) in &mut files {
+        for (number, referred) in files.iter_mut() {
             referred.file = find(storage, *number, mode).await?;
             for (sequence, index) in &referred.values {
                 if lost.is_some_and(|lost| lost <= *sequence) {

@@ -28,9 +28,9 @@ impl fmt::Display for Bytes {
 }
 
 /// Tenths of 1024 to the `power`, rounded.
-fn tenths(bytes: u64, power: u32) -> u128 {
-    let unit = 1u128 << (10 * power);
-    (u128::from(bytes) * 10 + unit / 2) / unit
+fn tenths(bytes: u64, power: u32) -> u64 {
+    let unit = 1 << (10 * power);
+    bytes / unit * 10 + (bytes % unit * 10 + unit / 2) / unit
 }
 
 /// A number with its noun.
@@ -53,6 +53,8 @@ impl fmt::Display for Share {
         let Some(permille) = (part * 1000 + whole / 2).checked_div(whole) else {
             return Ok(());
         };
+        // Numbers of 128 bits print by code of their own.
+        let permille = u64::try_from(permille).unwrap_or(u64::MAX);
         write!(f, " ({}.{} %)", permille / 10, permille % 10)
     }
 }
