@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine_io::{Mode, Storage};
-use trine_platform::baton::Baton;
+use trine_platform::baton::{Baton, Holder};
 use trine_platform::block_on;
 
 use crate::blob::GrowingFile;
@@ -130,7 +130,11 @@ impl LogSupply {
             let supply = Arc::clone(self);
             // A failure is met again by whoever needs the space; the leader asks again as the log grows.
             drop(self.storage.offload(Mode::Cooperative, move || {
-                drop(block_on(supply.prepare(Mode::Blocking)));
+                // Who prepares already does what is asked for. To wait for that would take a second thread from other jobs, those among them
+                // that make files for large values, without which these fill the memtable and the log.
+                if let Some(turn) = supply.preparing.try_take() {
+                    drop(block_on(supply.prepare_in(turn, Mode::Blocking)));
+                }
             }));
         }
     }
@@ -156,8 +160,12 @@ impl LogSupply {
     /// # Errors
     /// `Closed`, `Io`: the log goes on without.
     pub(crate) async fn prepare(&self, mode: Mode) -> Result<()> {
-        let closed = self.preparing.take().await;
-        if *closed {
+        let turn = self.preparing.take().await;
+        self.prepare_in(turn, mode).await
+    }
+
+    async fn prepare_in(&self, turn: Holder<'_, bool>, mode: Mode) -> Result<()> {
+        if *turn {
             return Err(Error::Closed);
         }
         self.wanted.store(false, Relaxed);
@@ -323,5 +331,35 @@ impl LogSupply {
         if let Some(retired) = retired {
             self.remove(retired.number, mode).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::BlockCache;
+    use crate::manifest::ManifestState;
+
+    const MODE: Mode = Mode::Blocking;
+
+    /// A second wish used to wait for the first one in a thread of its own, and there are two.
+    #[test]
+    fn who_asks_while_a_segment_is_made_takes_no_thread_from_other_jobs() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::portable(directory.path());
+        let numbers = Arc::new(FileNumbers::starting_at(1));
+        let state = ManifestState::default();
+        let manifest = Manifest::create(&storage, Arc::clone(&numbers), state, MODE);
+        let manifest = Arc::new(Baton::new(block_on(manifest).unwrap()));
+        let cache = Arc::new(BlockCache::new(0));
+        let files = Arc::new(OpenFiles::new(storage.clone(), cache, usize::MAX));
+        let supply = LogSupply::new(storage.clone(), manifest, files, numbers, None);
+        let supply = Arc::new(supply);
+        let making = block_on(supply.preparing.take());
+        for _ in 0..4 {
+            supply.ask(0, Space::Reserved);
+        }
+        block_on(storage.offload(Mode::Cooperative, || ())).unwrap();
+        drop(making);
     }
 }
