@@ -25,6 +25,9 @@ impl Wake for Unpark {
 /// Runs `future` to completion on this thread.
 ///
 /// Must not be called from a thread that some other executor needs for the same future to finish.
+///
+/// # Panics
+/// If the future pends where there are no threads: nobody could wake this one, which would poll for ever.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     // Blocking-mode futures never pend: try once before paying for a waker.
