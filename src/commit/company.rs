@@ -12,7 +12,7 @@ use trine_platform::clock;
 /// No wait is longer, nor than a [fraction](SYNC_FRACTION) of a sync.
 const WAIT_MAX: Duration = Duration::from_micros(100);
 
-const SYNC_FRACTION: u32 = 4;
+const SYNC_FRACTION: u32 = 2;
 
 /// Who synced together, and how long that took.
 #[derive(Debug, Default)]
