@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use crate::thread;
-
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -25,9 +23,6 @@ impl Wake for Unpark {
 /// Runs `future` to completion on this thread.
 ///
 /// Must not be called from a thread that some other executor needs for the same future to finish.
-///
-/// # Panics
-/// If the future pends where there are no threads: nobody could wake this one, which would poll for ever.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     // Blocking-mode futures never pend: try once before paying for a waker.
@@ -35,11 +30,6 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
         return output;
     }
-    // Without this the second poll would keep the compiler from running a future as plain code.
-    assert!(
-        thread::available(),
-        "nobody is there who could wake this thread"
-    );
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {
