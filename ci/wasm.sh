@@ -15,6 +15,7 @@ threads=(--skip threads --skip thread --skip pressure_tests --skip stress_tests 
     --skip a_key_above_the_limit_is_refused_and_stages_nothing --skip table::missing --skip fuzzing
     --skip whoever_leads_commits_makes_names_and_removes_no_file --skip stores_into_a_map_leave_what_calls_leave
     --skip a_segment_whose_space_is_only_reserved_holds_what_a_filled_one_holds
+    --skip a_log_that_is_synced_wants_a_segment_whose_blocks_exist
     --skip a_directory_that_is_missing_has_no_backups --skip a_listener_that_panics_harms_nobody
     --skip a_refresh_beside_a_load_shows --skip close_waits_for_jobs_and_none_begins_after_it
     --skip a_commit_waits_for_nothing_that_a_flush --skip a_sync_waits_for_the_one_under_way)
