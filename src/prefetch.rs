@@ -34,7 +34,7 @@ pub(crate) fn fetch<T>(place: *const T) {
 }
 
 /// Asks for the first lines of a long run of `bytes` that is soon read from front to back: one of each page, where the processor's own
-/// prefetching begins anew. Into the second cache; in the first they are in the way of what is read meanwhile.
+/// prefetching begins anew. Not into the first cache: there they are in the way of what is read meanwhile.
 #[inline]
 pub(crate) fn fetch_pages(bytes: &[u8]) {
     for page in bytes.chunks(PAGE_BYTES).take(PAGES_MAX) {

@@ -185,7 +185,8 @@ impl BlobFile {
             range: range.start..range.end.saturating_sub(FRAME_BYTES),
         };
         // Says nothing but that somebody found these immutable bytes right.
-        if verified.load(Relaxed) == place && index.record.length == index.value_bytes {
+        let is_verified = place != 0 && verified.load(Relaxed) == place;
+        if is_verified && index.record.length == index.value_bytes {
             return Ok(lend());
         }
         let frame = Frame::open(framed, self.meta.number, index.record.offset)?;
@@ -238,7 +239,8 @@ impl Opened {
     }
 }
 
-/// What is remembered of an offset: it cannot be mistaken for another one of a file below 4 GiB.
+/// What is remembered of an offset: it cannot be mistaken for another one of a file below 4 GiB. 0, which a record may have only
+/// behind that, is not taken for anything.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the low half is what is wanted"
