@@ -395,12 +395,17 @@ fn apply_and_publish<'c>(
     Ok(())
 }
 
-/// How long the current segment may become.
+/// How long the current segment is meant to become.
+fn full(log: &LogWriter) -> u64 {
+    log.prepared().max(GROWING_BYTES)
+}
+
+/// How long it may become where there is another one.
 fn limit(log: &LogWriter) -> u64 {
     if log.is_slow() {
         GROWING_BYTES
     } else {
-        log.prepared().max(GROWING_BYTES)
+        full(log)
     }
 }
 
@@ -409,7 +414,8 @@ fn is_long(log: &LogWriter, bytes: u64) -> bool {
     log.has_commits() && log.bytes() + bytes + bytes / 64 >= limit(log)
 }
 
-/// Has the next segment made ready, once the current one is half full; again whenever the log has grown as much again.
+/// Has the next segment made ready, once the current one is half full, or slow; again whenever the log has grown by half as much as that is meant to, and not
+/// sooner: on a full disk each try takes what space there is, for a while.
 ///
 /// It is no longer than a memtable may become: the files of the log are not to outgrow what they are there for.
 fn ask_ahead(
@@ -418,14 +424,13 @@ fn ask_ahead(
     asked: &mut (u64, u64),
     write_buffer_bytes: Option<usize>,
 ) {
-    let step = limit(log) / 2;
-    let steps = log.bytes() / step;
+    let steps = (log.bytes() / (full(log) / 2)).max(u64::from(log.is_slow()));
     if steps > 0 && *asked != (log.number(), steps) {
         *asked = (log.number(), steps);
         let longest = write_buffer_bytes.map_or(SEGMENT_BYTES, |bytes| {
             (bytes as u64).clamp(GROWING_BYTES * SEGMENT_FACTOR, SEGMENT_BYTES)
         });
-        let bytes = (log.prepared().max(GROWING_BYTES) * SEGMENT_FACTOR).min(longest);
+        let bytes = (full(log) * SEGMENT_FACTOR).min(longest);
         supply.ask(bytes, log.space_ahead());
     }
 }

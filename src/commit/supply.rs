@@ -130,9 +130,11 @@ impl LogSupply {
             let supply = Arc::clone(self);
             // A failure is met again by whoever needs the space; the leader asks again as the log grows.
             drop(self.storage.offload(Mode::Cooperative, move || {
-                // Who prepares already does what is asked for. To wait for that would take a second thread from other jobs, those among them
-                // that make files for large values, without which these fill the memtable and the log.
-                if let Some(turn) = supply.preparing.try_take() {
+                // Who prepares already does what is asked for, or looks again afterwards. To wait for that would take a second thread from
+                // other jobs, those among them that make files for large values, without which these fill the memtable and the log.
+                while supply.wanted.load(Relaxed)
+                    && let Some(turn) = supply.preparing.try_take()
+                {
                     drop(block_on(supply.prepare_in(turn, Mode::Blocking)));
                 }
             }));
@@ -165,10 +167,10 @@ impl LogSupply {
     }
 
     async fn prepare_in(&self, turn: Holder<'_, bool>, mode: Mode) -> Result<()> {
+        self.wanted.store(false, Relaxed);
         if *turn {
             return Err(Error::Closed);
         }
-        self.wanted.store(false, Relaxed);
         self.sync_left(mode).await?;
         if self.state().ready.is_some() {
             return Ok(());
